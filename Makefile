@@ -1,0 +1,68 @@
+# Set up and run everything; needs git, make, pip and Python >= 3.11.
+# PYTHON=... picks the interpreter, ARGS=... goes to the command that runs.
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DISPLAYED := tools/with_display.sh
+OUTPUT := demo-output
+
+export QT_API := pyqt6
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install system demo napari test long lint format constraints clean
+
+help:
+	@echo 'make demo         segment a stack with the built-in model, files in $(OUTPUT)/'
+	@echo 'make napari       open the plugin on sample data'
+	@echo 'make test         the default test suite'
+	@echo 'make long         the slow tests and the golden vectors'
+	@echo 'make lint         ruff, mypy and the import contracts'
+	@echo 'make format       let ruff write what it can'
+	@echo 'make constraints  pin what is installed now'
+	@echo 'make clean        remove the environment, caches and outputs'
+
+$(BIN)/python:
+	tools/create_venv.sh $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --constraint constraints.txt --editable . \
+		--group test --group testqt --group dev
+	@touch $@
+
+install: $(INSTALLED)
+
+system:
+	@tools/system_packages.sh
+
+demo: $(INSTALLED)
+	-@tools/system_packages.sh
+	$(DISPLAYED) $(BIN)/napari-hqsam2 demo --output $(OUTPUT) $(ARGS)
+
+napari: $(INSTALLED) system
+	$(BIN)/napari-hqsam2 napari $(ARGS)
+
+test: $(INSTALLED) system
+	$(DISPLAYED) $(BIN)/python -m pytest $(ARGS)
+
+long: $(INSTALLED) system
+	$(DISPLAYED) $(BIN)/python -m pytest -m '(slow or parity) and not network' \
+		--timeout 3600 --durations 20 $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+constraints: $(INSTALLED)
+	$(BIN)/python -m pip freeze --exclude-editable \
+		| sed -n 's/^\([A-Za-z0-9._-]*==[^+ ;]*\).*/\1/p' > constraints.txt
+	@touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) $(OUTPUT) build dist .pytest_cache .mypy_cache .ruff_cache \
+		.import_linter_cache .hypothesis

@@ -1,0 +1,14 @@
+"""Type aliases shared by the whole package."""
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+AnyArray: TypeAlias = npt.NDArray[Any]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
+LabelArray: TypeAlias = npt.NDArray[np.integer[Any]]
+HW: TypeAlias = tuple[int, int]
+Limits: TypeAlias = tuple[float, float]
+Direction: TypeAlias = Literal["forward", "backward", "both"]

@@ -1,0 +1,231 @@
+"""Build models and predictors from names; the only module that knows Hydra."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+
+from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+from napari_hqsam2.weights.state_dict import load_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from omegaconf import DictConfig
+
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+
+SIZES = {"t": "tiny", "s": "small", "b+": "base_plus", "l": "large"}
+"""Letters in upstream's config file names."""
+TRUNKS = (*SIZES.values(), "nano")
+NAME = re.compile(
+    r"(?:configs/)?(?:sam2\.1/)?sam2\.1_(?P<hq>hq_)?hiera_(?P<size>[a-z_+]+?)(?:\.yaml)?"
+)
+MOVED_OVERRIDES = {
+    "model.sam_mask_decoder_extra_args.dynamic_multimask_stability_delta": (
+        "model.mask_decoder.stability.delta"
+    ),
+    "model.sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh": (
+        "model.mask_decoder.stability.threshold"
+    ),
+    "model.num_maskmem": "model.num_memories",
+    "model.max_obj_ptrs_in_encoder": "tracking.max_object_pointers",
+    **{
+        f"model.{name}": f"tracking.{name}"
+        for name in (
+            "fill_hole_area",
+            "binarize_mask_from_pts_for_mem_enc",
+            "non_overlap_masks",
+            "add_all_frames_to_correct_as_cond",
+            "clear_non_cond_mem_around_input",
+            "max_cond_frames_in_attn",
+        )
+    },
+}
+"""Where upstream's override keys live in our configuration."""
+
+_hydra_lock = threading.Lock()
+
+
+def model_name(config_file: str) -> str:
+    """Short name of a model from a short name or an upstream config path.
+
+    Examples
+    --------
+    >>> model_name("configs/sam2.1/sam2.1_hq_hiera_l.yaml")
+    'sam2.1_hq_hiera_large'
+    """
+    match = NAME.fullmatch(config_file)
+    size = SIZES.get(match["size"], match["size"]) if match else None
+    if match is None or size not in TRUNKS:
+        choices = ", ".join(f"sam2.1_[hq_]hiera_{trunk}" for trunk in TRUNKS)
+        msg = (
+            f"Unknown model {config_file!r}. Use {choices}, or an upstream config path "
+            "such as configs/sam2.1/sam2.1_hq_hiera_l.yaml."
+        )
+        raise ValueError(msg)
+    return f"sam2.1_{match['hq'] or ''}hiera_{size}"
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """Device to compute on; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    ValueError
+        If a device is asked for that this machine does not have.
+    """
+    if str(device) != "auto":
+        chosen = torch.device(device)
+        if chosen.type == "cuda" and not torch.cuda.is_available():
+            msg = f"Device {str(device)!r} was asked for, but CUDA is not available here; use 'auto' or 'cpu'."
+            raise ValueError(msg)
+        return chosen
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _moved(override: str) -> str:
+    key, separator, value = override.partition("=")
+    bare = key.lstrip("+~")
+    prefix = key[: len(key) - len(bare)]
+    return f"{prefix}{MOVED_OVERRIDES.get(bare, bare)}{separator}{value}"
+
+
+def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose the configuration of a model without touching Hydra's global state."""
+    decoder = "hq" if "_hq_" in name else "sam"
+    trunk = name.rpartition("hiera_")[2]
+    size = "nano" if trunk == "nano" else "standard"
+    groups = [f"trunk=hiera_{trunk}", f"decoder={decoder}", f"size={size}"]
+    with (
+        _hydra_lock,
+        initialize_config_module("napari_hqsam2.configs", version_base="1.3"),
+    ):
+        return compose("model", [*groups, *map(_moved, overrides)])
+
+
+def _build_model(
+    config: DictConfig,
+    ckpt_path: str | PathLike[str] | None,
+    device: str | torch.device,
+    mode: Literal["eval", "train"],
+) -> HqSam2:
+    model: HqSam2 = instantiate(config.model)
+    if ckpt_path is not None:
+        load_weights(model, ckpt_path)
+    return model.to(resolve_device(device)).train(mode == "train")
+
+
+def build_sam2(
+    config_file: str,
+    ckpt_path: str | PathLike[str] | None = None,
+    device: str | torch.device = "auto",
+    mode: Literal["eval", "train"] = "eval",
+    hydra_overrides_extra: Sequence[str] = (),
+    *,
+    apply_postprocessing: bool = True,
+) -> HqSam2:
+    """Build a model for `SAM2ImagePredictor`.
+
+    Parameters
+    ----------
+    config_file : str
+        Short name such as "sam2.1_hq_hiera_large", or an upstream config path.
+    ckpt_path : path or None
+        Weights file; None leaves random weights. `load_model` finds weights by name.
+    device : str or torch.device
+        "auto" takes CUDA, then MPS, then the CPU.
+    mode : {"eval", "train"}
+        State the module is left in.
+    hydra_overrides_extra : sequence of str
+        Hydra overrides; upstream's keys are understood where the option exists.
+    apply_postprocessing : bool
+        Replace unstable single masks by the best candidate.
+
+    Raises
+    ------
+    ValueError
+        If the name or the device is unknown.
+    CheckpointError
+        If the weights file does not fit; the message names the cause.
+    """
+    config = compose_config(model_name(config_file), hydra_overrides_extra)
+    if not apply_postprocessing:
+        config.model.mask_decoder.stability = None
+    return _build_model(config, ckpt_path, device, mode)
+
+
+def build_sam2_video_predictor(
+    config_file: str,
+    ckpt_path: str | PathLike[str] | None = None,
+    device: str | torch.device = "auto",
+    mode: Literal["eval", "train"] = "eval",
+    hydra_overrides_extra: Sequence[str] = (),
+    *,
+    apply_postprocessing: bool = True,
+    fill_hole_area: int | None = None,
+) -> SAM2VideoPredictor:
+    """Build a video predictor; arguments as in `build_sam2`.
+
+    Parameters
+    ----------
+    apply_postprocessing : bool
+        Also binarise masks from prompts for the memory, and fill holes.
+    fill_hole_area : int, optional
+        Largest hole to fill, in pixels of the low-resolution mask (stride 4); 8 with
+        post-processing and 0 without it if not given.
+    """
+    config = compose_config(model_name(config_file), hydra_overrides_extra)
+    tracking: dict[str, int | bool] = {}
+    if not apply_postprocessing:
+        config.model.mask_decoder.stability = None
+        tracking = {"binarize_mask_from_pts_for_mem_enc": False, "fill_hole_area": 0}
+    if fill_hole_area is not None:
+        tracking["fill_hole_area"] = fill_hole_area
+    model = _build_model(config, ckpt_path, device, mode)
+    return SAM2VideoPredictor(model, instantiate(config.tracking, **tracking))
+
+
+def build_sam2_hq_video_predictor(
+    config_file: str,
+    ckpt_path: str | PathLike[str] | None = None,
+    device: str | torch.device = "auto",
+    mode: Literal["eval", "train"] = "eval",
+    hydra_overrides_extra: Sequence[str] = (),
+    *,
+    apply_postprocessing: bool = True,
+    fill_hole_area: int | None = None,
+) -> SAM2VideoPredictor:
+    """`build_sam2_video_predictor` for models with a high-quality mask token.
+
+    Raises
+    ------
+    ValueError
+        If the named model is a plain SAM 2.1.
+    """
+    name = model_name(config_file)
+    if "_hq_" not in name:
+        msg = (
+            f"{name} has no high-quality token. Use {name.replace('2.1_', '2.1_hq_')}, "
+            "or build_sam2_video_predictor for plain SAM 2.1."
+        )
+        raise ValueError(msg)
+    return build_sam2_video_predictor(
+        config_file,
+        ckpt_path,
+        device,
+        mode,
+        hydra_overrides_extra,
+        apply_postprocessing=apply_postprocessing,
+        fill_hole_area=fill_hole_area,
+    )

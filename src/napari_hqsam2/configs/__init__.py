@@ -1,0 +1,1 @@
+"""Hydra configuration groups: trunk (size of the encoder), decoder, and size of the rest."""

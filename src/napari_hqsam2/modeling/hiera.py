@@ -1,0 +1,210 @@
+"""Hiera, the hierarchical vision transformer that SAM 2 uses as trunk (arXiv 2306.00989)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import nn
+
+from napari_hqsam2.modeling.layers import MLP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+Q_STRIDE = 2
+
+
+def to_windows(x: Tensor, size: int) -> Tensor:
+    """Cut (B, H, W, C) into (B * n, size, size, C), padded with zeros at the far edges."""
+    height, width = x.shape[1:3]
+    x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
+    x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))
+    # (B, rows, size, columns, size, C) -> (B, rows, columns, size, size, C)
+    return x.transpose(2, 3).flatten(0, 2)
+
+
+def from_windows(windows: Tensor, batch: int, height: int, width: int) -> Tensor:
+    """Undo `to_windows`: (B * n, size, size, C) to (B, height, width, C)."""
+    size = windows.shape[1]
+    rows, columns = -(-height // size), -(-width // size)
+    x = windows.unflatten(0, (batch, rows, columns)).transpose(2, 3)
+    return x.flatten(3, 4).flatten(1, 2)[:, :height, :width]
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """Halve (B, H, W, C) in both directions by the maximum."""
+    return F.max_pool2d(x.permute(0, 3, 1, 2), Q_STRIDE).permute(0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """Sizes of one block."""
+
+    channels_in: int
+    channels: int
+    num_heads: int
+    window: int
+    """Side of the attention windows in tokens of the input; 0 attends globally."""
+    pools: bool
+    """Whether the queries are pooled, which halves the grid."""
+
+
+class PatchEmbed(nn.Module):
+    """7 x 7 convolution of stride 4."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, channels, kernel_size=7, stride=4, padding=3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Turn (B, 3, S, S) into (B, S / 4, S / 4, channels)."""
+        return self.proj(image).permute(0, 2, 3, 1)
+
+
+class MultiScaleAttention(nn.Module):
+    """Attention with pooled queries; upstream ``MultiScaleAttention``."""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__()
+        self.num_heads = shape.num_heads
+        self.pools = shape.pools
+        self.qkv = nn.Linear(shape.channels_in, shape.channels * 3)
+        self.proj = nn.Linear(shape.channels, shape.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within (B, H, W, C_in); the grid halves if queries are pooled."""
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        if self.pools:
+            q = max_pool(q)
+        height, width = q.shape[1:3]
+        q, k, v = (
+            t.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for t in (q, k, v)
+        )
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).flatten(2).unflatten(1, (height, width)))
+
+
+class MultiScaleBlock(nn.Module):
+    """Transformer block in windows; upstream ``MultiScaleBlock``."""
+
+    def __init__(self, shape: BlockShape, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        self.shape = shape
+        channels = shape.channels
+        self.norm1 = nn.LayerNorm(shape.channels_in, eps=1e-6)
+        self.attn = MultiScaleAttention(shape)
+        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = MLP((channels, int(channels * mlp_ratio), channels), nn.GELU)
+        if shape.channels_in != channels:
+            self.proj = nn.Linear(shape.channels_in, channels)
+
+    def _shortcut(self, x: Tensor, normed: Tensor) -> Tensor:
+        if self.shape.channels_in == self.shape.channels:
+            return x
+        projected = self.proj(normed)
+        return max_pool(projected) if self.shape.pools else projected
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C_in) to (B, H', W', C)."""
+        normed = self.norm1(x)
+        shortcut = self._shortcut(x, normed)
+        window = self.shape.window
+        if window:
+            attended = self.attn(to_windows(normed, window))
+            attended = from_windows(attended, x.shape[0], *shortcut.shape[1:3])
+        else:
+            attended = self.attn(normed)
+        x = shortcut + attended
+        return x + self.mlp(self.norm2(x))
+
+
+class Hiera(nn.Module):
+    """Trunk with one output per stage; upstream ``hieradet.Hiera``.
+
+    Parameters
+    ----------
+    embed_dim, num_heads : int
+        Channels and heads of the first stage; both double at every further stage.
+    stages : sequence of int
+        Number of blocks of each stage.
+    global_att_blocks : sequence of int
+        Blocks, counted over all stages, that attend globally instead of in windows.
+    window_pos_embed_bkg_spatial_size : sequence of int
+        Size of the coarse position table that is stretched over the whole grid.
+    window_spec : sequence of int
+        Side of the attention windows of each stage.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        stages: Sequence[int],
+        global_att_blocks: Sequence[int],
+        window_pos_embed_bkg_spatial_size: Sequence[int] = (14, 14),
+        window_spec: Sequence[int] = (8, 4, 14, 7),
+    ) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(embed_dim)
+        self.pos_embed = nn.Parameter(
+            nn.init.zeros_(
+                self.patch_embed.proj.weight.new_empty(
+                    1, embed_dim, *window_pos_embed_bkg_spatial_size
+                )
+            )
+        )
+        self.pos_embed_window = nn.Parameter(
+            nn.init.zeros_(
+                self.patch_embed.proj.weight.new_empty(
+                    1, embed_dim, window_spec[0], window_spec[0]
+                )
+            )
+        )
+        self.blocks = nn.ModuleList()
+        self.stage_ends: list[int] = []
+        channels_in = embed_dim
+        for stage, count in enumerate(stages):
+            channels = embed_dim * 2**stage
+            for position in range(count):
+                starts_stage = stage > 0 and position == 0
+                # the first block of a stage still works on the grid of the one before
+                window = window_spec[stage - 1 if starts_stage else stage]
+                if len(self.blocks) in global_att_blocks:
+                    window = 0
+                self.blocks.append(
+                    MultiScaleBlock(
+                        BlockShape(
+                            channels_in,
+                            channels,
+                            num_heads * 2**stage,
+                            window,
+                            starts_stage,
+                        )
+                    )
+                )
+                channels_in = channels
+            self.stage_ends.append(len(self.blocks) - 1)
+        self.channels = [embed_dim * 2**stage for stage in range(len(stages))]
+
+    def position_embedding(self, height: int, width: int) -> Tensor:
+        """Windowed position embedding (arXiv 2311.05613) as (1, height, width, C)."""
+        coarse = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
+        size = self.pos_embed_window.shape[-1]
+        tiles = self.pos_embed_window.tile(1, 1, -(-height // size), -(-width // size))
+        return (coarse + tiles[..., :height, :width]).permute(0, 2, 3, 1)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Encode (B, 3, S, S) as maps (B, C_i, S / 4 / 2^i, ...) of each stage, finest first."""
+        x = self.patch_embed(image)
+        x = x + self.position_embedding(*x.shape[1:3])
+        outputs = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.stage_ends:
+                outputs.append(x.permute(0, 3, 1, 2))
+        return outputs

@@ -1,0 +1,79 @@
+"""Values that pass between the parts of the network.
+
+Letters in shapes: B images, N objects, P points, M candidate masks, C channels of the
+image embedding, Cm channels of a memory, h w feature grid (stride 16), S input size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HqMode = Literal["add", "only", "off"]
+"""How the HQ mask is used: added to SAM's masks, alone, or not at all."""
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What the image encoder knows about a batch of images."""
+
+    embedding: Tensor
+    """(B, C, h, w) features at stride 16, without any memory added."""
+    high_res: tuple[Tensor, Tensor]
+    """(B, C / 8, 4h, 4w) and (B, C / 4, 2h, 2w) features, already projected for the decoder."""
+
+    def __getitem__(self, index: int | slice | Tensor) -> ImageFeatures:
+        """Features of some images of the batch; an integer keeps the batch axis."""
+        if isinstance(index, int):
+            index = slice(index, index + 1)
+        s0, s1 = self.high_res
+        return ImageFeatures(self.embedding[index], (s0[index], s1[index]))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the three tensors hold."""
+        tensors = (self.embedding, *self.high_res)
+        return sum(tensor.nelement() * tensor.element_size() for tensor in tensors)
+
+
+@dataclass(frozen=True)
+class ModelPrompts:
+    """Prompts of N objects in the network's own terms."""
+
+    coords_norm: Tensor | None = None
+    """(N, P, 2) points as (x, y), 0 to 1 over the input image; None for no points at all."""
+    labels: Tensor | None = None
+    """(N, P) integers: 1 positive, 0 negative, 2 and 3 box corners, -1 padding."""
+    masks: Tensor | None = None
+    """(N, 1, 4h, 4w) mask logits fed back as a dense prompt."""
+
+
+@dataclass(frozen=True)
+class MaskPrediction:
+    """What the mask decoder says about N prompts."""
+
+    masks: Tensor
+    """(N, M, 4h, 4w) mask logits; M is 3 with multimask, else 1."""
+    iou_scores: Tensor
+    """(N, M) predicted IoU of each candidate."""
+    tokens: Tensor
+    """(N, M, C) output tokens that object pointers are made of."""
+    object_score: Tensor
+    """(N, 1) logit that the object is in view."""
+
+
+@dataclass(frozen=True)
+class ObjectPrediction:
+    """The one mask chosen for each of N objects on one frame."""
+
+    low_res: Tensor
+    """(N, 1, 4h, 4w) mask logits, -1024 everywhere if the object is out of view."""
+    iou_score: Tensor
+    """(N,) predicted IoU of the chosen mask."""
+    pointer: Tensor
+    """(N, C) object pointer."""
+    object_score: Tensor
+    """(N, 1) logit that the object is in view."""

@@ -1,0 +1,139 @@
+"""From a layer's axis labels to axis letters, and back to words for the interface."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_hqsam2.axes import GUESSES, StackAxes
+from napari_hqsam2.errors import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WORDS = {
+    "time": "T",
+    "timepoint": "T",
+    "frame": "T",
+    "frames": "T",
+    "depth": "Z",
+    "slice": "Z",
+    "slices": "Z",
+    "plane": "Z",
+    "channel": "C",
+    "channels": "C",
+    "ch": "C",
+    "row": "Y",
+    "rows": "Y",
+    "height": "Y",
+    "column": "X",
+    "columns": "X",
+    "col": "X",
+    "width": "X",
+}
+_COUNTED = {"T": "frames", "Z": "slices"}
+_NUMBER = re.compile(r"-?\d+")
+MAX_LEADING = 2
+"""Most axes that may count frames: time and depth."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAxes:
+    """Axes of an image layer: letters for the model, words for people."""
+
+    stack: StackAxes
+    named: bool
+    """Whether the letters come from the layer's axis labels (True) or from its shape."""
+
+    def word(self, letter: str) -> str:
+        """Name of an axis on screen: "T", or "axis 0" if nobody named it."""
+        return letter if self.named else f"axis {self.stack.letters.index(letter)}"
+
+    def counted(self, letter: str) -> str:
+        """What one counts along an axis: "slices" along Z, else "frames"."""
+        return _COUNTED.get(letter, "frames") if self.named else "frames"
+
+    def where(self, position: Sequence[int]) -> str:
+        """Words for a frame: "T = 3, Z = 7"; "the image" if there is only one frame."""
+        pairs = zip(self.stack.leading, position, strict=True)
+        text = ", ".join(f"{self.word(letter)} = {index}" for letter, index in pairs)
+        return text or "the image"
+
+    @property
+    def summary(self) -> str:
+        """Letters with lengths: "T 28 · Y 512 · X 512"."""
+        stack = self.stack
+        pairs = zip(stack.letters, stack.shape, strict=True)
+        return " · ".join(f"{self.word(letter)} {length}" for letter, length in pairs)
+
+
+def name_axes(
+    labels: Sequence[str], shape: tuple[int, ...], *, rgb: bool = False
+) -> NamedAxes:
+    """Name the axes of an image layer.
+
+    Parameters
+    ----------
+    labels
+        One axis label per layer dimension, without the colour axis. Numbers, napari's
+        default, mean that nobody named them.
+    shape
+        Shape of the data, with the colour axis last if `rgb`.
+    rgb
+        Whether the last axis of the data holds red, green, blue (and alpha).
+
+    Raises
+    ------
+    StackError
+        The labels are ambiguous, Y and X are not the last two axes, channels are not the
+        first axis, or more than two axes count frames.
+    """
+    ndim = len(labels)
+    named = ndim > 0 and not all(_NUMBER.fullmatch(label) for label in labels)
+    letters = _letters(labels) if named else _guess(ndim)
+    if "".join(letters[-2:]) != "YX":
+        msg = (
+            f"The axis labels {tuple(labels)} do not end in Y, X. Frames are read along "
+            "the last two axes: reorder the data, or correct layer.axis_labels."
+        )
+        raise StackError(msg)
+    if "C" in letters and (rgb or letters[0] != "C"):
+        msg = (
+            f"The axis labels {tuple(labels)} put the channels C where they cannot be "
+            "read. Put C first, or split the channels into layers."
+        )
+        raise StackError(msg)
+    stack = StackAxes("".join(letters) + ("C" if rgb else ""), shape)
+    if len(stack.leading) > MAX_LEADING:
+        msg = (
+            f"The image has {stack.described}; at most {MAX_LEADING} axes may count "
+            "frames (time and depth). Show one position as its own layer."
+        )
+        raise StackError(msg)
+    return NamedAxes(stack, named)
+
+
+def _letters(labels: Sequence[str]) -> list[str]:
+    letters: list[str] = []
+    for label in labels:
+        word = label.strip().lower()
+        letter = _WORDS.get(word, word[:1].upper())
+        if not (letter.isascii() and letter.isalpha()) or letter in letters:
+            msg = (
+                f"The axis labels {tuple(labels)} do not give every axis its own letter. "
+                "Set layer.axis_labels, such as ('T', 'Z', 'Y', 'X')."
+            )
+            raise StackError(msg)
+        letters.append(letter)
+    return letters
+
+
+def _guess(ndim: int) -> list[str]:
+    if ndim not in GUESSES:
+        msg = (
+            f"The image has {ndim} axes without names. Set layer.axis_labels, such as "
+            "('C', 'T', 'Y', 'X') or ('T', 'Z', 'Y', 'X'), so that none is mistaken."
+        )
+        raise StackError(msg)
+    return list(GUESSES[ndim])

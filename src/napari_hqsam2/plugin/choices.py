@@ -1,0 +1,226 @@
+"""Keeps the chosen layers in step with the layers that the viewer has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_hqsam2.errors import HqSam2Error, StackError
+from napari_hqsam2.plugin.resolve import default_axis
+from napari_hqsam2.plugin.state import Message
+
+if TYPE_CHECKING:
+    from napari_hqsam2.plugin.axis_names import NamedAxes
+    from napari_hqsam2.plugin.snapshots import Handle, ImageSnapshot, LayerChoice, Shape
+    from napari_hqsam2.plugin.state import PluginState
+    from napari_hqsam2.plugin.viewer_port import ViewerPort
+
+_OWN_OBJECT = ("rectangle", "ellipse", "polygon")
+
+
+class LayerKeeper:
+    """Chooses layers when there is one obvious choice, and forgets layers that are gone.
+
+    Parameters
+    ----------
+    state
+        Choices that are kept valid.
+    viewer
+        Where the layers are.
+    """
+
+    def __init__(self, state: PluginState, viewer: ViewerPort) -> None:
+        self._state = state
+        self._viewer = viewer
+        self._known: frozenset[Handle] = frozenset()
+        viewer.events.layers_changed.connect(self.refresh)
+        viewer.events.prompts_changed.connect(self._on_prompts_changed)
+        viewer.events.shape_added.connect(self._on_shape_added)
+        state.events.image.connect(self._on_image_chosen)
+        state.events.labels.connect(self._on_labels_chosen)
+        state.events.points.connect(self._on_prompt_layers_chosen)
+        state.events.shapes.connect(self._on_prompt_layers_chosen)
+        state.events.object_id.connect(self._pass_on_new_prompts)
+        state.events.positive.connect(self._pass_on_new_prompts)
+        self.refresh()
+
+    def close(self) -> None:
+        """Stop listening."""
+        events = self._viewer.events
+        events.layers_changed.disconnect(self.refresh)
+        events.prompts_changed.disconnect(self._on_prompts_changed)
+        events.shape_added.disconnect(self._on_shape_added)
+
+    @property
+    def axes(self) -> NamedAxes | None:
+        """Axes of the chosen image; None without an image that can be segmented."""
+        snapshot = self.snapshot()
+        return None if snapshot is None else snapshot.axes
+
+    def snapshot(self) -> ImageSnapshot | None:
+        """Read the chosen image; None (and a message) if it cannot be segmented."""
+        if self._state.image is None:
+            return None
+        try:
+            return self._viewer.snapshot_image(self._state.image)
+        except StackError as error:
+            self._state.message = Message(str(error), "problem")
+            return None
+
+    def refresh(self) -> None:
+        """Drop choices that are gone; choose what is new and obvious."""
+        state, viewer = self._state, self._viewer
+        images, labels = viewer.images(), viewer.labels()
+        points, shapes = viewer.points(), viewer.shapes()
+        if not _has(images, state.image):
+            selected = viewer.selected()
+            state.image = selected if _has(images, selected) else _first(images)
+        if not _has(labels, state.labels):
+            state.labels = None
+        new = {c.handle for c in (*points, *shapes)} - self._known
+        state.points = _kept(points, state.points, new)
+        state.shapes = _kept(shapes, state.shapes, new)
+        self._known = frozenset(c.handle for c in (*points, *shapes))
+        self._check_axis()
+        self.hint()
+
+    def add_prompt_layers(self) -> None:
+        """Make the points and shapes layer for prompts on the chosen image."""
+        if self._state.image is None or self.snapshot() is None:
+            return
+        points, shapes = self._viewer.add_prompt_layers(self._state.image)
+        self._state.points, self._state.shapes = points, shapes
+        self._pass_on_new_prompts()
+        self.hint()
+
+    def new_object(self) -> int:
+        """Let new prompts belong to the next object that is free; return its id."""
+        self._state.object_id = self._free_id()
+        self._state.positive = True
+        return self._state.object_id
+
+    def hint(self) -> None:
+        """Say what to do next, unless a run is under way."""
+        if not self._state.run.is_busy:
+            text = self._next_step()
+            if text:
+                self._state.message = Message(text)
+
+    def _next_step(self) -> str:
+        state = self._state
+        if state.image is None:
+            return "Open an image, or drop one on the viewer."
+        if self.snapshot() is None:
+            return ""
+        if state.points is None and state.shapes is None:
+            return "Add prompt layers, then mark the objects."
+        try:
+            count = self._count_prompts()
+        except HqSam2Error as error:
+            return str(error)
+        if not count:
+            return "Click on an object, or draw a rectangle around it."
+        return "Try this frame first, then go through the stack."
+
+    def _count_prompts(self) -> int:
+        return len(self._used_ids())
+
+    def _used_ids(self) -> list[int]:
+        state, viewer = self._state, self._viewer
+        ids: list[int] = []
+        if state.points is not None:
+            ids += viewer.snapshot_points(state.points, state.image).obj_ids
+        return ids + [shape.obj_id for shape in self._shapes()]
+
+    def _shapes(self) -> tuple[Shape, ...]:
+        state = self._state
+        if state.shapes is None or state.image is None:
+            return ()
+        return self._viewer.snapshot_shapes(state.shapes, state.image)
+
+    def _free_id(self) -> int:
+        state = self._state
+        largest = max([state.object_id, *self._used_ids()])
+        if state.labels is not None:
+            largest = max(largest, self._viewer.largest_label(state.labels))
+        return largest + 1
+
+    def _on_image_chosen(self) -> None:
+        state = self._state
+        companions = self._viewer.companions(state.image)
+        state.points, state.shapes = companions.points, companions.shapes
+        state.labels = companions.labels
+        state.axis = None
+        state.frames = None
+        self._check_axis()
+        self.hint()
+
+    def _check_axis(self) -> None:
+        state, axes = self._state, self.axes
+        leading = axes.stack.leading if axes else ""
+        if axes is None or not leading:
+            state.axis = state.frames = None
+        elif state.axis is None or state.axis not in leading:
+            state.axis, state.frames = default_axis(axes), None
+        elif state.frames and state.frames[1] > axes.stack.length(state.axis):
+            state.frames = None
+
+    def _on_labels_chosen(self) -> None:
+        state = self._state
+        if state.labels is None or state.run.is_busy:
+            return
+        largest = self._viewer.largest_label(state.labels)
+        if largest >= state.object_id and not self._used_ids():
+            state.object_id = largest + 1
+
+    def _on_prompt_layers_chosen(self) -> None:
+        self._pass_on_new_prompts()
+        self.hint()
+
+    def _on_prompts_changed(self, layer: Handle) -> None:
+        if layer in (self._state.points, self._state.shapes):
+            self.hint()
+
+    def _on_shape_added(self, layer: Handle, index: int) -> None:
+        """Make a second box on one frame an object of its own."""
+        if layer is not self._state.shapes:
+            return
+        shapes = self._shapes()
+        new = shapes[index]
+        if new.kind not in _OWN_OBJECT or not new.obj_id:
+            return
+        others = (s for n, s in enumerate(shapes) if n != index % len(shapes))
+        if any(_same_place(new, other) for other in others):
+            obj_id = self._free_id()
+            self._viewer.set_object(layer, index, obj_id)
+            self._state.object_id = obj_id
+
+    def _pass_on_new_prompts(self) -> None:
+        state = self._state
+        layers = [h for h in (state.points, state.shapes) if h is not None]
+        self._viewer.set_new_prompts(layers, state.object_id, positive=state.positive)
+
+
+def _same_place(one: Shape, other: Shape) -> bool:
+    return (
+        other.kind in _OWN_OBJECT
+        and other.positive
+        and other.obj_id == one.obj_id
+        and bool((one.vertices[0, :-2].round() == other.vertices[0, :-2].round()).all())
+    )
+
+
+def _has(choices: tuple[LayerChoice, ...], handle: Handle | None) -> bool:
+    return any(choice.handle is handle for choice in choices)
+
+
+def _first(choices: tuple[LayerChoice, ...]) -> Handle | None:
+    return choices[0].handle if choices else None
+
+
+def _kept(
+    choices: tuple[LayerChoice, ...], chosen: Handle | None, new: set[Handle]
+) -> Handle | None:
+    if _has(choices, chosen):
+        return chosen
+    fresh = [choice.handle for choice in choices if choice.handle in new]
+    return fresh[0] if fresh else None

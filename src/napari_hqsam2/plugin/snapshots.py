@@ -1,0 +1,90 @@
+"""What the plugin reads from layers: values that no later edit of the viewer changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from napari_hqsam2._types import BoolArray, Limits
+    from napari_hqsam2.plugin.axis_names import NamedAxes
+
+Handle: TypeAlias = "Hashable"
+"""Stands for a layer; only the viewer port looks inside."""
+ShapeKind: TypeAlias = Literal["rectangle", "ellipse", "polygon", "path", "line"]
+Coordinates: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageSnapshot:
+    """An image layer that can be segmented."""
+
+    name: str
+    data: Any = field(repr=False)
+    """Array-like of the layer (NumPy, dask, zarr), never copied; the finest level if
+    multiscale."""
+    axes: NamedAxes
+    contrast_limits: Limits | None
+    """Data values shown black and white, or None for colour images."""
+    is_multiscale: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PointSet:
+    """Points of one layer, in the data space of an image without its channel axis."""
+
+    coordinates: Coordinates
+    """(N, leading axes + 2) float64; the last two are y, x."""
+    positive: BoolArray
+    """(N,) True on the object, False on what to leave out."""
+    obj_ids: tuple[int, ...]
+    """One id per point; 0 if the layer does not say."""
+
+    def __len__(self) -> int:
+        return len(self.obj_ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """One drawn shape, in the data space of an image without its channel axis."""
+
+    kind: ShapeKind
+    vertices: Coordinates
+    """(V, leading axes + 2) float64; the last two are y, x."""
+    positive: bool = True
+    obj_id: int = 0
+    """0 if the layer does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChoice:
+    """A layer that can be chosen in the widget."""
+
+    handle: Handle
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Companions:
+    """The newest layers that the plugin made for an image."""
+
+    points: Handle | None = None
+    shapes: Handle | None = None
+    labels: Handle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsSnapshot:
+    """What must be known of a Labels layer before writing to it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    is_aligned: bool
+    """Whether its pixels lie exactly on those of the image."""
+    obstacle: str = ""
+    """Why it cannot be written to, or empty."""

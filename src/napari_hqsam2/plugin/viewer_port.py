@@ -1,0 +1,144 @@
+"""What the controller needs from a viewer; a viewer of tests can offer it too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from psygnal import Signal, SignalGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari_hqsam2.plugin.snapshots import (
+        Companions,
+        Handle,
+        ImageSnapshot,
+        LabelsSnapshot,
+        LayerChoice,
+        PointSet,
+        Shape,
+    )
+    from napari_hqsam2.segmentation.masks import ObjectMask
+
+
+class ViewerEvents(SignalGroup):
+    """What happens in the viewer."""
+
+    layers_changed = Signal()
+    """A layer came, went, moved or got another name."""
+    layer_removed = Signal(object)
+    """Handle of a layer that is gone."""
+    data_replaced = Signal(object)
+    """Handle of an image or labels layer whose whole array was replaced."""
+    prompts_changed = Signal(object)
+    """Handle of a points or shapes layer that was edited."""
+    shape_added = Signal(object, int)
+    """Handle of a shapes layer and index of a shape that was just drawn."""
+    frame_changed = Signal()
+    """Another frame is on show."""
+
+
+class ViewerPort(Protocol):
+    """A viewer as the controller sees it. Handles stand for layers."""
+
+    @property
+    def events(self) -> ViewerEvents:
+        """Signals of the viewer."""
+        ...
+
+    def images(self) -> tuple[LayerChoice, ...]:
+        """Image layers, the topmost first."""
+        ...
+
+    def points(self) -> tuple[LayerChoice, ...]:
+        """Points layers, the topmost first."""
+        ...
+
+    def shapes(self) -> tuple[LayerChoice, ...]:
+        """Shapes layers, the topmost first."""
+        ...
+
+    def labels(self) -> tuple[LayerChoice, ...]:
+        """Labels layers, the topmost first."""
+        ...
+
+    def selected(self) -> Handle | None:
+        """The layer the user has selected, if it is one."""
+        ...
+
+    def snapshot_image(self, image: Handle) -> ImageSnapshot:
+        """Read an image layer; raises StackError if it cannot be segmented."""
+        ...
+
+    def snapshot_points(self, points: Handle, image: Handle) -> PointSet:
+        """Read a points layer in the data space of an image."""
+        ...
+
+    def snapshot_shapes(self, shapes: Handle, image: Handle) -> tuple[Shape, ...]:
+        """Read a shapes layer in the data space of an image."""
+        ...
+
+    def snapshot_labels(self, labels: Handle, image: Handle) -> LabelsSnapshot:
+        """Read what must be known of a labels layer before writing to it."""
+        ...
+
+    def current_position(self, image: Handle) -> tuple[int, ...] | None:
+        """Leading indices of the frame of an image on show; None if no frame is shown."""
+        ...
+
+    def add_prompt_layers(self, image: Handle) -> tuple[Handle, Handle]:
+        """Add an empty points and an empty shapes layer prepared for prompts."""
+        ...
+
+    def companions(self, image: Handle | None) -> Companions:
+        """Layers that were made for an image and are still there."""
+        ...
+
+    def set_new_prompts(
+        self, layers: Iterable[Handle], obj_id: int, *, positive: bool
+    ) -> None:
+        """Choose object and polarity of prompts that will be drawn in these layers."""
+        ...
+
+    def set_object(self, shapes: Handle, index: int, obj_id: int) -> None:
+        """Give one shape to another object."""
+        ...
+
+    def largest_label(self, labels: Handle) -> int:
+        """Largest label value in use; 0 if none, or if looking would take long."""
+        ...
+
+    def add_labels(self, image: Handle) -> Handle:
+        """Add an empty labels layer that lies on an image."""
+        ...
+
+    def make_room(self, labels: Handle, largest_id: int) -> str:
+        """Widen the dtype of labels until it holds an id; say so, or return ""."""
+        ...
+
+    def paint(
+        self,
+        labels: Handle,
+        position: tuple[int, ...],
+        masks: Sequence[ObjectMask],
+        *,
+        as_one_edit: bool,
+    ) -> None:
+        """Write masks into one frame of labels, other labels untouched."""
+        ...
+
+    def finish(self, labels: Handle, provenance: dict[str, str]) -> None:
+        """Show the final labels and note how they were made in their metadata."""
+        ...
+
+    def notify(self, text: str, *, is_problem: bool = False) -> None:
+        """Tell the user something that must not be overlooked."""
+        ...
+
+    def show_status(self, text: str) -> None:
+        """Write to the status line of the viewer."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening to the viewer."""
+        ...

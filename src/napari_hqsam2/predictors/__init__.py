@@ -1,0 +1,1 @@
+"""State and policy around the stateless model: images, videos, frames and memories."""

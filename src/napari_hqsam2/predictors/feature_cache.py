@@ -1,0 +1,52 @@
+"""Image features of recently seen frames, within a budget of bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_hqsam2.modeling.outputs import ImageFeatures
+
+DEFAULT_BUDGET = 256 * 2**20
+"""16 frames of the official models in float32."""
+
+
+class FeatureCache:
+    """Least recently used features go first when the budget is spent.
+
+    Parameters
+    ----------
+    budget : int
+        Bytes that may be held; the newest frame is always held.
+    """
+
+    def __init__(self, budget: int = DEFAULT_BUDGET) -> None:
+        self.budget = budget
+        self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held now."""
+        return sum(features.nbytes for features in self._features.values())
+
+    def __len__(self) -> int:
+        """Return the number of frames held."""
+        return len(self._features)
+
+    def get(self, frame: int) -> ImageFeatures | None:
+        """Features of a frame if they are held; marks them as used."""
+        if frame in self._features:
+            self._features.move_to_end(frame)
+        return self._features.get(frame)
+
+    def put(self, frame: int, features: ImageFeatures) -> None:
+        """Hold the features of a frame, dropping the least recently used ones."""
+        self._features[frame] = features
+        self._features.move_to_end(frame)
+        while len(self._features) > 1 and self.nbytes > self.budget:
+            self._features.popitem(last=False)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._features.clear()

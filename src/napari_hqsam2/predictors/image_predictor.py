@@ -1,0 +1,316 @@
+"""Masks of one image at a time, with SAM 2's verbs; upstream ``SAM2ImagePredictor``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from napari_hqsam2.errors import PromptError
+from napari_hqsam2.modeling.outputs import HqMode, ImageFeatures, ModelPrompts
+from napari_hqsam2.predictors.intensity import estimate_limits, to_unit_rgb
+from napari_hqsam2.predictors.postprocess import fill_holes, remove_islands
+from napari_hqsam2.predictors.precision import inference
+from napari_hqsam2.predictors.transforms import (
+    box_points,
+    to_coords_norm,
+    to_model_image,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from napari_hqsam2._types import HW, AnyArray, Limits
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+
+PREVIOUS_LOGIT_LIMIT = 32.0
+"""Low-resolution logits are clamped to this size before they may be fed back."""
+FILLED_LOGIT = 10.0
+"""Upstream's logit of filled holes in images."""
+
+
+class SAM2ImagePredictor:
+    """Encode an image once, then predict masks for any number of prompts.
+
+    Parameters
+    ----------
+    model : HqSam2
+        From `build_sam2` or `load_model(...).model`.
+    mask_threshold : float
+        Logit above which a pixel belongs to the mask.
+    max_hole_area, max_sprinkle_area : int
+        Holes and specks of at most this many pixels of the low-resolution mask are
+        filled and removed; 0 leaves them.
+    hq : {"add", "only", "off"}
+        Use of the high-quality mask: added to SAM's (default, used for all published
+        figures), alone, or not at all. Models without it ignore this.
+    """
+
+    def __init__(
+        self,
+        model: HqSam2,
+        mask_threshold: float = 0.0,
+        max_hole_area: int = 0,
+        max_sprinkle_area: int = 0,
+        hq: HqMode = "add",
+    ) -> None:
+        self.model = model
+        self.mask_threshold = mask_threshold
+        self.max_hole_area = max_hole_area
+        self.max_sprinkle_area = max_sprinkle_area
+        self.hq: HqMode = hq
+        self.reset_predictor()
+
+    @property
+    def device(self) -> torch.device:
+        """Device that the model computes on."""
+        return self.model.device
+
+    def reset_predictor(self) -> None:
+        """Forget the image."""
+        self._features: ImageFeatures | None = None
+        self._sizes: list[HW] = []
+
+    def set_image(
+        self, image: AnyArray | Image, *, contrast_limits: Limits | None = None
+    ) -> None:
+        """Encode one image.
+
+        Parameters
+        ----------
+        image : ndarray or PIL image
+            (H, W), (H, W, 3) or (H, W, 4), of any real dtype.
+        contrast_limits : tuple of float, optional
+            Intensities shown as black and white. Without it uint8 uses 0 to 255, and
+            everything else the 0.1 and 99.9 percentiles of the image.
+
+        Raises
+        ------
+        StackError
+            If the array is not a real image of that shape.
+        """
+        self.set_image_batch([image], contrast_limits=contrast_limits)
+
+    def set_image_batch(
+        self,
+        image_list: Sequence[AnyArray | Image],
+        *,
+        contrast_limits: Limits | None = None,
+    ) -> None:
+        """Encode several images, of any sizes, for `predict_batch`; arguments of `set_image`."""
+        self.reset_predictor()
+        arrays = [np.asarray(image) for image in image_list]
+        batch = [
+            to_model_image(
+                to_unit_rgb(array, contrast_limits or estimate_limits([array])),
+                self.model.image_size,
+                self.device,
+                "bilinear",
+            )
+            for array in arrays
+        ]
+        with inference(self.device):
+            self._features = self.model.encode_image(torch.cat(batch))
+        self._sizes = [(array.shape[0], array.shape[1]) for array in arrays]
+
+    def get_image_embedding(self) -> Tensor:
+        """(B, C, h, w) embedding that the decoder reads."""
+        with inference(self.device):
+            return self.model.without_memory(self._require_features().embedding)
+
+    def predict(  # noqa: PLR0913 - SAM 2's signature
+        self,
+        point_coords: npt.ArrayLike | None = None,
+        point_labels: npt.ArrayLike | None = None,
+        box: npt.ArrayLike | None = None,
+        mask_input: npt.ArrayLike | None = None,
+        multimask_output: bool = True,  # noqa: FBT001, FBT002
+        return_logits: bool = False,  # noqa: FBT001, FBT002
+        normalize_coords: bool = True,  # noqa: FBT001, FBT002
+        *,
+        hq_token_only: bool = False,
+    ) -> tuple[AnyArray, AnyArray, AnyArray]:
+        """Predict masks of the image that was set.
+
+        Parameters
+        ----------
+        point_coords : array_like, optional
+            (P, 2) points (x, y) in pixels of the image, or (N, P, 2) for N objects.
+        point_labels : array_like, optional
+            (P,) or (N, P): 1 positive, 0 negative.
+        box : array_like, optional
+            (4,) or (N, 4) boxes (x0, y0, x1, y1) in pixels.
+        mask_input : array_like, optional
+            (1, h, w) or (N, 1, h, w) logits that an earlier call returned.
+        multimask_output : bool
+            Three candidates, best for a single ambiguous click.
+        return_logits : bool
+            Return logits instead of booleans.
+        normalize_coords : bool
+            Coordinates are in pixels; if False, already divided by width and height.
+        hq_token_only : bool
+            Use the high-quality mask alone, for images of a single object.
+
+        Returns
+        -------
+        masks : ndarray
+            (M, H, W) boolean, or float32 with `return_logits`; (N, M, H, W) for N > 1 objects.
+        scores : ndarray
+            (M,) or (N, M) float32, predicted IoU.
+        low_res : ndarray
+            (M, h, w) or (N, M, h, w) float32 logits at a quarter of the model's input,
+            clamped to +-32, to be fed back as `mask_input`.
+
+        Raises
+        ------
+        RuntimeError
+            If no image was set.
+        PromptError
+            If prompts do not fit together.
+        """
+        coords, labels = _merge_points(point_coords, point_labels, box)
+        prompts = self._to_model_prompts(
+            coords, labels, mask_input, normalize=normalize_coords
+        )
+        masks, scores, low_res = self._decode(
+            prompts,
+            multimask=multimask_output,
+            hq="only" if hq_token_only else self.hq,
+        )
+        if not return_logits:
+            masks = masks > self.mask_threshold
+        return _to_numpy(masks), _to_numpy(scores), _to_numpy(low_res)
+
+    def predict_batch(  # noqa: PLR0913 - SAM 2's signature
+        self,
+        point_coords_batch: Sequence[npt.ArrayLike] | None = None,
+        point_labels_batch: Sequence[npt.ArrayLike] | None = None,
+        box_batch: Sequence[npt.ArrayLike] | None = None,
+        mask_input_batch: Sequence[npt.ArrayLike] | None = None,
+        multimask_output: bool = True,  # noqa: FBT001, FBT002
+        return_logits: bool = False,  # noqa: FBT001, FBT002
+        normalize_coords: bool = True,  # noqa: FBT001, FBT002
+        *,
+        hq_token_only: bool = False,
+    ) -> tuple[list[AnyArray], list[AnyArray], list[AnyArray]]:
+        """`predict` for every image of `set_image_batch`; each argument is a list over images."""
+        features = self._require_features()
+        sizes = self._sizes
+        results = []
+        try:
+            for index in range(len(sizes)):
+                self._features, self._sizes = features[index], [sizes[index]]
+                results.append(
+                    self.predict(
+                        _pick(point_coords_batch, index),
+                        _pick(point_labels_batch, index),
+                        _pick(box_batch, index),
+                        _pick(mask_input_batch, index),
+                        multimask_output,
+                        return_logits,
+                        normalize_coords,
+                        hq_token_only=hq_token_only,
+                    )
+                )
+        finally:
+            self._features, self._sizes = features, sizes
+        masks, scores, low_res = zip(*results, strict=True)
+        return list(masks), list(scores), list(low_res)
+
+    def _require_features(self) -> ImageFeatures:
+        if self._features is None:
+            msg = "No image yet; call set_image(...) before predict(...)."
+            raise RuntimeError(msg)
+        return self._features
+
+    def _decode(
+        self, prompts: ModelPrompts, *, multimask: bool, hq: HqMode
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks at image size, scores and clamped low-resolution logits."""
+        features = self._require_features()[len(self._sizes) - 1]
+        fill = FILLED_LOGIT
+        with inference(self.device):
+            prediction = self.model.predict_masks(
+                self.model.without_memory(features.embedding),
+                features.high_res,
+                prompts,
+                multimask=multimask,
+                hq=hq,
+            )
+            low_res = prediction.masks.float()
+            logits = fill_holes(low_res, self.max_hole_area, fill)
+            logits = remove_islands(logits, self.max_sprinkle_area, -fill)
+            masks = F.interpolate(logits, size=self._sizes[-1], mode="bilinear")
+        limit = PREVIOUS_LOGIT_LIMIT
+        return masks, prediction.iou_scores.float(), low_res.clamp(-limit, limit)
+
+    def _to_model_prompts(
+        self,
+        coords: Tensor | None,
+        labels: Tensor | None,
+        mask_input: npt.ArrayLike | None,
+        *,
+        normalize: bool,
+    ) -> ModelPrompts:
+        self._require_features()
+        masks = None
+        if mask_input is not None:
+            masks = torch.as_tensor(mask_input, dtype=torch.float32, device=self.device)
+            masks = masks.reshape(-1, 1, *masks.shape[-2:])
+        if coords is None or labels is None:
+            return ModelPrompts(masks=masks)
+        size = self.model.image_size
+        coords = to_coords_norm(coords, self._sizes[-1], size, normalize=normalize)
+        return ModelPrompts(coords.to(self.device), labels.to(self.device), masks)
+
+
+def _to_numpy(tensor: Tensor) -> AnyArray:
+    """(N, ...) as an array, without the first axis if N is 1."""
+    array: AnyArray = tensor.cpu().numpy()
+    return array[0] if len(array) == 1 else array
+
+
+def _pick(values: Sequence[npt.ArrayLike] | None, index: int) -> npt.ArrayLike | None:
+    return None if values is None else values[index]
+
+
+def _merge_points(
+    point_coords: npt.ArrayLike | None,
+    point_labels: npt.ArrayLike | None,
+    box: npt.ArrayLike | None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Box corners, then points, as (N, P, 2) and (N, P)."""
+    if (point_coords is None) != (point_labels is None):
+        msg = "point_coords and point_labels belong together; give both or neither."
+        raise PromptError(msg)
+    parts: list[tuple[Tensor, Tensor]] = []
+    if box is not None:
+        parts.append(box_points(box))
+    if point_coords is not None:
+        coords = torch.as_tensor(np.asarray(point_coords), dtype=torch.float32)
+        labels = torch.as_tensor(np.asarray(point_labels), dtype=torch.int32)
+        if coords.ndim == 2:
+            coords, labels = coords[None], labels[None]
+        if coords.shape[:-1] != labels.shape or coords.shape[-1] != 2:
+            msg = (
+                "point_coords must be (P, 2) or (N, P, 2) with one label for each point, "
+                f"got {tuple(coords.shape)} and labels {tuple(labels.shape)}."
+            )
+            raise PromptError(msg)
+        parts.append((coords, labels))
+    if not parts:
+        return None, None
+    counts = {len(coords) for coords, _ in parts}
+    if len(counts) > 1:
+        msg = (
+            "Boxes and points must be given for the same number of objects, "
+            f"got {len(parts[0][0])} boxes and points of {len(parts[1][0])} objects."
+        )
+        raise PromptError(msg)
+    return torch.cat([c for c, _ in parts], 1), torch.cat([n for _, n in parts], 1)

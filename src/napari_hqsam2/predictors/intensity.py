@@ -1,0 +1,228 @@
+"""From pixels of any dtype to what the model sees: RGB between 0 and 1."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from napari_hqsam2._types import Limits
+from napari_hqsam2.errors import StackError
+from napari_hqsam2.predictors.frame_checks import real_dtype
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from napari_hqsam2._types import AnyArray
+    from napari_hqsam2.predictors.frame_source import FrameSource
+
+logger = logging.getLogger(__name__)
+
+IntensityLimits: TypeAlias = Limits | tuple[Limits, ...]
+"""(low, high) for all channels, or one pair each; low is shown as 0, high as 1."""
+
+FULL_RANGES: dict[str, Limits] = {"uint8": (0.0, 255.0), "bool": (0.0, 1.0)}
+"""Types whose whole range is shown when no limits are given."""
+PERCENTILES = (0.1, 99.9)
+SAMPLED_FRAMES = 8
+SAMPLED_PIXELS = 2**19
+"""At most about so many pixels of a frame enter the percentiles."""
+EXACT_IN_FLOAT32 = 2.0**24
+
+
+def to_unit_rgb(
+    frame: AnyArray, limits: IntensityLimits | None = None
+) -> npt.NDArray[np.float32]:
+    """Scale one frame to RGB between 0 and 1.
+
+    Parameters
+    ----------
+    frame : numpy.ndarray
+        (H, W), or (H, W, C) with C one (grey), two (the third is black), three (RGB) or
+        four (RGBA, opacity is dropped). Boolean, integer or real floating.
+    limits : pair of float or one pair per channel, optional
+        Values that become 0 and 1; what lies outside is clipped. None takes the full
+        range of uint8 and bool, and is an error for other types.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, (H, W, 3), finite. NaN becomes 0, infinities become 0 and 1, and where
+        low equals high everything is 0.
+
+    Raises
+    ------
+    StackError
+        If shape, dtype or limits make no sense.
+
+    Examples
+    --------
+    >>> to_unit_rgb(np.array([[100, 300]], np.uint16), (100, 300)).tolist()
+    [[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]]
+    """
+    real_dtype(frame.dtype, "The frame")
+    if frame.ndim not in (2, 3) or (frame.ndim == 3 and not 1 <= frame.shape[2] <= 4):
+        msg = (
+            f"A frame has shape (H, W) or (H, W, C) with one to four channels, got "
+            f"{frame.shape}."
+        )
+        raise StackError(msg)
+    values = frame[..., np.newaxis] if frame.ndim == 2 else frame[..., :3]
+    channels = values.shape[2]
+    pairs = _limit_pairs(limits, channels, frame.dtype)
+    unit = np.zeros((*values.shape[:2], 3), np.float32)
+    if len(pairs) == 1:
+        unit[..., :channels] = _scaled(values, *pairs[0])
+    else:
+        for channel, (low, high) in enumerate(pairs):
+            unit[..., channel] = _scaled(values[..., channel], low, high)
+    if channels == 1:
+        unit[..., 1:] = unit[..., :1]
+    return unit
+
+
+def _limit_pairs(
+    limits: IntensityLimits | None, channels: int, dtype: np.dtype[np.generic]
+) -> tuple[Limits, ...]:
+    """Checked limits: one pair for all channels, or one per channel."""
+    if limits is None:
+        if dtype.name not in FULL_RANGES:
+            msg = (
+                f"An image of dtype {dtype} needs intensity limits: pass the values to "
+                "show as black and white, or take them from estimate_limits(source)."
+            )
+            raise StackError(msg)
+        return (FULL_RANGES[dtype.name],)
+    is_one_pair = not isinstance(limits[0], Sequence | np.ndarray)
+    listed = [limits] if is_one_pair else limits
+    if len(listed) not in (1, channels):
+        msg = (
+            f"Got {len(listed)} pairs of limits for {channels} channels; give one "
+            "pair, or one per channel."
+        )
+        raise StackError(msg)
+    return tuple(map(_checked_pair, listed))
+
+
+def _checked_pair(pair: object) -> Limits:
+    try:
+        low, high = (float(value) for value in pair)  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        msg = f"Intensity limits are a pair of numbers (low, high), got {pair!r}."
+        raise StackError(msg) from error
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        msg = f"Intensity limits must be finite with low <= high, got ({low}, {high})."
+        raise StackError(msg)
+    return low, high
+
+
+def _scaled(values: AnyArray, low: float, high: float) -> npt.NDArray[np.floating]:
+    """(values - low) / (high - low), clipped to [0, 1] and finite."""
+    # Halves keep the span finite over the whole range of float64.
+    span = high / 2 - low / 2
+    if span <= 0:
+        return np.zeros(values.shape, np.float32)
+    is_small = values.dtype.itemsize <= 2 and max(-low, high) < EXACT_IN_FLOAT32
+    with np.errstate(over="ignore", under="ignore"):
+        work: npt.NDArray[np.floating] = values.astype(
+            np.float32 if is_small else np.float64
+        )
+        if values.dtype.kind == "f":
+            np.nan_to_num(work, copy=False, nan=low, posinf=high, neginf=low)
+        np.clip(work, low, high, out=work)
+        if not is_small:
+            work *= 0.5
+            low, span = low / 2, span
+        else:
+            span = high - low
+        work -= low
+        work /= span
+    return np.clip(work, 0, 1, out=work)
+
+
+def estimate_limits(
+    source: FrameSource,
+    *,
+    sample: int = SAMPLED_FRAMES,
+    per_channel: bool | None = None,
+) -> IntensityLimits:
+    """Estimate intensity limits that serve all frames of a stack alike.
+
+    Parameters
+    ----------
+    source : FrameSource
+        The stack; a few evenly spaced frames of it are read.
+    sample : int
+        How many frames to read at most.
+    per_channel : bool, optional
+        Whether each channel gets limits of its own. None means yes for two channels, no
+        for grey and RGB(A), whose colours would change otherwise; say True for three
+        independent stains.
+
+    Returns
+    -------
+    pair of float, or tuple of pairs
+        The 0.1 and 99.9 percentiles; the full range of uint8 and bool. Where the
+        percentiles coincide, as in a nearly black stack, the extremes are taken.
+
+    Raises
+    ------
+    StackError
+        If none of the frames can be read.
+    """
+    if sample < 1:
+        msg = f"At least one frame must be sampled, got sample={sample}."
+        raise StackError(msg)
+    frames = _sampled_frames(source, sample)
+    full_range = FULL_RANGES.get(frames[0].dtype.name)
+    if full_range is not None:
+        return full_range
+    channels = 1 if frames[0].ndim == 2 else min(frames[0].shape[2], 3)
+    if per_channel is None:
+        per_channel = channels == 2
+    if channels == 1 or not per_channel:
+        return _percentile_limits([frame[..., :3].ravel() for frame in frames])
+    return tuple(
+        _percentile_limits([frame[..., channel].ravel() for frame in frames])
+        for channel in range(channels)
+    )
+
+
+def _sampled_frames(source: FrameSource, sample: int) -> list[AnyArray]:
+    """Evenly spaced frames, thinned out; a frame that cannot be read is left out."""
+    count = len(source)
+    spaced = np.linspace(0, count - 1, min(sample, count))
+    indices = np.unique(spaced.round().astype(int))
+    frames: list[AnyArray] = []
+    failure: StackError | None = None
+    for index in indices.tolist():
+        try:
+            frame = source.read(index)
+        except StackError as error:
+            failure = error
+            logger.warning("Left out of the intensity estimate: %s", error)
+            continue
+        if frame.dtype.name in FULL_RANGES:
+            return [frame]
+        step = math.ceil(math.sqrt(frame.shape[0] * frame.shape[1] / SAMPLED_PIXELS))
+        frames.append(frame[::step, ::step].copy())
+    if not frames and failure is not None:
+        raise failure
+    return frames
+
+
+def _percentile_limits(parts: list[AnyArray]) -> Limits:
+    with np.errstate(over="ignore"):
+        values = np.concatenate(parts).astype(np.float64)
+    finite = values[np.isfinite(values)]
+    if finite.size < values.size:
+        logger.warning("%d sampled pixels are not finite", values.size - finite.size)
+    if not finite.size:
+        return 0.0, 0.0
+    low, high = (float(value) for value in np.percentile(finite, PERCENTILES))
+    if low == high:
+        low, high = float(finite.min()), float(finite.max())
+    return low, high

@@ -1,0 +1,46 @@
+"""Corrections of mask logits after prediction."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from napari_hqsam2.ops.connected_components import connected_components
+
+HOLE_LOGIT = 0.1
+"""Logit of a filled hole: just inside the mask; upstream's value for videos."""
+SUPPRESSED_LOGIT = -10.0
+"""Highest logit that an overlapped mask keeps where another one wins."""
+
+
+def fill_holes(logits: Tensor, max_area: int, value: float = HOLE_LOGIT) -> Tensor:
+    """Raise background components of at most `max_area` pixels to `value`.
+
+    Parameters
+    ----------
+    logits : Tensor
+        (N, M, H, W) mask logits, foreground above 0.
+    max_area : int
+        In pixels of `logits`; 0 changes nothing. Components at the border count too.
+    value : float
+        Logit that filled pixels get.
+    """
+    if max_area <= 0:
+        return logits
+    _, areas = connected_components((logits <= 0).flatten(0, 1))
+    areas = areas.view_as(logits)
+    return torch.where((areas > 0) & (areas <= max_area), value, logits)
+
+
+def remove_islands(logits: Tensor, max_area: int, value: float = -10.0) -> Tensor:
+    """Lower foreground components of at most `max_area` pixels of (N, M, H, W) logits to `value`."""
+    return -fill_holes(-logits, max_area, -value) if max_area > 0 else logits
+
+
+def keep_largest_logit(logits: Tensor) -> Tensor:
+    """Where masks of (N, 1, H, W) logits overlap, suppress all but the largest."""
+    if len(logits) < 2:
+        return logits
+    winner = logits.argmax(dim=0, keepdim=True)
+    row = torch.arange(len(logits), device=logits.device)[:, None, None, None]
+    return torch.where(winner == row, logits, logits.clamp(max=SUPPRESSED_LOGIT))

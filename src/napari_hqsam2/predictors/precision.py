@@ -1,0 +1,29 @@
+"""One policy for the arithmetic of inference."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on CUDA devices that have it in hardware, float32 elsewhere."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32
+
+
+@contextmanager
+def inference(device: torch.device) -> Iterator[None]:
+    """Run without gradients, with autocast where the device gains from it."""
+    dtype = compute_dtype(device)
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+    ):
+        yield

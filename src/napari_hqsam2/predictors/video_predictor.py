@@ -1,0 +1,447 @@
+"""Masks of objects through a video, with SAM 2's verbs; upstream ``SAM2VideoPredictor``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+import torch.nn.functional as F
+
+from napari_hqsam2.errors import PromptError
+from napari_hqsam2.modeling.hqsam2 import OUT_OF_VIEW_LOGIT
+from napari_hqsam2.predictors.feature_cache import DEFAULT_BUDGET, FeatureCache
+from napari_hqsam2.predictors.frame_source import open_frames
+from napari_hqsam2.predictors.intensity import estimate_limits
+from napari_hqsam2.predictors.object_tracker import ObjectTracker
+from napari_hqsam2.predictors.postprocess import keep_largest_logit
+from napari_hqsam2.predictors.precision import compute_dtype
+from napari_hqsam2.predictors.prompt_inputs import joined, new_clicks, to_model_mask
+from napari_hqsam2.predictors.session import NOT_TRACKED, VideoSession
+from napari_hqsam2.predictors.tracking_config import TrackingConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from napari_hqsam2._types import Limits
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.modeling.outputs import HqMode
+    from napari_hqsam2.predictors.memory_bank import FrameOutput
+    from napari_hqsam2.predictors.session import Clicks, ObjectState
+
+
+@dataclass(frozen=True)
+class FrameLogits:
+    """Results of one frame, at the resolution of the network."""
+
+    frame: int
+    """Index of the frame."""
+    obj_ids: tuple[int, ...]
+    """The N objects that were processed, in the order in which they were added."""
+    low_res: Tensor
+    """(N, 1, 4h, 4w) float32 mask logits, on the compute device."""
+    object_scores: tuple[float, ...]
+    """Logit that each object is in view."""
+    iou_scores: tuple[float, ...]
+    """Predicted IoU of each mask."""
+
+
+class SAM2VideoPredictor:
+    """Prompt objects on any frame of a video and track them through it.
+
+    Every object has its own prompts, conditioning frames and memories: objects may be
+    added and removed at any time, and N objects together give what N single runs give.
+
+    Parameters
+    ----------
+    model : HqSam2
+        Plain or HQ; made by `build_sam2_video_predictor`.
+    config : TrackingConfig, optional
+        How the video is tracked.
+    hq : {"add", "only", "off"}
+        Use of the high-quality mask in new sessions; models without it ignore this.
+    """
+
+    def __init__(
+        self, model: HqSam2, config: TrackingConfig | None = None, hq: HqMode = "add"
+    ) -> None:
+        self.model = model
+        self.config = config or TrackingConfig()
+        self._tracker = ObjectTracker(model, self.config)
+        self.hq: HqMode = hq
+
+    @property
+    def device(self) -> torch.device:
+        """Device that the model computes on."""
+        return self.model.device
+
+    @property
+    def image_size(self) -> int:
+        """S, side in pixels of the model's square input."""
+        return self.model.image_size
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the model; sessions made before stay where they are and must be made anew."""
+        self.model.to(device)
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Parameters of the model, by their official names."""
+        return self.model.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Tensor], *, strict: bool = True) -> Any:  # noqa: ANN401 - torch's own type
+        """Load parameters by their official names."""
+        return self.model.load_state_dict(state_dict, strict=strict)
+
+    def init_state(  # noqa: PLR0913 - SAM 2's signature and ours
+        self,
+        video_path: Any,  # noqa: ANN401 - whatever open_frames takes
+        offload_video_to_cpu: bool = False,  # noqa: FBT001, FBT002
+        offload_state_to_cpu: bool = False,  # noqa: FBT001, FBT002
+        async_loading_frames: bool = False,  # noqa: FBT001, FBT002
+        *,
+        contrast_limits: Limits | tuple[Limits, ...] | None = None,
+        hq_token_only: bool = False,
+        feature_cache_bytes: int = DEFAULT_BUDGET,
+    ) -> VideoSession:
+        """Start work on a video; nothing is read but a few frames for the contrast.
+
+        Parameters
+        ----------
+        video_path : array, path or FrameSource
+            (T, H, W) or (T, H, W, C) array (NumPy, Dask, Zarr), a folder of images, a
+            multi-page TIFF, a video file, or any `FrameSource`.
+        offload_video_to_cpu, async_loading_frames : bool
+            Accepted for SAM 2's callers; frames are always read one at a time and never kept.
+        offload_state_to_cpu : bool
+            Keep memories in host memory.
+        contrast_limits : tuple, optional
+            Intensities shown as black and white, or one pair for each channel. Without
+            it: the full range for uint8, else percentiles of the stack.
+        hq_token_only : bool
+            Use the high-quality mask alone.
+        feature_cache_bytes : int
+            Budget for image features of recent frames.
+
+        Raises
+        ------
+        StackError
+            If the video cannot be read or has an unusable shape or dtype.
+        """
+        del offload_video_to_cpu, async_loading_frames
+        frames = open_frames(video_path)
+        if contrast_limits is None:
+            contrast_limits = estimate_limits(frames)
+        return VideoSession(
+            frames=frames,
+            contrast_limits=contrast_limits,
+            hq="only" if hq_token_only else self.hq,
+            storage_device=torch.device("cpu") if offload_state_to_cpu else self.device,
+            memory_dtype=compute_dtype(self.device),
+            features=FeatureCache(feature_cache_bytes),
+        )
+
+    def add_new_points_or_box(  # noqa: PLR0913 - SAM 2's signature
+        self,
+        inference_state: VideoSession,
+        frame_idx: int,
+        obj_id: int,
+        points: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        clear_old_points: bool = True,  # noqa: FBT001, FBT002
+        normalize_coords: bool = True,  # noqa: FBT001, FBT002
+        box: npt.ArrayLike | None = None,
+    ) -> tuple[int, list[int], Tensor]:
+        """Prompt an object on a frame; a new id adds the object.
+
+        Parameters
+        ----------
+        inference_state : VideoSession
+            From `init_state`.
+        frame_idx : int
+            Frame to prompt on.
+        obj_id : int
+            The object.
+        points, labels : array_like, optional
+            (P, 2) points (x, y) in pixels, and (P,) labels, 1 positive or 0 negative.
+        clear_old_points : bool
+            Replace the object's points on this frame instead of adding to them.
+        normalize_coords : bool
+            Coordinates are in pixels; if False, already divided by width and height.
+        box : array_like, optional
+            (x0, y0, x1, y1) in pixels; only together with `clear_old_points`.
+
+        Returns
+        -------
+        frame_idx : int
+            The frame.
+        obj_ids : list of int
+            All objects.
+        masks : Tensor
+            (N, 1, H, W) float32 logits of all objects on this frame; -1024 without result.
+        """
+        if box is not None and not clear_old_points:
+            msg = "A box replaces old points: pass clear_old_points=True with a box."
+            raise PromptError(msg)
+        clicks = new_clicks(
+            points,
+            labels,
+            box,
+            inference_state.hw,
+            self.image_size,
+            normalize=normalize_coords,
+        )
+        self.predict_clicks(
+            inference_state, frame_idx, obj_id, clicks, keep_old=not clear_old_points
+        )
+        return self._all_objects(inference_state, frame_idx)
+
+    def add_new_mask(
+        self,
+        inference_state: VideoSession,
+        frame_idx: int,
+        obj_id: int,
+        mask: npt.ArrayLike,
+    ) -> tuple[int, list[int], Tensor]:
+        """Take a mask as the object itself on a frame.
+
+        Parameters
+        ----------
+        inference_state : VideoSession
+            From `init_state`.
+        frame_idx, obj_id : int
+            Frame and object.
+        mask : array_like
+            (H, W) boolean, of the frame's size or any other.
+
+        Returns
+        -------
+        tuple
+            As `add_new_points_or_box`.
+        """
+        self.predict_mask(inference_state, frame_idx, obj_id, mask)
+        return self._all_objects(inference_state, frame_idx)
+
+    def predict_clicks(
+        self,
+        session: VideoSession,
+        frame: int,
+        obj_id: int,
+        clicks: Clicks,
+        *,
+        keep_old: bool = False,
+    ) -> FrameLogits:
+        """`add_new_points_or_box` without the work for other objects."""
+        session.check_frame(frame)
+        state = session.add_object(obj_id)
+        old = state.clicks.get(frame) if keep_old else None
+        clicks = joined(old, clicks, self.device)
+        output = self._tracker.prompt_clicks(session, state, frame, clicks)
+        return self._to_frame_logits(frame, {obj_id: output})
+
+    def predict_mask(
+        self, session: VideoSession, frame: int, obj_id: int, mask: npt.ArrayLike
+    ) -> FrameLogits:
+        """`add_new_mask` without the work for other objects."""
+        session.check_frame(frame)
+        model_mask = to_model_mask(mask, self.image_size).to(self.device)
+        state = session.add_object(obj_id)
+        output = self._tracker.prompt_mask(session, state, frame, model_mask)
+        return self._to_frame_logits(frame, {obj_id: output})
+
+    def propagate_in_video(
+        self,
+        inference_state: VideoSession,
+        start_frame_idx: int | None = None,
+        max_frame_num_to_track: int | None = None,
+        reverse: bool = False,  # noqa: FBT001, FBT002
+    ) -> Iterator[tuple[int, list[int], Tensor]]:
+        """Track all objects frame by frame.
+
+        Parameters
+        ----------
+        inference_state : VideoSession
+            From `init_state`, with prompts.
+        start_frame_idx : int, optional
+            First frame; the earliest prompted one without it.
+        max_frame_num_to_track : int, optional
+            Exactly so many frames at most, the first one included.
+        reverse : bool
+            Towards frame 0.
+
+        Yields
+        ------
+        frame_idx : int
+            The frame.
+        obj_ids : list of int
+            All objects.
+        masks : Tensor
+            (N, 1, H, W) float32 logits.
+        """
+        for result in self.propagate(
+            inference_state,
+            start_frame_idx=start_frame_idx,
+            max_frame_num_to_track=max_frame_num_to_track,
+            reverse=reverse,
+        ):
+            masks = self._to_frame_size(inference_state, result.low_res)
+            yield result.frame, list(result.obj_ids), masks
+
+    def propagate(
+        self,
+        session: VideoSession,
+        *,
+        start_frame_idx: int | None = None,
+        max_frame_num_to_track: int | None = None,
+        reverse: bool = False,
+        from_own_prompts: bool = False,
+    ) -> Iterator[FrameLogits]:
+        """`propagate_in_video` at the resolution of the network.
+
+        Parameters
+        ----------
+        session, start_frame_idx, max_frame_num_to_track, reverse
+            As in `propagate_in_video`.
+        from_own_prompts : bool
+            Leave each object out until its own first prompted frame is reached, instead
+            of tracking it from the first prompt of any object.
+
+        Yields
+        ------
+        FrameLogits
+            Only objects that were processed. Objects that are added or removed between
+            two frames count from the next frame on.
+        """
+        self._remember_prompts(session)
+        for frame in _frame_order(
+            session, start_frame_idx, max_frame_num_to_track, reverse=reverse
+        ):
+            if any(state.pending for state in session.objects.values()):
+                self._remember_prompts(session)
+            results = {
+                obj_id: self._tracker.track(session, state, frame, reverse=reverse)
+                for obj_id, state in list(session.objects.items())
+                if not from_own_prompts or _is_reached(state, frame, reverse=reverse)
+            }
+            if results:
+                yield self._to_frame_logits(frame, results)
+
+    def clear_all_prompts_in_frame(
+        self,
+        inference_state: VideoSession,
+        frame_idx: int,
+        obj_id: int,
+        need_output: bool = True,  # noqa: FBT001, FBT002
+    ) -> tuple[int, list[int], Tensor] | None:
+        """Remove an object's prompts from a frame; its result there stays as a tracked one.
+
+        Raises
+        ------
+        KeyError
+            If there is no such object.
+        """
+        state = inference_state.require_object(obj_id)
+        state.clicks.pop(frame_idx, None)
+        state.masks.pop(frame_idx, None)
+        state.pending.pop(frame_idx, None)
+        output = state.bank.conditioning.pop(frame_idx, None)
+        if output is not None:
+            state.bank.add_tracked(frame_idx, output)
+            state.directions[frame_idx] = NOT_TRACKED
+        return self._all_objects(inference_state, frame_idx) if need_output else None
+
+    def remove_object(
+        self,
+        inference_state: VideoSession,
+        obj_id: int,
+        strict: bool = False,  # noqa: FBT001, FBT002
+        need_output: bool = True,  # noqa: FBT001, FBT002
+    ) -> tuple[list[int], list[tuple[int, Tensor]]]:
+        """Forget an object; all others keep what they have.
+
+        Returns
+        -------
+        obj_ids : list of int
+            The objects that are left.
+        updated : list of (int, Tensor)
+            Frames that the object was prompted on, with the (N, 1, H, W) logits of the others.
+
+        Raises
+        ------
+        KeyError
+            With `strict`, if there is no such object.
+        """
+        if strict:
+            inference_state.require_object(obj_id)
+        state = inference_state.objects.pop(obj_id, None)
+        updated = []
+        if state is not None and need_output and inference_state.objects:
+            for frame in sorted(state.prompted_frames):
+                updated.append((frame, self._all_objects(inference_state, frame)[2]))
+        return inference_state.obj_ids, updated
+
+    def reset_state(self, inference_state: VideoSession) -> None:
+        """Forget all objects; image features stay."""
+        inference_state.objects.clear()
+
+    def _remember_prompts(self, session: VideoSession) -> None:
+        if not session.objects:
+            msg = "Nothing to track yet; add points, a box or a mask first."
+            raise PromptError(msg)
+        for obj_id, state in session.objects.items():
+            self._tracker.remember_prompts(session, state)
+            if not state.bank.conditioning:
+                msg = f"Object {obj_id} has no prompt left; add one or remove the object."
+                raise PromptError(msg)
+
+    def _to_frame_logits(
+        self, frame: int, outputs: dict[int, FrameOutput]
+    ) -> FrameLogits:
+        results = outputs.values()
+        low_res = [output.low_res for output in results if output.low_res is not None]
+        return FrameLogits(
+            frame=frame,
+            obj_ids=tuple(outputs),
+            low_res=torch.cat(low_res).to(self.device),
+            object_scores=tuple(output.object_score.item() for output in results),
+            iou_scores=tuple(output.iou_score.item() for output in results),
+        )
+
+    def _all_objects(
+        self, session: VideoSession, frame: int
+    ) -> tuple[int, list[int], Tensor]:
+        side = self.image_size // 4
+        nothing = torch.full((1, 1, side, side), OUT_OF_VIEW_LOGIT, device=self.device)
+        rows = []
+        for state in session.objects.values():
+            low_res = state.low_res(frame)
+            rows.append(nothing if low_res is None else low_res.to(self.device))
+        if not rows:
+            return frame, [], nothing[:0]
+        return frame, session.obj_ids, self._to_frame_size(session, torch.cat(rows))
+
+    def _to_frame_size(self, session: VideoSession, low_res: Tensor) -> Tensor:
+        masks = F.interpolate(low_res, size=session.hw, mode="bilinear")
+        return keep_largest_logit(masks) if self.config.non_overlap_masks else masks
+
+
+def _is_reached(state: ObjectState, frame: int, *, reverse: bool) -> bool:
+    first = min(state.bank.conditioning)
+    return frame <= first if reverse else frame >= first
+
+
+def _frame_order(
+    session: VideoSession, start: int | None, count: int | None, *, reverse: bool
+) -> Sequence[int]:
+    if start is None:
+        start = min(min(state.bank.conditioning) for state in session.objects.values())
+    session.check_frame(start)
+    if reverse:
+        # SAM 2 has nothing to do in reverse from frame 0
+        order = range(start, -1, -1) if start > 0 else range(0)
+    else:
+        order = range(start, session.num_frames)
+    return order if count is None else order[:count]

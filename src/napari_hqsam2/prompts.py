@@ -1,0 +1,79 @@
+"""Prompts as values, in the pixel indices of the image they belong to.
+
+Data space is napari's: the centre of pixel ``(row, column)`` is ``(y, x) = (row, column)``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from napari_hqsam2.errors import PromptError
+
+if TYPE_CHECKING:
+    from napari_hqsam2._types import BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class PointPrompt:
+    """One click."""
+
+    y: float
+    """Row in data space; the centre of row i is i."""
+    x: float
+    """Column in data space."""
+    positive: bool = True
+    """Whether the click lies on the object (True) or on what must be left out (False)."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.y) and math.isfinite(self.x)):
+            msg = f"A point needs finite coordinates, got (y, x) = ({self.y}, {self.x})."
+            raise PromptError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPrompt:
+    """A half-open box: pixel (row, column) is inside if y0 <= row < y1 and x0 <= column < x1."""
+
+    y0: float
+    x0: float
+    y1: float
+    x1: float
+
+    def __post_init__(self) -> None:
+        corners = (self.y0, self.x0, self.y1, self.x1)
+        if not all(math.isfinite(value) for value in corners):
+            msg = f"A box needs finite corners, got (y0, x0, y1, x1) = {corners}."
+            raise PromptError(msg)
+        if self.y1 <= self.y0 or self.x1 <= self.x0:
+            msg = (
+                f"A box needs y0 < y1 and x0 < x1, got (y0, x0, y1, x1) = {corners}. "
+                "Draw it from one corner to the opposite one, with some area."
+            )
+            raise PromptError(msg)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramePrompts:
+    """All prompts of one object on one frame of a stack."""
+
+    position: tuple[int, ...]
+    """Index of the frame along every leading (not Y, X or channel) axis, in axis order."""
+    obj_id: int
+    """Object the prompts belong to; also its label value, 1 or more."""
+    points: tuple[PointPrompt, ...] = ()
+    box: BoxPrompt | None = None
+    mask: BoolArray | None = field(default=None, repr=False)
+    """Boolean (H, W) mask that is taken as the object itself; excludes points and box."""
+
+    def __post_init__(self) -> None:
+        if self.obj_id < 1:
+            msg = f"An object id is a label value of 1 or more (0 is background), got {self.obj_id}."
+            raise PromptError(msg)
+        if self.mask is not None and (self.points or self.box is not None):
+            msg = f"Object {self.obj_id} has a mask and clicks or a box on frame {self.position}; give one or the other."
+            raise PromptError(msg)
+        if self.mask is None and self.box is None and not self.points:
+            msg = f"Object {self.obj_id} has no prompt on frame {self.position}; add a point, a box or a mask."
+            raise PromptError(msg)

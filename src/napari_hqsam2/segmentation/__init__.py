@@ -1,0 +1,1 @@
+"""What lies between the predictors and the public functions: prompts in, masks out."""

@@ -1,0 +1,283 @@
+"""Pictures without empty background: stained sections, electron microscopy, photos."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_hqsam2.synthetic.arrays import F32Array
+from napari_hqsam2.synthetic.canvas import Paint
+from napari_hqsam2.synthetic.looks import Setting, Stage, chance, log_uniform
+from napari_hqsam2.synthetic.noise import (
+    TextureKind,
+    fractal_field,
+    smooth_field,
+    texture_tile,
+)
+from napari_hqsam2.synthetic.optics import Backdrop, blur
+
+
+def _grown(setting: Setting) -> tuple[int, int]:
+    return setting.size[0] + 2 * setting.pad, setting.size[1] + 2 * setting.pad
+
+
+@dataclass(frozen=True)
+class Stain:
+    """Stained section in transmitted colour: dyes absorb, Beer-Lambert."""
+
+    paint: Paint
+    tile_kind: TextureKind
+    nuclear_rgb: F32Array
+    tissue_rgb: F32Array
+    strength: float
+    tissue: Backdrop
+    grey: bool
+
+    def develop(self, stage: Stage) -> F32Array:
+        """Ideal picture of a frame, (H, W, 3), or (H, W) from a grey camera."""
+        dye = np.float32(self.strength) * np.maximum(stage.canvas.light, 0)
+        ground = np.maximum(self.tissue.at(stage.shift), 0)
+        ground = ground * (1 - np.float32(0.5) * np.clip(stage.canvas.thick, 0, 1))
+        density = dye[:, :, None] * self.nuclear_rgb
+        density = density + ground[:, :, None] * self.tissue_rgb
+        rgb = np.exp(-density) * np.float32(0.93)
+        return rgb.mean(axis=2) if self.grey else rgb
+
+
+def draw_stain(rng: np.random.Generator, setting: Setting) -> Stain:
+    """Draw a histological stain and the tissue around the nuclei."""
+    size = _grown(setting)
+    ground = np.float32(rng.uniform(0.1, 0.6)) + np.float32(
+        rng.uniform(0.05, 0.3)
+    ) * fractal_field(rng, size, rng.uniform(15, 60), octaves=4)
+    ground += np.float32(rng.uniform(0, 0.25)) * _fibres(rng, size)
+    if chance(rng, 0.4):
+        gaps = fractal_field(rng, size, rng.uniform(25, 70), octaves=2)
+        ground *= 1 / (1 + np.exp(8 * (gaps - np.float32(rng.uniform(0.3, 1.4)))))
+    return Stain(
+        paint=Paint(
+            flat=float(rng.uniform(0.5, 0.9)),
+            dome=float(rng.uniform(0, 0.3)),
+            rim=float(rng.uniform(0, 0.5)) if chance(rng, 0.5) else 0.0,
+            rim_width=float(np.clip(0.1 * setting.diameter, 1, 4)),
+            texture=float(rng.uniform(0.05, 0.35)),
+            zoom=log_uniform(rng, 0.8, 2.0) * 26 / max(setting.diameter, 14),
+            opacity=float(rng.uniform(0.5, 1.0)),
+        ),
+        tile_kind="chromatin" if chance(rng, 0.7) else "cloud",
+        nuclear_rgb=_dye(rng, (0.85, 0.95, 0.35)),
+        tissue_rgb=_dye(rng, (0.18, 0.85, 0.30)) if chance(rng, 0.7) else _dye(
+            rng, (0.45, 0.6, 0.15)
+        ),
+        strength=float(rng.uniform(0.6, 1.6)),
+        tissue=Backdrop(ground.astype(np.float32), setting.pad),
+        grey=chance(rng, 0.12),
+    )
+
+
+def _dye(rng: np.random.Generator, rgb: tuple[float, float, float]) -> F32Array:
+    return np.clip(np.array(rgb) + rng.normal(0, 0.1, 3), 0.02, 1.2).astype(np.float32)
+
+
+def _fibres(rng: np.random.Generator, size: tuple[int, int]) -> F32Array:
+    """Wavy strands: level lines of smooth noise stretched along one direction."""
+    cell = rng.uniform(8, 16)
+    stretched = smooth_field(rng, (size[0], max(size[1] // 5, 8)), cell)
+    columns = np.linspace(0, stretched.shape[1] - 1.001, size[1])
+    base = columns.astype(np.intp)
+    part = (columns - base).astype(np.float32)
+    field = stretched[:, base] * (1 - part) + stretched[:, base + 1] * part
+    bend = 12 * smooth_field(rng, size, 60.0)
+    rows = np.clip(np.arange(size[0])[:, None] + bend, 0, size[0] - 1).astype(np.intp)
+    field = np.take_along_axis(field, rows, axis=0)
+    if chance(rng, 0.5) and size[0] == size[1]:
+        field = np.ascontiguousarray(field.T)
+    return np.exp(-((field * 3) ** 2))
+
+
+@dataclass(frozen=True)
+class Electron:
+    """Cells with dark membranes and dark organelles on grainy cytoplasm."""
+
+    paint: Paint
+    tile_kind: TextureKind
+    level: float
+    spread: float
+    wall: float
+    wall_width: float
+    grain: float
+    organelle: float
+    shell: float
+
+    def develop(self, stage: Stage) -> F32Array:
+        """Ideal picture of a frame, (H, W)."""
+        partition, tone, texture = stage.cells()
+        image = np.float32(self.level) + np.float32(self.spread) * (tone - 1)
+        image += np.float32(self.grain) * texture
+        canvas = stage.canvas
+        cover = np.clip(canvas.depth + np.float32(0.5), 0, 1)
+        body = np.float32(self.organelle) * canvas.light
+        image = image * (1 - cover) + body * cover
+        shell = np.exp(-(((canvas.depth - 1) / np.float32(1.2)) ** 2)) * cover
+        image -= np.float32(self.shell) * shell
+        distance = partition.depth / np.float32(self.wall_width)
+        line = np.exp(-distance * distance) * (1 - cover)
+        return image - np.float32(self.wall) * line
+
+
+def draw_electron(rng: np.random.Generator, setting: Setting) -> Electron:
+    """Draw an electron microscope and a staining of membranes."""
+    bright = chance(rng, 0.25)
+    return Electron(
+        paint=Paint(
+            flat=1.0,
+            texture=float(rng.uniform(0.05, 0.3)),
+            zoom=float(rng.uniform(0.8, 1.8)),
+        ),
+        tile_kind="grain" if chance(rng, 0.6) else "fibres",
+        level=float(rng.uniform(0.5, 0.75)),
+        spread=float(rng.uniform(0.1, 0.45)),
+        wall=float(rng.uniform(0.25, 0.6)),
+        wall_width=float(rng.uniform(0.9, 2.2)),
+        grain=float(rng.uniform(0.03, 0.12)),
+        organelle=float(rng.uniform(0.7, 0.95) if bright else rng.uniform(0.15, 0.4)),
+        shell=float(rng.uniform(0.0, 0.2)),
+    )
+
+
+@dataclass(frozen=True)
+class Axons:
+    """Fibres cut across: a sheath around each axon, bright or dark."""
+
+    paint: Paint
+    tile_kind: TextureKind
+    core: float
+    sheath: float
+    ground: Backdrop
+
+    def develop(self, stage: Stage) -> F32Array:
+        """Ideal picture of a frame, (H, W)."""
+        canvas = stage.canvas
+        inside = np.clip(canvas.depth + np.float32(0.5), 0, 1)
+        image = self.ground.at(stage.shift).copy()
+        ring = np.clip((canvas.near + 1) * np.float32(4), 0, 1)
+        image += (np.float32(self.sheath) - image) * ring
+        core = np.float32(self.core) * canvas.light
+        return image + (core - image) * inside
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Dense particles on a film, seen in transmission."""
+
+    paint: Paint
+    tile_kind: TextureKind
+    level: float
+    contrast: float
+    film: Backdrop
+
+    def develop(self, stage: Stage) -> F32Array:
+        """Ideal picture of a frame, (H, W)."""
+        image = np.float32(self.level) + self.film.at(stage.shift)
+        return image - np.float32(self.contrast) * stage.canvas.light
+
+
+def draw_particles(rng: np.random.Generator, setting: Setting) -> Particles:
+    """Draw particles or vesicles in an electron microscope."""
+    hollow = chance(rng, 0.35)
+    film = fractal_field(rng, _grown(setting), rng.uniform(3, 50), octaves=3)
+    return Particles(
+        paint=Paint(
+            flat=0.15 if hollow else float(rng.uniform(0.6, 1.0)),
+            dome=0.0 if hollow else float(rng.uniform(0.0, 0.5)),
+            rim=1.0 if hollow else 0.0,
+            rim_width=float(np.clip(rng.uniform(0.06, 0.14) * setting.diameter, 1, 5)),
+            texture=float(rng.uniform(0, 0.2)),
+            opacity=float(rng.choice([0.3, 1.0])),
+        ),
+        tile_kind="grain",
+        level=float(rng.uniform(0.55, 0.85)),
+        contrast=float(rng.uniform(0.3, 0.6)),
+        film=Backdrop(np.float32(rng.uniform(0.01, 0.06)) * film, setting.pad),
+    )
+
+
+@dataclass(frozen=True)
+class Photo:
+    """Opaque things of any colour, lit from one side, before a busy background."""
+
+    paint: Paint
+    tile_kind: TextureKind
+    palette: F32Array
+    backdrop_rgb: tuple[Backdrop, Backdrop, Backdrop]
+    shade: float
+    shadow: float
+
+    def develop(self, stage: Stage) -> F32Array:
+        """Ideal picture of a frame, (H, W, 3)."""
+        canvas = stage.canvas
+        rgb = np.stack([plane.at(stage.shift) for plane in self.backdrop_rgb], axis=2)
+        cover = np.clip(canvas.depth + np.float32(0.5), 0, 1)
+        dark = blur(np.roll(cover, (4, 3), axis=(0, 1)), 3.0) * np.float32(self.shadow)
+        rgb = rgb * (1 - dark)[:, :, None]
+        colour = self.palette[canvas.owner % len(self.palette)]
+        lit = canvas.light * (
+            1 - np.float32(self.shade) * (1 - np.clip(canvas.thick, 0, 1))
+        )
+        rgb += (colour * lit[:, :, None] - rgb) * cover[:, :, None]
+        return rgb
+
+
+def draw_photo(rng: np.random.Generator, setting: Setting) -> Photo:
+    """Draw an everyday picture: a palette, a background, and some light."""
+    size = _grown(setting)
+    planes = []
+    shared = fractal_field(rng, size, rng.uniform(10, 90), octaves=4)
+    contrast = rng.uniform(0.05, 0.2)
+    steps = chance(rng, 0.4)
+    for _ in range(3):
+        own = fractal_field(rng, size, rng.uniform(20, 120), octaves=2)
+        mixed = shared + np.float32(0.6) * own
+        if steps:
+            mixed = np.round(mixed * 1.2) / np.float32(1.2)
+        plane = np.clip(rng.uniform(0.2, 0.8) + contrast * mixed, 0, 1)
+        planes.append(Backdrop(plane.astype(np.float32), setting.pad))
+    kinds: tuple[TextureKind, ...] = ("cloud", "fibres", "grain", "spots", "chromatin")
+    return Photo(
+        paint=Paint(
+            flat=1.0,
+            texture=float(rng.uniform(0, 0.4)),
+            zoom=log_uniform(rng, 0.4, 2.0),
+        ),
+        tile_kind=kinds[rng.integers(5)],
+        palette=rng.uniform(0.05, 1, (61, 3)).astype(np.float32),
+        backdrop_rgb=(planes[0], planes[1], planes[2]),
+        shade=float(rng.uniform(0, 0.7)),
+        shadow=float(rng.uniform(0, 0.5)) if chance(rng, 0.6) else 0.0,
+    )
+
+
+def draw_axons(rng: np.random.Generator, setting: Setting) -> Axons:
+    """Draw a section of a nerve: dark axons in bright sheaths or the reverse."""
+    size = _grown(setting)
+    dark_core = chance(rng, 0.65)
+    tile = texture_tile(rng, "grain")
+    rows, cols = (np.arange(n) % 256 for n in size)
+    ground = np.float32(rng.uniform(0.15, 0.5)) + np.float32(
+        rng.uniform(0.03, 0.12)
+    ) * fractal_field(rng, size, rng.uniform(6, 20), octaves=3)
+    ground += np.float32(0.05) * tile[np.ix_(rows, cols)]
+    core = rng.uniform(0.05, 0.3) if dark_core else rng.uniform(0.5, 0.85)
+    sheath = rng.uniform(0.6, 0.95) if dark_core else rng.uniform(0.02, 0.25)
+    return Axons(
+        paint=Paint(
+            flat=1.0,
+            texture=float(rng.uniform(0.05, 0.4)),
+            zoom=float(rng.uniform(0.7, 1.6)),
+            border=float(rng.uniform(0.6, 1.6)),
+            touching=True,
+        ),
+        tile_kind="grain" if chance(rng, 0.6) else "cloud",
+        core=float(core),
+        sheath=float(sheath),
+        ground=Backdrop(ground.astype(np.float32), setting.pad),
+    )

@@ -1,0 +1,103 @@
+"""Markers, resources that a test may lack, and fixtures for the whole suite.
+
+A test whose resource is missing is skipped, unless ``FAIL_WITHOUT_<RESOURCE>`` is set:
+a job that exists to run such tests cannot pass by skipping them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[1]
+SEED = 20_240_729
+VIEWER_FIXTURES = frozenset(
+    {"qapp", "qtbot", "make_napari_viewer", "make_napari_viewer_proxy"}
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the cores among the workers, before torch reads how many it may use."""
+    # A software renderer (Mesa) makes its LLVM global; Triton, which torch's optimisers
+    # import, crashes if it comes after a window was drawn with it.
+    with contextlib.suppress(ModuleNotFoundError):
+        importlib.import_module("triton")
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what opens a window, whether its author thought of it or not."""
+    for item in items:
+        if VIEWER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.gui)
+
+
+def _missing_cuda() -> str | None:
+    torch = importlib.import_module("torch")
+    return None if torch.cuda.is_available() else "torch sees no CUDA device"
+
+
+def _missing_kernels() -> str | None:
+    backend = importlib.import_module("napari_hqsam2.ops._backend")
+    return None if backend.is_available() else "the CUDA kernels cannot be compiled"
+
+
+def _missing_weights(name: str) -> str | None:
+    download = importlib.import_module("napari_hqsam2.weights.download")
+    path = download.cached_path(name)
+    return None if path.is_file() else f"{name} is not at {path}"
+
+
+def _missing_display() -> str | None:
+    if sys.platform != "linux" or os.environ.get("QT_QPA_PLATFORM") == "offscreen":
+        return None
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return None
+    return "there is no display; run the suite through tools/with_display.sh"
+
+
+CHECKS: dict[str, tuple[str, Callable[..., str | None]]] = {
+    "gui": ("FAIL_WITHOUT_DISPLAY", _missing_display),
+    "needs_cuda": ("FAIL_WITHOUT_CUDA", _missing_cuda),
+    "needs_kernels": ("FAIL_WITHOUT_KERNELS", _missing_kernels),
+    "needs_weights": ("FAIL_WITHOUT_WEIGHTS", _missing_weights),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail, a test whose resource is not there."""
+    for name, (variable, check) in CHECKS.items():
+        for mark in item.iter_markers(name):
+            missing = check(*mark.args)
+            if missing is None:
+                continue
+            if os.environ.get(variable):
+                pytest.fail(f"{variable} is set, but {missing}.", pytrace=False)
+            pytest.skip(missing)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run, whatever ran before."""
+    return np.random.default_rng(SEED)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with the images and golden vectors that are not part of the repository."""
+    folder = Path(os.environ.get("HQSAM2_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} does not exist; name the folder with HQSAM2_SHARED")
+    return folder
