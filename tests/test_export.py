@@ -1,4 +1,4 @@
-"""Files are complete, hold what they say, and replace others only when they are done."""
+"""Files are complete, hold what they say, and replace others only when done."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def test_axes_are_kept(tmp_path, axes):
         ("out.tif", np.int32, "CYX", "no channels"),
     ],
 )
-def test_labels_that_cannot_be_written_are_refused(tmp_path, name, dtype, axes, problem):
+def test_labels_that_cannot_be_written_are_refused(
+    tmp_path, name, dtype, axes, problem
+):
     with pytest.raises(StackError, match=problem):
         write_labels(tmp_path / name, np.ones((2, 8, 8), dtype), axes)
     assert list(tmp_path.iterdir()) == []
@@ -150,7 +152,7 @@ def test_pictures_that_cannot_be_drawn_are_refused(tmp_path):
     tile = Tile("", np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int32))
     with pytest.raises(StackError, match="at least one"):
         write_outlines(tmp_path / "a.png", [])
-    with pytest.raises(StackError, match="name it .png"):
+    with pytest.raises(StackError, match=r"name it \.png"):
         write_outlines(tmp_path / "a.nonsense", [tile])
     assert list(tmp_path.iterdir()) == []
 

@@ -178,9 +178,7 @@ def test_boxes_without_a_pixel_of_the_image_are_refused(box):
         geometry.clip_box(box, (10, 20))
 
 
-@given(
-    st.floats(-30, 30), st.floats(0.1, 40), st.floats(-30, 30), st.floats(0.1, 40)
-)
+@given(st.floats(-30, 30), st.floats(0.1, 40), st.floats(-30, 30), st.floats(0.1, 40))
 def test_cutting_keeps_exactly_the_pixels_on_the_image(y0, rows, x0, columns):
     box = BoxPrompt(y0, x0, y0 + rows, x0 + columns)
     row, column = np.mgrid[:10, :20]

@@ -26,10 +26,7 @@ def table(tmp_path):
 
 def test_a_simple_table_of_points(table):
     path = table(
-        "t,y,x,object_id,label\n"
-        "3,4.5,6,2,positive\n"
-        "3,7,8,2,negative\n"
-        "0,1,2,1,1\n"
+        "t,y,x,object_id,label\n3,4.5,6,2,positive\n3,7,8,2,negative\n0,1,2,1,1\n"
     )
     first, second = read_prompts(TYX, points=path)
     assert (first.position, first.obj_id) == ((0,), 1)
@@ -50,7 +47,11 @@ def test_rows_without_ids_are_objects_of_their_own(table):
     free = table("t,y0,x0,y1,x1\n0,1,1,5,5\n", "free.csv")
     assert [p.obj_id for p in read_prompts(TYX, points=points)] == [1, 2]
     # ids that the boxes name are left to them
-    assert [p.obj_id for p in read_prompts(TYX, points=points, boxes=boxes)] == [1, 2, 3]
+    assert [p.obj_id for p in read_prompts(TYX, points=points, boxes=boxes)] == [
+        1,
+        2,
+        3,
+    ]
     assert [p.obj_id for p in read_prompts(TYX, points=points, boxes=free)] == [1, 2, 3]
 
 
@@ -98,7 +99,7 @@ def test_rectangles_that_napari_exported(tmp_path):
     from napari_builtins.io import napari_write_shapes  # noqa: PLC0415
 
     corners = np.array([(2, 1, 3), (2, 1, 9), (2, 6, 9), (2, 6, 3)], dtype=float)
-    layer = Shapes([corners, corners + (1, 2, 2)], shape_type="rectangle")
+    layer = Shapes([corners, np.add(corners, [1, 2, 2])], shape_type="rectangle")
     data, metadata, _ = layer.as_layer_data_tuple()
     path = tmp_path / "shapes.csv"
     napari_write_shapes(str(path), data, metadata)

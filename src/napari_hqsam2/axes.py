@@ -1,12 +1,15 @@
-"""Axis letters of a stack: which axis is what, and along which one objects are followed."""
+"""Axis letters of a stack: what each axis is, and which ones count frames."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from napari_hqsam2._types import HW
 from napari_hqsam2.errors import StackError
+
+if TYPE_CHECKING:
+    from napari_hqsam2._types import HW
 
 GUESSES = {2: "YX", 3: "TYX", 4: "TZYX"}
 """Axes taken for a stack of so many dimensions when none are given."""
@@ -60,7 +63,7 @@ class StackAxes:
 
     @property
     def labels_shape(self) -> tuple[int, ...]:
-        """Shape of labels for the stack: the leading axes, then Y and X; no channels."""
+        """Shape of labels for the stack: leading axes, then Y and X; no channels."""
         return (*self.leading_shape, *self.hw)
 
     @property
@@ -94,8 +97,8 @@ class StackAxes:
         Parameters
         ----------
         axis
-            One of the leading letters; None takes the last leading axis that is longer than
-            one frame (Z of TZYX), or the last leading axis if all have length one.
+            One of the leading letters; None takes the last leading axis that is longer
+            than one frame (Z of TZYX), or the last leading axis if all have length one.
 
         Raises
         ------
@@ -105,8 +108,8 @@ class StackAxes:
         leading = self.leading
         if not leading:
             msg = (
-                f"{self.letters} ({self.described}) is a single frame; there is no axis "
-                "to follow objects along. Use segment_image for it."
+                f"{self.letters} ({self.described}) is a single frame; there is no "
+                "axis to follow objects along. Use segment_image for it."
             )
             raise StackError(msg)
         if axis is None:
@@ -129,10 +132,10 @@ def resolve_axes(shape: tuple[int, ...], axes: str | None = None) -> StackAxes:
     shape
         Shape of the array.
     axes
-        One letter per axis: Y and X once each, C for channels, any other letter for an axis
-        that counts frames (T time, Z depth, P position, ...). None guesses by the number
-        of dimensions: 2 is "YX", 3 is "TYX", 4 is "TYXC" if the last axis has length 3 or
-        4 (colours), else "TZYX".
+        One letter per axis: Y and X once each, C for channels, any other letter for an
+        axis that counts frames (T time, Z depth, P position, ...). None guesses by the
+        number of dimensions: 2 is "YX", 3 is "TYX", 4 is "TYXC" if the last axis has
+        length 3 or 4 (colours), else "TZYX".
 
     Raises
     ------
@@ -146,14 +149,14 @@ def resolve_axes(shape: tuple[int, ...], axes: str | None = None) -> StackAxes:
     has_colours = ndim >= 3 and shape[-1] in (3, 4)
     if ndim == 3 and has_colours:
         msg = (
-            f"An array of shape {shape} may be one colour image or a stack of very narrow "
-            "frames. Say axes='YXC' or axes='TYX'."
+            f"An array of shape {shape} may be one colour image or a stack of very "
+            "narrow frames. Say axes='YXC' or axes='TYX'."
         )
         raise StackError(msg)
     if ndim not in GUESSES:
         msg = (
             f"Cannot tell the axes of an array of shape {shape}. Name them, such as "
-            "axes='TZCYX': Y and X, C for channels, any other letter for stacked frames."
+            "axes='TZCYX': Y and X, C for channels, any other letter for frames."
         )
         raise StackError(msg)
     letters = "TYXC" if ndim == 4 and has_colours else GUESSES[ndim]

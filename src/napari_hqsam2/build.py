@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.weights.state_dict import load_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from os import PathLike
 
     from omegaconf import DictConfig
@@ -101,16 +103,26 @@ def _moved(override: str) -> str:
     return f"{prefix}{MOVED_OVERRIDES.get(bare, bare)}{separator}{value}"
 
 
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Hydra with our configuration, while an application's own Hydra waits untouched."""
+    instance = GlobalHydra.instance()
+    with _hydra_lock:
+        held, instance.hydra = instance.hydra, None
+        try:
+            with initialize_config_module("napari_hqsam2.configs", version_base="1.3"):
+                yield
+        finally:
+            instance.hydra = held
+
+
 def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose the configuration of a model without touching Hydra's global state."""
+    """Compose the configuration of a model; Hydra's global state is left as it was found."""
     decoder = "hq" if "_hq_" in name else "sam"
     trunk = name.rpartition("hiera_")[2]
     size = "nano" if trunk == "nano" else "standard"
     groups = [f"trunk=hiera_{trunk}", f"decoder={decoder}", f"size={size}"]
-    with (
-        _hydra_lock,
-        initialize_config_module("napari_hqsam2.configs", version_base="1.3"),
-    ):
+    with _own_hydra():
         return compose("model", [*groups, *map(_moved, overrides)])
 
 

@@ -15,14 +15,31 @@ from napari_hqsam2.files import atomic_path
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import numpy.typing as npt
-
     from napari_hqsam2._types import LabelArray
     from napari_hqsam2.stack_files import PixelSize
 
 BIG_TIFF_BYTES = 2**32 - 2**25
 """Above this many bytes of pixels a TIFF needs 64-bit offsets."""
+OME_LENGTHS = frozenset({"m", "cm", "mm", "µm", "nm", "pm", "Å", "in", "pixel"})
+OME_TIMES = frozenset({"d", "h", "min", "s", "ms", "µs", "ns"})
+"""Units of OME-XML; a length in any other is stored as pixels, a time not at all."""
 OME_INTEGERS = frozenset({"int8", "int16", "int32", "uint8", "uint16", "uint32"})
+
+
+def check_tiff_name(path: Path) -> None:
+    """Refuse a file name that does not end in ``.tif`` or ``.tiff``.
+
+    Raises
+    ------
+    StackError
+        The name has another ending.
+    """
+    if path.suffix.lower() not in {".tif", ".tiff"}:
+        msg = (
+            "Labels are written as OME-TIFF: name the file .tif or .ome.tif, not "
+            f"{path.name}."
+        )
+        raise StackError(msg)
 
 
 def write_labels(
@@ -46,7 +63,8 @@ def write_labels(
     pixel_sizes
         Physical size of an index step by axis letter; Z, Y, X and T are stored.
     provenance
-        Names and values that say how the labels were made, stored as an OME map annotation.
+        Names and values that say how the labels were made, stored as an OME map
+        annotation.
 
     Returns
     -------
@@ -60,9 +78,7 @@ def write_labels(
         axes do not fit.
     """
     path = Path(path)
-    if path.suffix.lower() not in {".tif", ".tiff"}:
-        msg = f"Labels are written as OME-TIFF: name the file .tif or .ome.tif, not {path.name}."
-        raise StackError(msg)
+    check_tiff_name(path)
     stack_axes = StackAxes(axes, tuple(labels.shape))
     if not axes.endswith("YX") or "C" in axes:
         msg = f"Labels have no channels and end with Y and X, got axes={axes!r}."
@@ -101,11 +117,15 @@ def _frames(labels: Any, axes: StackAxes) -> Iterator[LabelArray]:
 
 
 def _ome_sizes(pixel_sizes: Mapping[str, PixelSize]) -> dict[str, Any]:
-    keys = {"T": "TimeIncrement", **{axis: f"PhysicalSize{axis}" for axis in "ZYX"}}
     sizes: dict[str, Any] = {}
-    for letter, key in keys.items():
-        size = pixel_sizes.get(letter)
-        if size is not None:
-            sizes[key] = size.value
-            sizes[f"{key}Unit"] = size.unit
+    for letter in "ZYX":
+        if letter in pixel_sizes:
+            size = pixel_sizes[letter]
+            unit = size.unit if size.unit in OME_LENGTHS else "pixel"
+            sizes[f"PhysicalSize{letter}"] = size.value
+            sizes[f"PhysicalSize{letter}Unit"] = unit
+    time = pixel_sizes.get("T")
+    if time is not None and time.unit in OME_TIMES:
+        sizes["TimeIncrement"] = time.value
+        sizes["TimeIncrementUnit"] = time.unit
     return sizes

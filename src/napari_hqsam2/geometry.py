@@ -1,10 +1,11 @@
 """The only place where coordinates change their order or their space.
 
 Data space ``(y, x)`` is napari's: pixel (row, column) has its centre at that very
-coordinate, so an image of H rows reaches from -0.5 to H - 0.5. SAM space ``(x, y)`` is what
-the predictors take: they scale a coordinate p to ``p * S / W`` on the network input of S
-pixels and look half an input pixel further. A data coordinate x, which lies at x + 0.5 from
-the left edge of the image, is therefore ``x + 0.5 - 0.5 * W / S`` in SAM space.
+coordinate, so an image of H rows reaches from -0.5 to H - 0.5. SAM space ``(x, y)`` is
+what the predictors take: they scale a coordinate p to ``p * S / W`` on the network
+input of S pixels and look half an input pixel further. A data coordinate x, which lies
+at x + 0.5 from the left edge of the image, is therefore ``x + 0.5 - 0.5 * W / S`` in
+SAM space.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from napari_hqsam2.prompts import PointPrompt
 
 Coordinates = np.ndarray[Any, np.dtype[np.float64]]
+
+_UNITS_HINT = (
+    "Coordinates are pixel indices of the image, not world units; move or delete it."
+)
 
 
 def data_yx_to_sam_xy(yx: npt.ArrayLike, hw: HW, input_size: int) -> Coordinates:
@@ -56,8 +61,8 @@ def sam_xy_to_data_yx(xy: npt.ArrayLike, hw: HW, input_size: int) -> Coordinates
 def box_to_sam_xyxy(box: BoxPrompt, hw: HW, input_size: int) -> Coordinates:
     """Turn a half-open box into SAM's (x0, y0, x1, y1).
 
-    SAM's corners lie on the centres of the outermost pixels of the box, as in its training,
-    where boxes are the smallest and largest pixel index of a mask.
+    SAM's corners lie on the centres of the outermost pixels of the box, as in its
+    training, where boxes are the smallest and largest pixel index of a mask.
 
     Returns
     -------
@@ -84,8 +89,9 @@ def sam_xyxy_to_box(xyxy: npt.ArrayLike, hw: HW, input_size: int) -> BoxPrompt:
 def rectangle_to_box(vertices_yx: npt.ArrayLike) -> BoxPrompt:
     """Axis-aligned box around the corners of a drawn rectangle.
 
-    A pixel belongs to the box if its centre does: a rectangle drawn along pixel edges, from
-    2.5 to 7.5, and one given by half-open pixel indices, from 3 to 8, hold the same pixels.
+    A pixel belongs to the box if its centre does: a rectangle drawn along pixel edges,
+    from 2.5 to 7.5, and one given by half-open pixel indices, from 3 to 8, hold the
+    same pixels.
 
     Parameters
     ----------
@@ -155,8 +161,7 @@ def check_point(point: PointPrompt, hw: HW) -> None:
         return
     msg = (
         f"The point (y, x) = ({point.y:g}, {point.x:g}) lies outside the image of "
-        f"{height} x {width} pixels (rows 0 to {height - 1}, columns 0 to {width - 1}). "
-        "Coordinates are pixel indices of the image, not world units; move or delete it."
+        f"{_size_text(hw)}. {_UNITS_HINT}"
     )
     raise PromptError(msg)
 
@@ -173,9 +178,8 @@ def clip_box(box: BoxPrompt, hw: HW) -> BoxPrompt:
     top, left, bottom, right = box_pixels(box)
     if bottom <= 0 or right <= 0 or top >= height or left >= width:
         msg = (
-            f"The box {_box_text(box)} lies outside the image of {height} x {width} "
-            f"pixels (rows 0 to {height - 1}, columns 0 to {width - 1}). Coordinates are "
-            "pixel indices of the image, not world units; move or delete it."
+            f"The box {_box_text(box)} lies outside the image of {_size_text(hw)}. "
+            f"{_UNITS_HINT}"
         )
         raise PromptError(msg)
     return BoxPrompt(
@@ -197,6 +201,13 @@ def _as_pairs(coordinates: npt.ArrayLike | Sequence[Any]) -> Coordinates:
         msg = f"Coordinates must have shape (N, 2), got {pairs.shape}."
         raise PromptError(msg)
     return pairs
+
+
+def _size_text(hw: HW) -> str:
+    height, width = hw
+    return (
+        f"{height} x {width} pixels (rows 0 to {height - 1}, columns 0 to {width - 1})"
+    )
 
 
 def _box_text(box: BoxPrompt) -> str:

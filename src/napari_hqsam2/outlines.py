@@ -98,7 +98,7 @@ def write_outlines(path: str | Path, tiles: Sequence[Tile]) -> None:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most `most` of the indices 0 to `count` - 1, evenly spread, both ends among them."""
+    """At most `most` of the indices below `count`, evenly spread, with both ends."""
     if count <= most:
         return list(range(count))
     return [int(index) for index in np.linspace(0, count - 1, most).round()]

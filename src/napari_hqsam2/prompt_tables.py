@@ -3,15 +3,16 @@
 Coordinates are pixel indices of the stack (data space), whatever its physical scale.
 
 Points
-    One row per click. Leading axes by their letter, then place: ``t,y,x`` or ``t,z,y,x``;
-    or napari's ``axis-0,axis-1,...`` in the order of the stack's axes without channels.
+    One row per click. Leading axes by their letter, then place: ``t,y,x`` or
+    ``t,z,y,x``; or napari's ``axis-0,axis-1,...`` in the order of the stack's axes
+    without channels.
 Boxes
-    One row per box: ``t,y0,x0,y1,x1``, half-open; or napari's Shapes export, four rows per
-    rectangle: ``index,shape-type,vertex-index,axis-0,...``.
+    One row per box: ``t,y0,x0,y1,x1``, half-open; or napari's Shapes export, four rows
+    per rectangle: ``index,shape-type,vertex-index,axis-0,...``.
 Both
-    ``object_id``: the label value, 1 or more. Without this column every click and every box
-    is an object of its own: 1, 2, ... in the order of the files, points first.
-    ``label`` (points): positive or negative (also 1 or 0); positive without this column.
+    ``object_id``: the label value, 1 or more. Without this column every click and every
+    box is an object of its own: 1, 2, ... in the order of the files, points first.
+    ``label`` (points): positive or negative (also 1 or 0); positive without it.
     The column of a leading axis of length one may be left out.
 """
 
@@ -222,8 +223,8 @@ def _position(row: _Row, axes: StackAxes) -> tuple[int, ...]:
             position.append(0)
         else:
             problem = (
-                f"column {column!r} is missing; the stack has {axes.described}, so every "
-                f"prompt must say its {letter}."
+                f"column {column!r} is missing; the stack has {axes.described}, so "
+                f"every prompt must say its {letter}."
             )
             raise row.fail(problem)
     return tuple(position)

@@ -1,4 +1,4 @@
-"""Stacks on disk, opened without reading their pixels: TIFF, OME-Zarr, NumPy, folders, videos."""
+"""Stacks on disk, of any kind, opened without reading their pixels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,22 @@ from napari_hqsam2.predictors.frame_source import open_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from os import PathLike
     from types import TracebackType
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf8", ".lsm"})
 TIFF_RESOLUTION_UNITS = {2: (25_400.0, "µm"), 3: (10_000.0, "µm")}
 """Micrometres in an inch and in a centimetre, by the code of TIFF's ResolutionUnit."""
+OME_ZARR_UNITS = {
+    "nanometer": "nm",
+    "micrometer": "µm",
+    "millimeter": "mm",
+    "millisecond": "ms",
+    "second": "s",
+    "minute": "min",
+    "hour": "h",
+}
+"""Units as OME-Zarr spells them, and as OME-TIFF does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +70,17 @@ class StackFile:
         self.close()
 
 
-def open_stack(path: str | Path, axes: str | None = None) -> StackFile:
+def open_stack(path: str | PathLike[str], axes: str | None = None) -> StackFile:
     """Open a stack of any supported kind.
 
     Parameters
     ----------
     path
-        TIFF or OME-TIFF file, Zarr array or OME-Zarr group, ``.npy`` file, folder of images,
-        or video file.
+        TIFF or OME-TIFF file, Zarr array or OME-Zarr group, ``.npy`` file, folder of
+        images, or video file.
     axes
-        Axis letters as in `resolve_axes`; None takes what the file says, else the guess of
-        `resolve_axes`.
+        Axis letters as in `resolve_axes`; None takes what the file says, else the guess
+        of `resolve_axes`.
 
     Raises
     ------
@@ -134,7 +145,7 @@ def _open_tiff(path: Path, axes: str | None) -> StackFile:
 
 
 def _tiff_letters(letters: str) -> str | None:
-    """Axes as the file names them, with colour samples as C; None if it does not say."""
+    """Axes as the file names them, colour samples as C; None if it does not say."""
     if "C" not in letters:
         letters = letters.replace("S", "C")
     is_known = not set(letters) & set("QIS") and len(set(letters)) == len(letters)
@@ -191,7 +202,11 @@ def _ome_pixel_sizes(xml: str) -> dict[str, PixelSize]:
 
 
 def _open_zarr(path: Path, axes: str | None) -> StackFile:
-    node = zarr.open(path, mode="r")
+    try:
+        node = zarr.open(path, mode="r")
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        msg = f"{path.name} is not readable as Zarr: {error}"
+        raise StackError(msg) from error
     if isinstance(node, zarr.Array):
         names = getattr(node.metadata, "dimension_names", None)
         names = names or node.attrs.get("_ARRAY_DIMENSIONS")
@@ -206,28 +221,40 @@ def _open_ome_zarr(group: zarr.Group, path: Path, axes: str | None) -> StackFile
     if not multiscales:
         keys = ", ".join(sorted(group.keys())) or "nothing"
         msg = (
-            f"{path.name} is a Zarr group without OME-Zarr images; it holds {keys}. Name "
-            "one of its arrays, such as the path of the group followed by its name."
+            f"{path.name} is a Zarr group without OME-Zarr images; it holds {keys}. "
+            "Give the path of one of its arrays."
         )
         raise StackError(msg)
-    image = multiscales[0]
+    try:
+        return _full_resolution(group, multiscales[0], axes)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        if isinstance(error, StackError):
+            raise
+        msg = f"The OME-Zarr metadata of {path.name} are damaged ({error!r})."
+        raise StackError(msg) from error
+
+
+def _full_resolution(
+    group: zarr.Group, image: dict[str, Any], axes: str | None
+) -> StackFile:
     level = image["datasets"][0]
     array = group[level["path"]]
+    if not isinstance(array, zarr.Array):
+        msg = f"{level['path']} is not an array"
+        raise TypeError(msg)
     described = [
         axis if isinstance(axis, dict) else {"name": axis} for axis in image["axes"]
     ]
     letters = _zarr_letters([axis["name"] for axis in described])
-    stack_axes = resolve_axes(array.shape, axes or letters)
-    scales = [
-        transform["scale"]
-        for transform in level.get("coordinateTransformations", ())
-        if transform.get("type") == "scale"
-    ]
     sizes = {}
-    if scales and letters:
-        for letter, axis, value in zip(letters, described, scales[0], strict=True):
-            sizes[letter] = PixelSize(float(value), str(axis.get("unit", "pixel")))
-    return StackFile(array, stack_axes, sizes)
+    for transform in level.get("coordinateTransformations", ()):
+        if letters and transform["type"] == "scale":
+            for letter, axis, value in zip(
+                letters, described, transform["scale"], strict=True
+            ):
+                unit = str(axis.get("unit", "pixel"))
+                sizes[letter] = PixelSize(float(value), OME_ZARR_UNITS.get(unit, unit))
+    return StackFile(array, resolve_axes(array.shape, axes or letters), sizes)
 
 
 def _zarr_letters(names: Any) -> str | None:

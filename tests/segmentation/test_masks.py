@@ -129,7 +129,7 @@ def test_painting_an_absent_object_clears_it():
 
 def test_painting_an_id_that_does_not_fit_is_refused_and_changes_nothing():
     labels = np.full((2, 2), 5, dtype=np.uint8)
-    with pytest.raises(StackError, match="up to 255.*id 256"):
+    with pytest.raises(StackError, match=r"up to 255.*id 256"):
         paint(labels, [object_mask(5, 0, 0, [[0]]), object_mask(256, 0, 0, [[1]])])
     assert (labels == 5).all()
 

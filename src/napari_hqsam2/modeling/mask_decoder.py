@@ -111,13 +111,14 @@ class MaskDecoder(nn.Module):
         s0, s1 = high_res
         return act2(up2(act1(norm(up1(image) + s1))) + s0)
 
-    def _decode(
+    def decode(
         self,
         image: Tensor,
         image_pe: Tensor,
         sparse: Tensor,
         high_res: tuple[Tensor, Tensor],
     ) -> DecodedTokens:
+        """Everything that N prompts yield, before masks are chosen; `image` holds the dense prompt."""
         learned = self.output_tokens().expand(sparse.shape[0], -1, -1)
         tokens, features = self.transformer(
             image, image_pe, torch.cat((learned, sparse), dim=1)
@@ -189,7 +190,7 @@ class MaskDecoder(nn.Module):
         """
         count = max(sparse.shape[0], dense.shape[0])
         image = (image + dense).expand(count, -1, -1, -1)
-        decoded = self._decode(image, image_pe, sparse.expand(count, -1, -1), high_res)
+        decoded = self.decode(image, image_pe, sparse.expand(count, -1, -1), high_res)
         if multimask:
             masks, scores = decoded.masks[:, 1:], decoded.iou_scores[:, 1:]
             tokens = decoded.tokens[:, FIRST_MASK + 1 : FIRST_MASK + NUM_MASKS]

@@ -67,7 +67,9 @@ def axial_rope(
         angle = torch.cat(
             (x.reshape(-1, 1) * frequency, y.reshape(-1, 1) * frequency), dim=-1
         )
-        return angle.cos(), angle.sin()
+        # polar rounds as upstream's complex tables do; cos and sin differ in the last bit
+        turn = torch.polar(torch.ones_like(angle), angle)
+        return turn.real.contiguous(), turn.imag.contiguous()
 
 
 def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:

@@ -35,6 +35,7 @@ class LayerKeeper:
         viewer.events.layers_changed.connect(self.refresh)
         viewer.events.prompts_changed.connect(self._on_prompts_changed)
         viewer.events.shape_added.connect(self._on_shape_added)
+        viewer.events.defaults_changed.connect(self._on_defaults_changed)
         state.events.image.connect(self._on_image_chosen)
         state.events.labels.connect(self._on_labels_chosen)
         state.events.points.connect(self._on_prompt_layers_chosen)
@@ -49,6 +50,7 @@ class LayerKeeper:
         events.layers_changed.disconnect(self.refresh)
         events.prompts_changed.disconnect(self._on_prompts_changed)
         events.shape_added.disconnect(self._on_shape_added)
+        events.defaults_changed.disconnect(self._on_defaults_changed)
 
     @property
     def axes(self) -> NamedAxes | None:
@@ -193,6 +195,14 @@ class LayerKeeper:
             obj_id = self._free_id()
             self._viewer.set_object(layer, index, obj_id)
             self._state.object_id = obj_id
+
+    def _on_defaults_changed(self, layer: Handle) -> None:
+        """Follow napari, which takes over the features of a prompt that is selected."""
+        if layer is not self._state.points:
+            return
+        defaults = self._viewer.new_prompts(layer)
+        if defaults is not None:
+            self._state.object_id, self._state.positive = defaults
 
     def _pass_on_new_prompts(self) -> None:
         state = self._state

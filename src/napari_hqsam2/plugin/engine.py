@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_hqsam2.plugin.resolve import RunSettings, SegmentRequest
     from napari_hqsam2.plugin.runner import IsCancelled, Report
+    from napari_hqsam2.prompts import FramePrompts
     from napari_hqsam2.segmentation.masks import FrameResult
 
 
@@ -30,22 +33,33 @@ class ModelEngine:
     def run(
         self, request: SegmentRequest, report: Report, is_cancelled: IsCancelled
     ) -> Generator[FrameResult, None, None]:
-        """Segment a request frame by frame; the model is loaded on the first frame."""
+        """Segment a request frame by frame; the model is loaded before the first frame.
+
+        A single image is handed over as a stack of one frame.
+        """
         from napari_hqsam2 import api  # noqa: PLC0415 - torch stays out of the dock
 
-        predictor = self._predictor(request.settings, report)
-        yield from api.iter_stack(
-            request.data,
-            request.prompts,
-            axes=request.axes.stack.letters,
-            axis=request.axis,
+        settings, letters = request.settings, request.axes.stack.letters
+        data, prompts, is_single = request.data, request.prompts, request.axis is None
+        predictor = self._predictor(settings, report)
+        report("Reading the image")
+        if is_single:
+            data, letters = np.asarray(data)[np.newaxis], f"T{letters}"
+            prompts = tuple(_on_frame_zero(prompt) for prompt in prompts)
+        results = api.iter_stack(
+            data,
+            prompts,
+            axes=letters,
+            axis="T" if is_single else request.axis,
             model=predictor,
-            direction=request.settings.direction,
-            frames=request.frames if request.axis else None,
+            direction=settings.direction,
+            frames=request.frames,
             contrast_limits=request.contrast_limits,
-            hq_mode=request.settings.hq_mode,
+            hq_mode=settings.hq_mode,
             cancel=is_cancelled,
         )
+        for result in results:
+            yield replace(result, position=()) if is_single else result
 
     def release(self) -> None:
         """Let go of the model, for good, so that its memory can be used again."""
@@ -62,13 +76,15 @@ class ModelEngine:
         self._loaded = None
         report(f"Loading {settings.model}")
 
-        def tell(done: int, total: int | None) -> None:
-            share = f" {100 * done // total} %" if total else ""
+        def tell(done: int, total: int) -> None:
+            share = f", {100 * done // total} %" if total else ""
             report(f"Downloading {settings.model}{share}")
 
-        predictor = api.load_model(
-            settings.model, device=settings.device, progress=tell
-        )
+        predictor = api.load_model(settings.model, device=settings.device, progress=tell)
         if not self._is_released:
             self._loaded = _Loaded(*wanted, predictor)
         return predictor
+
+
+def _on_frame_zero(prompt: FramePrompts) -> FramePrompts:
+    return replace(prompt, position=(0,))

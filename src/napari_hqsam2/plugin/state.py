@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from psygnal import SignalGroupDescriptor
 
+from napari_hqsam2.weights.registry import DEFAULT_MODEL
+
 if TYPE_CHECKING:
     from napari_hqsam2._types import Direction
 
 Phase = Literal["idle", "starting", "running", "cancelling"]
 HqMode = Literal["add", "only", "off"]
-BUILT_IN_MODEL = "sam2.1_hq_hiera_nano"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class PluginState:
     points: Any = None
     shapes: Any = None
     labels: Any = None
-    model: str = BUILT_IN_MODEL
+    model: str = DEFAULT_MODEL
     device: str = "auto"
     hq_mode: HqMode = "add"
     axis: str | None = None

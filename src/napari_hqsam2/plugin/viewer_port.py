@@ -32,6 +32,8 @@ class ViewerEvents(SignalGroup):
     """Handle of an image or labels layer whose whole array was replaced."""
     prompts_changed = Signal(object)
     """Handle of a points or shapes layer that was edited."""
+    defaults_changed = Signal(object)
+    """Handle of a points or shapes layer whose next prompt will differ."""
     shape_added = Signal(object, int)
     """Handle of a shapes layer and index of a shape that was just drawn."""
     frame_changed = Signal()
@@ -98,6 +100,10 @@ class ViewerPort(Protocol):
         self, layers: Iterable[Handle], obj_id: int, *, positive: bool
     ) -> None:
         """Choose object and polarity of prompts that will be drawn in these layers."""
+        ...
+
+    def new_prompts(self, layer: Handle) -> tuple[int, bool] | None:
+        """Object and polarity of prompts that will be drawn in a layer, if it says so."""
         ...
 
     def set_object(self, shapes: Handle, index: int, obj_id: int) -> None:

@@ -111,7 +111,8 @@ class ArrayFrameSource:
         channels: Sequence[int] | None = None,
     ) -> None:
         self._array = array
-        self._where = f"The {type(array).__name__} stack"
+        self._named = f"the {type(array).__name__} stack"
+        self._where = f"T{self._named[1:]}"
         shape = tuple(int(length) for length in array.shape)
         self.dtype = real_dtype(array.dtype, self._where)
         if axes is None:
@@ -194,7 +195,7 @@ class ArrayFrameSource:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - a lazy array may raise anything
-            fail_to_read(index, self._where, error)
+            fail_to_read(index, self._named, error)
         self._check(frame, tuple(map(self._axes.length, left)), index)
         order = [left.index(letter) for letter in "YXC" if letter in left]
         frame = frame.transpose(order)
@@ -202,7 +203,7 @@ class ArrayFrameSource:
         return frame[..., 0] if is_grey else frame
 
     def _check(self, frame: AnyArray, shape: tuple[int, ...], index: int) -> None:
-        where = f"Frame {index} of {self._where[0].lower()}{self._where[1:]}"
+        where = f"Frame {index} of {self._named}"
         if frame.shape != shape:
             msg = (
                 f"{where} came with shape {frame.shape}, but the array promises "

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["ArrayFrameSource", "FrameSource", "StackInput", "open_frames"]
 
 ZARR_MARKERS = (".zarray", ".zgroup", "zarr.json")
-NUMPY_MAGIC = b"\x93NUMPY"
 
 
 @runtime_checkable
@@ -124,28 +123,34 @@ def open_frames(
     >>> len(frames), frames.hw, frames.read(2).shape
     (5, (64, 80), (64, 80))
     """
-    array = video
     if isinstance(video, str | os.PathLike):
-        array = _mapped(Path(video))
-    if is_array_like(array) and not isinstance(array, FrameSource):
-        return ArrayFrameSource(array, axes=axes, channels=channels)  # type: ignore[arg-type]
-    if axes is not None:
-        msg = (
-            f"axes={axes!r} can be given only for arrays; a {type(video).__name__} knows "
-            "its own axes. Leave axes out."
-        )
-        raise StackError(msg)
-    if isinstance(array, FrameSource):
-        return array if channels is None else ChannelFrameSource(array, channels)
-    if isinstance(array, Path):
-        return 
-    if isinstance(video, Sequence) and not isinstance(video, bytes):
+        path = Path(video)
+        mapped = _mapped_array(path)
+        if mapped is None:
+            _refuse_axes(axes, path.name)
+            return _open_images(path, channels)
+        video = mapped
+    if is_array_like(video) and not isinstance(video, FrameSource):
+        return ArrayFrameSource(video, axes=axes, channels=channels)  # type: ignore[arg-type]
+    _refuse_axes(axes, f"a {type(video).__name__}")
+    if isinstance(video, FrameSource):
+        return _with_channels(video, channels)
+    if isinstance(video, Sequence):
         return _open_sequence(video, channels)
     msg = (
         f"A {type(video).__name__} is not a stack. Give an array of shape (T, H, W) or "
         "(T, H, W, C), a list of frames, a folder of images, a TIFF or a video file."
     )
     raise StackError(msg)
+
+
+def _refuse_axes(axes: str | None, what: str) -> None:
+    if axes is not None:
+        msg = (
+            f"axes={axes!r} can be given only for arrays; {what} has an order of its "
+            "own. Leave axes out."
+        )
+        raise StackError(msg)
 
 
 def _with_channels(source: FrameSource, channels: Sequence[int] | None) -> FrameSource:
@@ -156,15 +161,14 @@ def _open_sequence(
     items: Sequence[object], channels: Sequence[int] | None
 ) -> FrameSource:
     if items and all(isinstance(item, str | os.PathLike) for item in items):
-        from napari_hqsam2.predictors.image_files import (  # noqa: PLC0415 - opens Pillow
-            ImageFilesSource,
-        )
+        from napari_hqsam2.predictors import image_files  # noqa: PLC0415 - Pillow
 
-        return _with_channels(ImageFilesSource(map(Path, items)), channels)  # type: ignore[arg-type]
+        files = image_files.ImageFilesSource(Path(str(item)) for item in items)
+        return _with_channels(files, channels)
     for index, item in enumerate(items):
         if not is_array_like(item):
             msg = (
-                f"Frame {index} of the list is a {type(item).__name__}; a frame is an "
+                f"Item {index} of the list is a {type(item).__name__}; a frame is an "
                 "array of shape (H, W) or (H, W, C)."
             )
             raise StackError(msg)
@@ -173,70 +177,24 @@ def _open_sequence(
     return ArrayFrameSource(frames, axes=letters, channels=channels)
 
 
-def _open_path(
-    path: Path, axes: str | None, channels: Sequence[int] | None
-) -> FrameSource:
-    try:
-        if path.is_dir():
-            return _open_folder(path, axes, channels)
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        msg = f"{path} cannot be opened ({error.strerror or error}). Check the path."
-        raise StackError(msg) from error
-    if not head:
-        msg = f"The file {path} is empty. Copy it again from its source."
-        raise StackError(msg)
-    if head.startswith(NUMPY_MAGIC):
-        return _open_npy(path, axes, channels)
-    return _open_file(path, head, channels)
-
-
-def _open_folder(
-    path: Path, axes: str | None, channels: Sequence[int] | None
-) -> FrameSource:
+def _mapped_array(path: Path) -> ArrayLike | None:
+    """Array that a path holds, not read yet; None for images and videos."""
     if any((path / marker).exists() for marker in ZARR_MARKERS):
-        return _open_zarr(path, axes, channels)
-    from napari_hqsam2.predictors.image_files import (  # noqa: PLC0415 - opens Pillow
-        ImageFilesSource,
-        image_files,
-    )
-
-    return _with_channels(ImageFilesSource(image_files(path)), channels)
-
-
-def _open_file(path: Path, head: bytes, channels: Sequence[int] | None) -> FrameSource:
-    # Each of these libraries costs time to import and may not be needed.
-    from napari_hqsam2.predictors import (  # noqa: PLC0415
-        image_files,
-        tiff_file,
-        video_file,
-    )
-
-    if tiff_file.is_tiff(head):
-        return tiff_file.TiffFrameSource(path, channels=channels)
-    if path.suffix.lower() in image_files.PILLOW_SUFFIXES:
-        return _with_channels(image_files.ImageFilesSource([path]), channels)
-    return _with_channels(video_file.VideoFrameSource(path), channels)
-
-
-def _open_npy(
-    path: Path, axes: str | None, channels: Sequence[int] | None
-) -> FrameSource:
+        return _open_zarr(path)
+    if path.suffix.lower() != ".npy":
+        return None
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: AnyArray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         msg = (
             f"{path} cannot be mapped as a NumPy array ({error}). It may be cut off, "
             "or hold Python objects; save it again with numpy.save."
         )
         raise StackError(msg) from error
-    return ArrayFrameSource(array, axes=axes, channels=channels)
+    return array
 
 
-def _open_zarr(
-    path: Path, axes: str | None, channels: Sequence[int] | None
-) -> FrameSource:
+def _open_zarr(path: Path) -> ArrayLike:
     import zarr  # noqa: PLC0415 - not needed for other stacks
 
     try:
@@ -245,10 +203,35 @@ def _open_zarr(
         msg = f"{path} cannot be opened as zarr ({type(error).__name__}: {error})."
         raise StackError(msg) from error
     if isinstance(node, zarr.Array):
-        return ArrayFrameSource(node, axes=axes, channels=channels)
+        return node
     names = ", ".join(sorted(name for name, _ in node.arrays())) or "none"
     msg = (
         f"{path} is a zarr group; open one of its arrays by its own path. Arrays here: "
         f"{names} (of an OME-Zarr image, 0 is full size)."
     )
     raise StackError(msg)
+
+
+def _open_images(path: Path, channels: Sequence[int] | None) -> FrameSource:
+    # Each of these modules opens a library that costs time and may not be needed.
+    from napari_hqsam2.predictors import image_files, tiff_chain, tiff_file  # noqa: PLC0415
+
+    try:
+        if path.is_dir():
+            files = image_files.image_files(path)
+            return _with_channels(image_files.ImageFilesSource(files), channels)
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        msg = f"{path} cannot be opened ({error.strerror or error}). Check the path."
+        raise StackError(msg) from error
+    if not head:
+        msg = f"The file {path} is empty. Copy it again from its source."
+        raise StackError(msg)
+    if tiff_chain.is_tiff(head):
+        return tiff_file.TiffFrameSource(path, channels=channels)
+    if path.suffix.lower() in image_files.PILLOW_SUFFIXES:
+        return _with_channels(image_files.ImageFilesSource([path]), channels)
+    from napari_hqsam2.predictors import video_file  # noqa: PLC0415
+
+    return _with_channels(video_file.VideoFrameSource(path), channels)

@@ -122,8 +122,8 @@ def _checked_pair(pair: object) -> Limits:
 def _scaled(values: AnyArray, low: float, high: float) -> npt.NDArray[np.floating]:
     """(values - low) / (high - low), clipped to [0, 1] and finite."""
     # Halves keep the span finite over the whole range of float64.
-    span = high / 2 - low / 2
-    if span <= 0:
+    half_span = high / 2 - low / 2
+    if half_span <= 0:
         return np.zeros(values.shape, np.float32)
     is_small = values.dtype.itemsize <= 2 and max(-low, high) < EXACT_IN_FLOAT32
     with np.errstate(over="ignore", under="ignore"):
@@ -133,13 +133,13 @@ def _scaled(values: AnyArray, low: float, high: float) -> npt.NDArray[np.floatin
         if values.dtype.kind == "f":
             np.nan_to_num(work, copy=False, nan=low, posinf=high, neginf=low)
         np.clip(work, low, high, out=work)
-        if not is_small:
-            work *= 0.5
-            low, span = low / 2, span
+        if is_small:
+            work -= low
+            work /= high - low
         else:
-            span = high - low
-        work -= low
-        work /= span
+            work *= 0.5
+            work -= low / 2
+            work /= half_span
     return np.clip(work, 0, 1, out=work)
 
 

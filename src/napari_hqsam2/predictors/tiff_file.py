@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-import struct
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
@@ -20,6 +19,7 @@ from napari_hqsam2.predictors.frame_checks import (
     frame_index,
     real_dtype,
 )
+from napari_hqsam2.predictors.tiff_chain import check_page_chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,92 +31,6 @@ TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".lsm", ".btf", ".stk"})
 BOMB_RATIO = 1000
 """A page that grows by more than this when decoded, beyond `BOMB_BYTES`, is refused."""
 BOMB_BYTES = 256 * 1024**2
-
-
-@dataclass(frozen=True, slots=True)
-class IfdFormat:
-    """How the image file directories (IFDs) of a TIFF are written."""
-
-    byteorder: str
-    """Of struct: "<" or ">"."""
-    offset: str
-    """struct letter of an offset: I in classic TIFF, Q in BigTIFF."""
-    count: str
-    """struct letter of the number of tags: H in classic TIFF, Q in BigTIFF."""
-    tag_bytes: int
-    """Size of one tag: 12 or 20."""
-    first: int
-    """Position of the first directory."""
-
-
-def is_tiff(head: bytes) -> bool:
-    """Whether a file that begins with these bytes is a TIFF."""
-    return head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
-
-
-def _ifd_format(file: BinaryIO) -> IfdFormat:
-    head = file.read(16)
-    byteorder = "<" if head[:2] == b"II" else ">"
-    is_big = 43 in (head[2], head[3])
-    if is_big:
-        (first,) = struct.unpack(f"{byteorder}Q", head[8:16])
-        return IfdFormat(byteorder, "Q", "Q", 20, first)
-    (first,) = struct.unpack(f"{byteorder}I", head[4:8])
-    return IfdFormat(byteorder, "I", "H", 12, first)
-
-
-def check_page_chain(path: Path) -> None:
-    """Walk from page to page without reading them.
-
-    A reader that stops quietly at the first bad link would take a damaged file for a
-    shorter one.
-
-    Raises
-    ------
-    StackError
-        If a page lies beyond the end of the file or leads back to an earlier one.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        try:
-            form = _ifd_format(file)
-        except (struct.error, IndexError):
-            form = IfdFormat("<", "I", "H", 12, size)
-        seen: set[int] = set()
-        position = form.first
-        while position:
-            page = len(seen)
-            if position in seen:
-                msg = (
-                    f"{path} is damaged: page {page - 1} leads back to an earlier "
-                    "page. Write the file again from its source."
-                )
-                raise StackError(msg)
-            seen.add(position)
-            following = _next_page(file, form, position)
-            if following is None:
-                msg = (
-                    f"{path} is cut off or damaged: page {page} is expected at byte "
-                    f"{position}, but the file has {size} bytes. Copy it again."
-                )
-                raise StackError(msg)
-            position = following
-
-
-def _next_page(file: BinaryIO, form: IfdFormat, position: int) -> int | None:
-    """Position of the page after the one at `position`; 0 for none, None if cut off."""
-    count_bytes = struct.calcsize(form.byteorder + form.count)
-    offset_bytes = struct.calcsize(form.byteorder + form.offset)
-    try:
-        file.seek(position)
-        (tags,) = struct.unpack(form.byteorder + form.count, file.read(count_bytes))
-        file.seek(position + count_bytes + tags * form.tag_bytes)
-        (following,) = struct.unpack(
-            form.byteorder + form.offset, file.read(offset_bytes)
-        )
-    except (struct.error, OverflowError, OSError, ValueError):
-        return None
-    return int(following)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +261,7 @@ def _reopened(file: tifffile.FileHandle) -> Iterator[None]:
 
 def _only_series(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
     series = [item for item in tiff.series if not item.keyframe.is_reduced]
+    _check_imagej(tiff, path)
     if len(series) == 1:
         return series[0]
     if not series:
@@ -367,6 +282,18 @@ def _only_series(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries
         "one to segment as a file of its own, or read it into an array."
     )
     raise StackError(msg)
+
+
+def _check_imagej(tiff: tifffile.TiffFile, path: Path) -> None:
+    """Refuse a cut-off ImageJ stack, which would otherwise pass as its first page."""
+    announced = (tiff.imagej_metadata or {}).get("images", 1)
+    is_whole = any(item.kind == "imagej" for item in tiff.series)
+    if not is_whole and isinstance(announced, int) and announced > len(tiff.pages):
+        msg = (
+            f"{path} is cut off: its ImageJ header announces {announced} images, and "
+            "the file is too short for them. Copy it again."
+        )
+        raise StackError(msg)
 
 
 def _check_segments(page: tifffile.TiffPage | tifffile.TiffFrame) -> None:

@@ -22,7 +22,7 @@ Float32Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectMask:
-    """The pixels of one object on one frame, cut to the smallest box that holds them."""
+    """The pixels of one object on one frame, cut to the smallest box around them."""
 
     obj_id: int
     top: int
@@ -56,11 +56,12 @@ class FrameResult:
     """All objects of a run on one frame, as far as they have been followed there.
 
     A frame that is reached twice (forward from one object's prompt, backward from
-    another's) is reported twice, the second time with all objects; the later result holds.
+    another's) is reported twice, the second time with all objects; the later result
+    holds.
     """
 
     position: tuple[int, ...]
-    """Index of the frame along every leading axis of the stack; () for a single image."""
+    """Index of the frame along every leading axis of the stack; () for an image."""
     masks: tuple[ObjectMask, ...]
     """Sorted by object id; no pixel belongs to two objects."""
 
@@ -139,8 +140,8 @@ def compose_masks(
 ) -> tuple[ObjectMask, ...]:
     """Turn logits into masks that do not overlap.
 
-    Logits are scaled up bilinearly, each only within its own surroundings. Where objects
-    meet, the larger logit wins; equal ones go to the lower id.
+    Logits are scaled up bilinearly, each only within its own surroundings. Where
+    objects meet, the larger logit wins; equal ones go to the lower id.
 
     Parameters
     ----------
@@ -215,8 +216,8 @@ def check_label_dtype(dtype: npt.DTypeLike, obj_ids: Iterable[int]) -> None:
     largest = max(obj_ids, default=0)
     if largest > np.iinfo(dtype).max:
         msg = (
-            f"Labels of dtype {dtype} hold ids up to {np.iinfo(dtype).max}, but an object "
-            f"has id {largest}; convert the labels to int32 first."
+            f"Labels of dtype {dtype} hold ids up to {np.iinfo(dtype).max}, but an "
+            f"object has id {largest}; convert the labels to int32 first."
         )
         raise StackError(msg)
 
@@ -265,9 +266,7 @@ class _Taps:
         last = first + length - 1
         start = 0 if first == 0 else math.floor((first + 0.5) * scale - 0.5) + 1
         stop = (
-            size_out
-            if last == size_in - 1
-            else math.ceil((last + 0.5) * scale - 0.5)
+            size_out if last == size_in - 1 else math.ceil((last + 0.5) * scale - 0.5)
         )
         centres = (np.arange(start, stop) + 0.5) / scale - 0.5 - first
         centres = np.clip(centres, 0, length - 1)

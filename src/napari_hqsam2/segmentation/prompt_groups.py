@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptGroup:
-    """The prompts that share all leading indices but the one objects are followed along."""
+    """Prompts that share all leading indices but the one they are followed along."""
 
     prompts: tuple[FramePrompts, ...]
     """Sorted by frame, then by object id; one for each pair of the two."""
@@ -43,12 +43,12 @@ class PromptGroup:
         """Index of a prompt's frame along the propagation axis."""
         return prompt.position[self.axis_index]
 
-    def prompted_frames(self) -> dict[int, list[int]]:
-        """Prompted frames of each object id, in ascending order."""
-        frames: defaultdict[int, list[int]] = defaultdict(list)
+    def first_frames(self) -> dict[int, int]:
+        """Earliest prompted frame of each object id."""
+        firsts: dict[int, int] = {}
         for prompt in self.prompts:
-            frames[prompt.obj_id].append(self.frame(prompt))
-        return dict(frames)
+            firsts.setdefault(prompt.obj_id, self.frame(prompt))
+        return firsts
 
     def masks_on(self, frame: int) -> dict[int, BoolArray]:
         """Mask prompts on a frame by object id."""
@@ -82,8 +82,8 @@ def check_prompts(
     Raises
     ------
     PromptError
-        No prompts, a position outside the stack, a point or box outside the image, a mask
-        of another shape or without pixels, two prompts for one object and frame.
+        No prompts, a position outside the stack, a point or box outside the image, a
+        mask of another shape or without pixels, two prompts for one object and frame.
     """
     checked = tuple(_checked(prompt, axes) for prompt in prompts)
     if not checked:
@@ -147,15 +147,13 @@ def check_positive(prompts: Iterable[FramePrompts]) -> None:
     if lacking:
         names = ", ".join(map(str, lacking))
         msg = (
-            f"Object {names} has negative points only; add a positive point, a box or a "
-            "mask to say where it is."
+            f"Object {names} has negative points only; add a positive point, a box or "
+            "a mask to say where it is."
         )
         raise PromptError(msg)
 
 
-def resolve_frames(
-    frames: tuple[int, int] | None, axes: StackAxes, axis: str
-) -> range:
+def resolve_frames(frames: tuple[int, int] | None, axes: StackAxes, axis: str) -> range:
     """Frames to work on along the propagation axis.
 
     Raises
@@ -169,8 +167,8 @@ def resolve_frames(
     start, stop = frames
     if not 0 <= start < stop <= length:
         msg = (
-            f"frames=({start}, {stop}) is not a range of axis {axis}; give (start, stop) "
-            f"with 0 <= start < stop <= {length}, stop not included."
+            f"frames=({start}, {stop}) is not a range of axis {axis}; give (start, "
+            f"stop) with 0 <= start < stop <= {length}, stop not included."
         )
         raise StackError(msg)
     return range(start, stop)
@@ -199,19 +197,17 @@ def plan_span(group: PromptGroup, frames: range, direction: Direction) -> FrameS
     """Frames of a group's passes.
 
     Forward, an object is followed from its earliest prompt to the end of `frames`;
-    backward, from its latest prompt to the start. "both" is forward, then backward from
-    the earliest prompt.
+    backward, from its earliest prompt to their start. "both" is one after the other.
     """
-    prompted = group.prompted_frames().values()
-    firsts = [frames_of_object[0] for frames_of_object in prompted]
+    firsts = group.first_frames().values()
     forward = backward = range(0)
-    if direction in ("forward", "both"):
+    if direction != "backward":
         forward = range(min(firsts), frames.stop)
     if direction == "both":
+        # the prompted frame itself is part of the forward pass
         backward = range(max(firsts) - 1, frames.start - 1, -1)
     elif direction == "backward":
-        latest = max(frames_of_object[-1] for frames_of_object in prompted)
-        backward = range(latest, frames.start - 1, -1)
+        backward = range(max(firsts), frames.start - 1, -1)
     return FrameSpan(forward, backward)
 
 
@@ -229,8 +225,8 @@ def _check_position(prompt: FramePrompts, axes: StackAxes) -> None:
     if len(position) != len(shape):
         msg = (
             f"Object {prompt.obj_id} has position {position}, but the stack has "
-            f"{len(shape)} leading axes ({axes.leading or 'none'} of {axes.described}); "
-            "give one index for each."
+            f"{len(shape)} leading axes ({axes.leading or 'none'} of "
+            f"{axes.described}); give one index for each."
         )
         raise PromptError(msg)
     inside = (
@@ -238,8 +234,8 @@ def _check_position(prompt: FramePrompts, axes: StackAxes) -> None:
     )
     if not all(inside):
         msg = (
-            f"Object {prompt.obj_id} is prompted at {axes.where(position)}, outside the "
-            f"stack ({axes.described})."
+            f"Object {prompt.obj_id} is prompted at {axes.where(position)}, outside "
+            f"the stack ({axes.described})."
         )
         raise PromptError(msg)
 

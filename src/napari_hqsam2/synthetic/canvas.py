@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from napari_hqsam2._types import HW
 from napari_hqsam2.synthetic.arrays import F32Array, F64Array, I32Array
-from napari_hqsam2.synthetic.noise import sample_tile
+from napari_hqsam2.synthetic.noise import TextureKind, sample_tile
 from napari_hqsam2.synthetic.shapes import Shape
 
 
@@ -71,8 +71,10 @@ class Paint:
         Weights of an even filling, of one as a ball projects, and of a bright outline.
     rim_width : float
         Width of the outline in pixels.
+    kind, cell_kind : str
+        Texture of the objects, and of the cells of a tissue.
     texture, zoom : float
-        Strength of the texture and texels per pixel.
+        Strength of the objects' texture and texels per pixel.
     opacity : float
         1 hides what lies below, 0 adds to it.
     border : float
@@ -86,6 +88,8 @@ class Paint:
     dome: float = 0.0
     rim: float = 0.0
     rim_width: float = 2.0
+    kind: TextureKind = "chromatin"
+    cell_kind: TextureKind = "grain"
     texture: float = 0.0
     zoom: float = 1.0
     opacity: float = 1.0
@@ -217,4 +221,6 @@ def _texture(
 def _inner_factor(inner: Inner, v: F32Array, u: F32Array, phase: float) -> F32Array:
     dv, du = inner.offset_vu
     depth = inner.shape.depth(v - np.float32(dv), u - np.float32(du), phase)
-    return 1 + np.float32(inner.factor - 1) * np.clip(depth + np.float32(0.5), 0, 1)
+    soft = np.float32(1 / (1 + 0.15 * inner.shape.thickness))
+    cover = np.clip(depth * soft + np.float32(0.5), 0, 1)
+    return 1 + np.float32(inner.factor - 1) * cover

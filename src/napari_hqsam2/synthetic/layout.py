@@ -45,6 +45,7 @@ def scatter(
     region: Region,
     radii: F64Array,
     closeness: float,
+    anchor: F64Array,
     clumps: F64Array | None = None,
 ) -> tuple[F64Array, F64Array]:
     """Place discs or balls one after the other where there is room.
@@ -59,13 +60,15 @@ def scatter(
         In pixels; the first are placed first.
     closeness : float
         Two middles stay at least this many sums of their radii apart.
+    anchor : (3,) float
+        Middle of the first object.
     clumps : (K, 4) float or None
         Middles (z, y, x) and radius of clumps that most objects keep to.
 
     Returns
     -------
     positions : (M, 3) float
-        M <= N; objects that found no room are left out, the first never is.
+        M <= N; objects that found no room are left out.
     radii : (M,) float
         Their radii.
     """
@@ -73,7 +76,7 @@ def scatter(
     kept = np.empty(len(radii))
     count = 0
     for radius in radii:
-        candidates = _candidates(rng, region, clumps)
+        candidates = _candidates(rng, region, clumps) if count else anchor[None, :]
         room = closeness * (radius + kept[:count])
         offsets = candidates[:, None, :] - positions[None, :count, :]
         free = ((offsets**2).sum(axis=2) >= room**2).all(axis=1)
@@ -96,9 +99,7 @@ def _candidates(
     return np.clip(near, region.low, region.high)
 
 
-def draw_clumps(
-    rng: np.random.Generator, region: Region, diameter: float
-) -> F64Array:
+def draw_clumps(rng: np.random.Generator, region: Region, diameter: float) -> F64Array:
     """Between one and six places where objects gather, (K, 4) as z, y, x, radius."""
     count = int(rng.integers(1, 7))
     radius = diameter * rng.uniform(1.0, 3.5, (count, 1))
@@ -134,7 +135,7 @@ class _BentPlane:
     def __init__(self, rng: np.random.Generator, reach: float) -> None:
         self._k = rng.normal(size=(3, 2)) * 1.6 / reach
         self._start = rng.uniform(-np.pi, np.pi, 3)
-        self._push = rng.normal(size=(3, 2)) * 0.16 * reach
+        self._push = rng.normal(size=(3, 2)) * 0.08 * reach
 
     def __call__(self, points: F64Array) -> F64Array:
         angle = points @ self._k.T + self._start
@@ -156,7 +157,7 @@ class _BentPlane:
         bent = self(ends) @ np.array([(c, s), (-s, c)])
         chord = bent[2] - bent[0]
         half = float(np.hypot(*chord)) / 2 + 0.5
-        angle = float(np.arctan2(chord[0], chord[1])) + rng.normal(0, 0.03)
+        angle = float(np.arctan2(chord[0], chord[1])) + rng.normal(0, 0.05)
         sag = bent[1] - (bent[0] + bent[2]) / 2
         across = (np.cos(angle) * sag[0] - np.sin(angle) * sag[1]) / half
         radius = width / 2 * rng.uniform(0.95, 1.05)
@@ -166,5 +167,6 @@ class _BentPlane:
             (float(np.clip(across, -0.8, 0.8)), float(rng.normal(0, 0.02))),
         )
         y, x = (bent[0] + bent[2]) / 2 + middle + 0.3 * sag
+        y, x = rng.normal((y, x), 0.05 * width)
         area = 2 * half * width + np.pi * radius**2
         return Placement((0.0, y, x), angle, shape, float(2 * (area / np.pi) ** 0.5))

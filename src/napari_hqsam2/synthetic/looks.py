@@ -8,7 +8,6 @@ import numpy as np
 from napari_hqsam2._types import HW
 from napari_hqsam2.synthetic.arrays import F32Array
 from napari_hqsam2.synthetic.canvas import Canvas, Paint
-from napari_hqsam2.synthetic.noise import TextureKind
 from napari_hqsam2.synthetic.tissue import Partition
 
 
@@ -53,7 +52,7 @@ class Stage:
         if self.partition is None or self.tissue_texture is None:
             msg = "this look needs a recipe with layout 'tissue', got one without cells"
             raise ValueError(msg)
-        return self.partition, self.tone[self.partition.seed], self.tissue_texture
+        return self.partition, self.tone[self.partition.cell], self.tissue_texture
 
 
 class Look(Protocol):
@@ -62,11 +61,6 @@ class Look(Protocol):
     @property
     def paint(self) -> Paint:
         """How objects are filled on the canvas."""
-        ...
-
-    @property
-    def tile_kind(self) -> TextureKind:
-        """Which texture objects have."""
         ...
 
     def develop(self, stage: Stage) -> F32Array:

@@ -13,7 +13,7 @@ from napari_hqsam2.synthetic.noise import (
     smooth_field,
     texture_tile,
 )
-from napari_hqsam2.synthetic.optics import Backdrop, blur
+from napari_hqsam2.synthetic.optics import Backdrop, blur, sprinkle
 
 
 def _grown(setting: Setting) -> tuple[int, int]:
@@ -25,10 +25,10 @@ class Stain:
     """Stained section in transmitted colour: dyes absorb, Beer-Lambert."""
 
     paint: Paint
-    tile_kind: TextureKind
     nuclear_rgb: F32Array
     tissue_rgb: F32Array
     strength: float
+    cytoplasm: float
     tissue: Backdrop
     grey: bool
 
@@ -36,6 +36,9 @@ class Stain:
         """Ideal picture of a frame, (H, W, 3), or (H, W) from a grey camera."""
         dye = np.float32(self.strength) * np.maximum(stage.canvas.light, 0)
         ground = np.maximum(self.tissue.at(stage.shift), 0)
+        if self.cytoplasm:
+            around = np.clip(stage.canvas.near + 1, 0, 1)
+            ground = np.maximum(ground + np.float32(self.cytoplasm) * around, 0)
         ground = ground * (1 - np.float32(0.5) * np.clip(stage.canvas.thick, 0, 1))
         density = dye[:, :, None] * self.nuclear_rgb
         density = density + ground[:, :, None] * self.tissue_rgb
@@ -59,15 +62,17 @@ def draw_stain(rng: np.random.Generator, setting: Setting) -> Stain:
             dome=float(rng.uniform(0, 0.3)),
             rim=float(rng.uniform(0, 0.5)) if chance(rng, 0.5) else 0.0,
             rim_width=float(np.clip(0.1 * setting.diameter, 1, 4)),
+            kind="chromatin" if chance(rng, 0.7) else "cloud",
             texture=float(rng.uniform(0.05, 0.35)),
             zoom=log_uniform(rng, 0.8, 2.0) * 26 / max(setting.diameter, 14),
             opacity=float(rng.uniform(0.5, 1.0)),
+            border=float(rng.uniform(0.8, 2.5)),
         ),
-        tile_kind="chromatin" if chance(rng, 0.7) else "cloud",
+        cytoplasm=float(rng.uniform(-0.2, 0.5)) if chance(rng, 0.6) else 0.0,
         nuclear_rgb=_dye(rng, (0.85, 0.95, 0.35)),
-        tissue_rgb=_dye(rng, (0.18, 0.85, 0.30)) if chance(rng, 0.7) else _dye(
-            rng, (0.45, 0.6, 0.15)
-        ),
+        tissue_rgb=_dye(rng, (0.18, 0.85, 0.30))
+        if chance(rng, 0.7)
+        else _dye(rng, (0.45, 0.6, 0.15)),
         strength=float(rng.uniform(0.6, 1.6)),
         tissue=Backdrop(ground.astype(np.float32), setting.pad),
         grey=chance(rng, 0.12),
@@ -99,7 +104,6 @@ class Electron:
     """Cells with dark membranes and dark organelles on grainy cytoplasm."""
 
     paint: Paint
-    tile_kind: TextureKind
     level: float
     spread: float
     wall: float
@@ -126,20 +130,22 @@ class Electron:
 
 def draw_electron(rng: np.random.Generator, setting: Setting) -> Electron:
     """Draw an electron microscope and a staining of membranes."""
-    bright = chance(rng, 0.25)
+    bright = chance(rng, 0.15)
+    kinds: tuple[TextureKind, ...] = ("grain", "chromatin", "spots")
     return Electron(
         paint=Paint(
             flat=1.0,
-            texture=float(rng.uniform(0.05, 0.3)),
+            kind="fibres" if chance(rng, 0.4) else "grain",
+            cell_kind=kinds[rng.choice(3, p=[0.6, 0.25, 0.15])],
+            texture=float(rng.uniform(0.05, 0.35)),
             zoom=float(rng.uniform(0.8, 1.8)),
         ),
-        tile_kind="grain" if chance(rng, 0.6) else "fibres",
         level=float(rng.uniform(0.5, 0.75)),
-        spread=float(rng.uniform(0.1, 0.45)),
+        spread=float(rng.uniform(0.05, 0.4)),
         wall=float(rng.uniform(0.25, 0.6)),
         wall_width=float(rng.uniform(0.9, 2.2)),
         grain=float(rng.uniform(0.03, 0.12)),
-        organelle=float(rng.uniform(0.7, 0.95) if bright else rng.uniform(0.15, 0.4)),
+        organelle=float(rng.uniform(0.7, 0.95) if bright else rng.uniform(0.12, 0.35)),
         shell=float(rng.uniform(0.0, 0.2)),
     )
 
@@ -149,7 +155,6 @@ class Axons:
     """Fibres cut across: a sheath around each axon, bright or dark."""
 
     paint: Paint
-    tile_kind: TextureKind
     core: float
     sheath: float
     ground: Backdrop
@@ -170,7 +175,6 @@ class Particles:
     """Dense particles on a film, seen in transmission."""
 
     paint: Paint
-    tile_kind: TextureKind
     level: float
     contrast: float
     film: Backdrop
@@ -191,13 +195,13 @@ def draw_particles(rng: np.random.Generator, setting: Setting) -> Particles:
             dome=0.0 if hollow else float(rng.uniform(0.0, 0.5)),
             rim=1.0 if hollow else 0.0,
             rim_width=float(np.clip(rng.uniform(0.06, 0.14) * setting.diameter, 1, 5)),
+            kind="grain",
             texture=float(rng.uniform(0, 0.2)),
             opacity=float(rng.choice([0.3, 1.0])),
         ),
-        tile_kind="grain",
         level=float(rng.uniform(0.55, 0.85)),
         contrast=float(rng.uniform(0.3, 0.6)),
-        film=Backdrop(np.float32(rng.uniform(0.01, 0.06)) * film, setting.pad),
+        film=Backdrop(np.float32(rng.uniform(0.005, 0.04)) * film, setting.pad),
     )
 
 
@@ -206,7 +210,6 @@ class Photo:
     """Opaque things of any colour, lit from one side, before a busy background."""
 
     paint: Paint
-    tile_kind: TextureKind
     palette: F32Array
     backdrop_rgb: tuple[Backdrop, Backdrop, Backdrop]
     shade: float
@@ -231,24 +234,29 @@ def draw_photo(rng: np.random.Generator, setting: Setting) -> Photo:
     """Draw an everyday picture: a palette, a background, and some light."""
     size = _grown(setting)
     planes = []
+    seed = rng.integers(2**32)
+    clutter = int(rng.integers(0, 9))
     shared = fractal_field(rng, size, rng.uniform(10, 90), octaves=4)
-    contrast = rng.uniform(0.05, 0.2)
+    contrast = rng.uniform(0.03, 0.13)
     steps = chance(rng, 0.4)
     for _ in range(3):
         own = fractal_field(rng, size, rng.uniform(20, 120), octaves=2)
-        mixed = shared + np.float32(0.6) * own
+        mixed = shared + np.float32(0.4) * own
         if steps:
             mixed = np.round(mixed * 1.2) / np.float32(1.2)
+        same = np.random.default_rng(seed)
+        sprinkle(same, mixed, clutter, (6.0, 0.2 * max(size)), 0.08)
+        mixed *= np.float32(rng.choice([-1, 1]))
         plane = np.clip(rng.uniform(0.2, 0.8) + contrast * mixed, 0, 1)
         planes.append(Backdrop(plane.astype(np.float32), setting.pad))
     kinds: tuple[TextureKind, ...] = ("cloud", "fibres", "grain", "spots", "chromatin")
     return Photo(
         paint=Paint(
             flat=1.0,
+            kind=kinds[rng.integers(5)],
             texture=float(rng.uniform(0, 0.4)),
             zoom=log_uniform(rng, 0.4, 2.0),
         ),
-        tile_kind=kinds[rng.integers(5)],
         palette=rng.uniform(0.05, 1, (61, 3)).astype(np.float32),
         backdrop_rgb=(planes[0], planes[1], planes[2]),
         shade=float(rng.uniform(0, 0.7)),
@@ -263,20 +271,20 @@ def draw_axons(rng: np.random.Generator, setting: Setting) -> Axons:
     tile = texture_tile(rng, "grain")
     rows, cols = (np.arange(n) % 256 for n in size)
     ground = np.float32(rng.uniform(0.15, 0.5)) + np.float32(
-        rng.uniform(0.03, 0.12)
-    ) * fractal_field(rng, size, rng.uniform(6, 20), octaves=3)
+        rng.uniform(0.02, 0.07)
+    ) * fractal_field(rng, size, rng.uniform(6, 30), octaves=3)
     ground += np.float32(0.05) * tile[np.ix_(rows, cols)]
     core = rng.uniform(0.05, 0.3) if dark_core else rng.uniform(0.5, 0.85)
     sheath = rng.uniform(0.6, 0.95) if dark_core else rng.uniform(0.02, 0.25)
     return Axons(
         paint=Paint(
             flat=1.0,
+            kind="grain" if chance(rng, 0.6) else "cloud",
             texture=float(rng.uniform(0.05, 0.4)),
             zoom=float(rng.uniform(0.7, 1.6)),
             border=float(rng.uniform(0.6, 1.6)),
             touching=True,
         ),
-        tile_kind="grain" if chance(rng, 0.6) else "cloud",
         core=float(core),
         sheath=float(sheath),
         ground=Backdrop(ground.astype(np.float32), setting.pad),

@@ -1,4 +1,4 @@
-"""Light microscopy in grey: fluorescence, membranes, phase contrast, DIC, bright field."""
+"""Light microscopy: fluorescence, membranes, phase contrast, DIC, bright field."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from napari_hqsam2.synthetic.arrays import F32Array
 from napari_hqsam2.synthetic.canvas import Paint
 from napari_hqsam2.synthetic.looks import Setting, Stage, chance, log_uniform
 from napari_hqsam2.synthetic.noise import TextureKind, fractal_field
-from napari_hqsam2.synthetic.optics import Backdrop, blur, draw_haze, glow
+from napari_hqsam2.synthetic.optics import Backdrop, blur, draw_haze, glow, sprinkle
 
 
 @dataclass(frozen=True)
@@ -16,21 +16,24 @@ class Fluorescence:
     """Labelled objects shine on a dark background."""
 
     paint: Paint
-    tile_kind: TextureKind
     background: float
     glare: float
     glare_sigma: float
     haze: Backdrop
     haze_gain: float
+    exposure: float
+    tints: F32Array | None
 
     def develop(self, stage: Stage) -> F32Array:
-        """Ideal picture of a frame, (H, W)."""
+        """Ideal picture of a frame, (H, W), or (H, W, 3) in false colour."""
         image = stage.canvas.light + np.float32(self.background)
         if self.glare:
             image += np.float32(self.glare) * glow(stage.canvas.light, self.glare_sigma)
-        if self.haze_gain:
-            image += np.float32(self.haze_gain) * self.haze.at(stage.shift)
-        return image * np.float32(0.7)
+        haze = np.float32(self.haze_gain) * self.haze.at(stage.shift)
+        if self.tints is None:
+            return (image + haze) * np.float32(self.exposure)
+        rgb = image[:, :, None] * self.tints[0] + haze[:, :, None] * self.tints[1]
+        return rgb * np.float32(self.exposure)
 
 
 def draw_fluorescence(rng: np.random.Generator, setting: Setting) -> Fluorescence:
@@ -43,20 +46,29 @@ def draw_fluorescence(rng: np.random.Generator, setting: Setting) -> Fluorescenc
         dome=dome,
         rim=float(rng.uniform(0, 0.6)) if chance(rng, 0.25) else 0.0,
         rim_width=float(rng.uniform(0.08, 0.2)) * setting.diameter,
-        texture=float(rng.uniform(0.02, 0.35)),
+        kind=kinds[rng.choice(4, p=[0.5, 0.25, 0.15, 0.1])],
+        texture=float(rng.uniform(0.02, 0.4)),
         zoom=log_uniform(rng, 0.6, 2.0) * 26 / max(setting.diameter, 14),
         opacity=opacity,
         touching=chance(rng, 0.6) and opacity == 1,
     )
     return Fluorescence(
         paint=paint,
-        tile_kind=kinds[rng.choice(4, p=[0.5, 0.25, 0.15, 0.1])],
         background=float(rng.uniform(0.01, 0.15)),
         glare=float(rng.uniform(0.05, 0.5)) if chance(rng, 0.6) else 0.0,
         glare_sigma=float(rng.uniform(0.2, 0.8)) * setting.diameter,
-        haze=draw_haze(rng, setting.size, setting.pad, 1.2 * setting.diameter),
-        haze_gain=float(rng.uniform(0.02, 0.2)) if chance(rng, 0.6) else 0.0,
+        haze=draw_haze(rng, setting.size, setting.pad, setting.diameter),
+        haze_gain=log_uniform(rng, 0.02, 0.3) if chance(rng, 0.6) else 0.0,
+        exposure=float(rng.uniform(0.35, 0.75)),
+        tints=_tints(rng) if chance(rng, 0.1) else None,
     )
+
+
+def _tints(rng: np.random.Generator) -> F32Array:
+    """Colours of the objects and of what lies around them, (2, 3)."""
+    tints = rng.uniform(0, 1, (2, 3)) ** 2
+    tints[:, rng.integers(3)] = 1
+    return tints.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,6 @@ class Membrane:
     """Cell borders shine (or are dark), as in epithelia and embryos."""
 
     paint: Paint
-    tile_kind: TextureKind
     width: float
     body: float
     unevenness: Backdrop
@@ -90,8 +101,7 @@ def draw_membrane(rng: np.random.Generator, setting: Setting) -> Membrane:
     grown = (setting.size[0] + 2 * setting.pad, setting.size[1] + 2 * setting.pad)
     dark = chance(rng, 0.15)
     return Membrane(
-        paint=Paint(opacity=0.0),
-        tile_kind="cloud" if chance(rng, 0.5) else "spots",
+        paint=Paint(cell_kind="cloud" if chance(rng, 0.5) else "spots"),
         width=float(np.clip(rng.uniform(0.03, 0.07) * setting.diameter, 0.9, 4)),
         body=float(rng.uniform(0.4, 0.7) if dark else rng.uniform(0.02, 0.35)),
         unevenness=Backdrop(fractal_field(rng, grown, 30.0), setting.pad),
@@ -105,7 +115,6 @@ class PhaseContrast:
     """Bodies are dark (or grey and grainy) with a bright halo around them."""
 
     paint: Paint
-    tile_kind: TextureKind
     level: float
     body: float
     halo: float
@@ -135,6 +144,7 @@ def draw_phase_bacteria(rng: np.random.Generator, setting: Setting) -> PhaseCont
         Paint(
             flat=float(rng.uniform(0.5, 1.0)),
             dome=float(rng.uniform(0.0, 0.5)),
+            kind="cloud",
             texture=float(rng.uniform(0, 0.15)),
             zoom=1.5,
             touching=True,
@@ -146,12 +156,14 @@ def draw_phase_bacteria(rng: np.random.Generator, setting: Setting) -> PhaseCont
 
 def draw_phase_cells(rng: np.random.Generator, setting: Setting) -> PhaseContrast:
     """Draw phase contrast of spread cells with grainy bodies."""
+    kinds: tuple[TextureKind, ...] = ("chromatin", "grain", "spots", "cloud")
     return _draw_phase(
         rng,
         setting,
         Paint(
             flat=1.0,
-            texture=float(rng.uniform(0.6, 2.2)),
+            kind=kinds[rng.integers(4)],
+            texture=float(rng.uniform(0.3, 1.8)),
             zoom=log_uniform(rng, 0.8, 2.0) * 40 / max(setting.diameter, 20),
             opacity=1.0 if chance(rng, 0.7) else 0.5,
         ),
@@ -170,10 +182,12 @@ def _draw_phase(
     grown = (setting.size[0] + 2 * setting.pad, setting.size[1] + 2 * setting.pad)
     slow = fractal_field(rng, grown, rng.uniform(40, 120), octaves=4)
     scenery = np.float32(rng.uniform(0.005, 0.03)) * slow
-    kinds: tuple[TextureKind, ...] = ("chromatin", "grain", "spots", "cloud")
+    if chance(rng, 0.5):
+        dust = np.zeros(grown, np.float32)
+        sprinkle(rng, dust, int(rng.integers(2, 20)), (1.0, 4.0), 0.5)
+        scenery += np.float32(rng.uniform(-0.25, 0.25)) * dust
     return PhaseContrast(
         paint=paint,
-        tile_kind=kinds[rng.integers(4)],
         level=float(rng.uniform(0.35, 0.6)),
         body=body,
         halo=float(rng.uniform(0.15, 0.6)),
@@ -188,7 +202,6 @@ class Dic:
     """Differential interference contrast: slopes look lit from one side."""
 
     paint: Paint
-    tile_kind: TextureKind
     slope: float
     direction: float
     relief: float
@@ -213,15 +226,15 @@ def draw_dic(rng: np.random.Generator, setting: Setting) -> Dic:
         paint=Paint(
             flat=0.3,
             dome=0.7,
+            kind="chromatin" if chance(rng, 0.5) else "cloud",
             texture=float(rng.uniform(0.1, 0.8)),
             zoom=log_uniform(rng, 0.7, 1.6) * 40 / max(setting.diameter, 20),
             opacity=0.8,
         ),
-        tile_kind="chromatin" if chance(rng, 0.5) else "cloud",
-        slope=float(rng.uniform(0.05, 0.16)) * setting.diameter ** 0.7,
+        slope=float(rng.uniform(0.12, 0.5)) * setting.diameter**0.7,
         direction=float(rng.uniform(-np.pi, np.pi)),
         relief=float(rng.uniform(0.05, 0.4)),
-        scenery=Backdrop(np.float32(rng.uniform(0.005, 0.04)) * scenery, setting.pad),
+        scenery=Backdrop(np.float32(rng.uniform(0.003, 0.025)) * scenery, setting.pad),
     )
 
 
@@ -230,7 +243,6 @@ class Brightfield:
     """Refracting bodies out of perfect focus: rings, with or without absorption."""
 
     paint: Paint
-    tile_kind: TextureKind
     level: float
     absorption: float
     ring: float
@@ -255,22 +267,23 @@ class Brightfield:
 def draw_brightfield(rng: np.random.Generator, setting: Setting) -> Brightfield:
     """Draw a bright-field microscope near focus."""
     grown = (setting.size[0] + 2 * setting.pad, setting.size[1] + 2 * setting.pad)
-    scenery = fractal_field(rng, grown, rng.uniform(8, 60), octaves=3)
+    scenery = fractal_field(rng, grown, rng.uniform(20, 100), octaves=3)
+    sprinkle(rng, scenery, int(rng.integers(0, 12)), (1.0, 5.0), 0.5)
     sign = 1.0 if chance(rng, 0.75) else -1.0
     ring = sign * rng.uniform(0.15, 0.5)
     return Brightfield(
         paint=Paint(
             flat=0.5,
             dome=0.5,
+            kind="chromatin" if chance(rng, 0.6) else "spots",
             texture=float(rng.uniform(0.1, 0.8)),
             zoom=log_uniform(rng, 0.7, 1.6) * 30 / max(setting.diameter, 16),
             touching=True,
         ),
-        tile_kind="chromatin" if chance(rng, 0.6) else "spots",
         level=float(rng.uniform(0.45, 0.75)),
         absorption=float(rng.uniform(-0.12, 0.2)),
         ring=float(ring),
         ring_width=float(np.clip(rng.uniform(0.04, 0.1) * setting.diameter, 0.9, 4)),
         halo=float(sign * rng.uniform(0.0, 0.5)),
-        scenery=Backdrop(np.float32(rng.uniform(0.005, 0.04)) * scenery, setting.pad),
+        scenery=Backdrop(np.float32(rng.uniform(0.003, 0.025)) * scenery, setting.pad),
     )

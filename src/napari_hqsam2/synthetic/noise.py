@@ -43,9 +43,7 @@ def _spread(lattice: F32Array, length: int, cell: float, start: float) -> F32Arr
     return out
 
 
-def upsample(
-    lattice: F32Array, size: HW, cell: float, start: float = 0.0
-) -> F32Array:
+def upsample(lattice: F32Array, size: HW, cell: float, start: float = 0.0) -> F32Array:
     """Cubic B-spline through a lattice whose nodes are ``cell`` pixels apart.
 
     Parameters
@@ -116,8 +114,8 @@ def texture_tile(rng: np.random.Generator, kind: TextureKind) -> F32Array:
         near -0.5 with bright dots).
     """
     noise = rng.standard_normal((TILE, TILE), dtype=np.float32)
-    tile = np.fft.irfft2(np.fft.rfft2(noise) * _spectrum(kind), s=(TILE, TILE))
-    tile = tile.astype(np.float32)
+    shaped = np.fft.irfft2(np.fft.rfft2(noise) * _spectrum(kind), s=(TILE, TILE))
+    tile = shaped.astype(np.float32)
     tile /= tile.std()
     if kind == "spots":
         tile = np.maximum(tile - np.float32(1.0), 0) * np.float32(3.0) - np.float32(0.3)

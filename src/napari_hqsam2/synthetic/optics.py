@@ -7,7 +7,8 @@ from scipy import ndimage
 
 from napari_hqsam2._types import HW
 from napari_hqsam2.synthetic.arrays import F32Array, F64Array
-from napari_hqsam2.synthetic.noise import fractal_field, smooth_field, upsample
+from napari_hqsam2.synthetic.noise import smooth_field, upsample
+from napari_hqsam2.synthetic.style import MotionStyle
 
 _SHRINK = 4
 
@@ -17,7 +18,9 @@ def blur(image: F32Array, sigma: float) -> F32Array:
     if sigma < 0.15:
         return image
     if image.ndim == 3:
-        planes = [blur(np.ascontiguousarray(p), sigma) for p in np.moveaxis(image, 2, 0)]
+        planes = [
+            blur(np.ascontiguousarray(p), sigma) for p in np.moveaxis(image, 2, 0)
+        ]
         return np.stack(planes, axis=2)
     return ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=3.0)
 
@@ -31,7 +34,9 @@ def glow(image: F32Array, sigma: float) -> F32Array:
     padded = np.pad(image, pad, mode="edge")
     blocks = padded.reshape(padded.shape[0] // _SHRINK, _SHRINK, -1, _SHRINK)
     small = np.pad(blocks.mean(axis=(1, 3)), ((2, 3), (2, 3)), mode="edge")
-    small = ndimage.gaussian_filter(small, sigma / _SHRINK, mode="nearest", truncate=3.0)
+    small = ndimage.gaussian_filter(
+        small, sigma / _SHRINK, mode="nearest", truncate=3.0
+    )
     return upsample(small.astype(np.float32), (h, w), float(_SHRINK), start=2.5)
 
 
@@ -58,8 +63,9 @@ class Backdrop:
         block = self.field[iy : iy + h + 1, ix : ix + w + 1]
         if not fy and not fx:
             return block[:h, :w]
-        rows = (1 - fy) * block[:h] + fy * block[1:]
-        return (1 - fx) * rows[:, :w] + fx * rows[:, 1:]
+        one = np.float32(1)
+        rows = (one - fy) * block[:h] + fy * block[1:]
+        return (one - fx) * rows[:, :w] + fx * rows[:, 1:]
 
 
 @dataclass(frozen=True)
@@ -97,9 +103,7 @@ class Camera:
     inverted: bool
     gain: F64Array
 
-    def expose(
-        self, rng: np.random.Generator, image: F32Array, frame: int
-    ) -> F32Array:
+    def expose(self, rng: np.random.Generator, image: F32Array, frame: int) -> F32Array:
         """Turn an ideal (H, W[, C]) picture in [0, 1] into levels in [0, 255]."""
         seen = blur(image, self.sigma) * np.float32(self.gain[frame])
         if self.light is not None:
@@ -108,6 +112,8 @@ class Camera:
         if self.gamma != 1:
             seen = seen ** np.float32(self.gamma)
         noise = rng.standard_normal(seen.shape, dtype=np.float32)
+        if seen.ndim == 3:
+            noise *= np.float32(0.6)
         if self.grain:
             noise = blur(noise, self.grain) * np.float32(1 + 2.5 * self.grain)
         variance = np.float32(self.shot**2) * seen + np.float32(self.read**2)
@@ -119,7 +125,11 @@ class Camera:
 
 
 def draw_camera(
-    rng: np.random.Generator, size: HW, frames: int, sharpness: float, dim: float
+    rng: np.random.Generator,
+    size: HW,
+    style: MotionStyle,
+    sharpness: float,
+    dim: float,
 ) -> Camera:
     """Draw a camera.
 
@@ -129,43 +139,87 @@ def draw_camera(
         Source of randomness.
     size : (H, W)
         Of the view in pixels.
-    frames : int
-        T.
+    style : MotionStyle
+        Only films in time bleach and flicker.
     sharpness : float
         1 is in focus; smaller values blur more.
     dim : float
-        Chance of a dark, low-contrast exposure, as fluorescence often has.
+        Chance of a dark, low-contrast exposure, and of bleaching.
     """
     white = 255.0
     if rng.random() < dim:
-        white = float(np.exp(rng.uniform(np.log(35), np.log(200))))
+        white = float(np.exp(rng.uniform(np.log(45), np.log(210))))
     black = float(rng.uniform(0, 0.12) * white) * float(rng.random() < 0.6)
-    noise = float(np.exp(rng.normal(np.log(0.02), 0.8)))
+    noise = float(np.exp(rng.normal(np.log(0.015), 0.7)))
     light = None
     if rng.random() < 0.5:
         field = smooth_field(rng, size, 0.9 * max(size))
         light = np.clip(1 + np.float32(rng.uniform(0.02, 0.15)) * field, 0.5, 1.3)
-    fade = rng.uniform(0, 0.05) if rng.random() < 0.4 else 0.0
-    flicker = rng.uniform(0, 0.03)
-    steps = np.arange(frames)
+    fade = rng.uniform(0, 0.05) if rng.random() < dim else 0.0
+    flicker = rng.uniform(0, 0.03) * float(rng.random() < 0.5)
+    if style.is_sweep and not style.planes:
+        fade, flicker = 0.2 * fade, 0.2 * flicker
+    pulse = 1 + flicker * rng.normal(size=style.frames)
     return Camera(
         sigma=float(rng.uniform(0.4, 1.2)) / sharpness,
         light=light,
         black=black,
         white=white,
         gamma=float(rng.choice([1.0, 1.0, rng.uniform(0.7, 1.5)])),
-        shot=float(min(noise, 0.12) * (white - black)),
-        read=float(min(noise, 0.12) * (white - black) * rng.uniform(0.1, 0.7)),
+        shot=float(min(noise, 0.1) * (white - black)),
+        read=float(min(noise, 0.1) * (white - black) * rng.uniform(0.1, 0.7)),
         grain=float(rng.choice([0.0, 0.0, rng.uniform(0.4, 0.8)])),
         inverted=bool(rng.random() < 0.04),
-        gain=np.exp(-fade * steps) * (1 + flicker * rng.normal(size=frames)),
+        gain=np.exp(-fade * style.steps) * pulse[style.steps],
     )
 
 
 def draw_haze(
-    rng: np.random.Generator, size: HW, pad: int, cell: float, floor: float = 0.6
+    rng: np.random.Generator, size: HW, pad: int, diameter: float
 ) -> Backdrop:
-    """Soft clouds of out-of-focus light, 0 in most places and up to about 2."""
+    """Out-of-focus light: soft clouds and blurred objects, mostly 0, up to about 2."""
     grown = (size[0] + 2 * pad, size[1] + 2 * pad)
-    field = fractal_field(rng, grown, cell, octaves=2)
-    return Backdrop(np.maximum(field - np.float32(floor), 0), pad)
+    field = smooth_field(rng, grown, 1.5 * diameter)
+    field = np.maximum(field + np.float32(0.3), 0) ** 2 * np.float32(0.25)
+    count = int(rng.integers(0, 12))
+    sprinkle(rng, field, count, (0.4 * diameter, 0.8 * diameter), 0.45)
+    return Backdrop(field, pad)
+
+
+def sprinkle(
+    rng: np.random.Generator,
+    field: F32Array,
+    count: int,
+    radii: tuple[float, float],
+    softness: float,
+) -> None:
+    """Add ``count`` soft ellipses of height one or less to ``field``, in place.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    field : (H, W) float32
+        Changed in place.
+    count : int
+        How many.
+    radii : (low, high)
+        In pixels.
+    softness : float
+        Width of the edge as a share of the radius.
+    """
+    height, width = field.shape
+    for _ in range(count):
+        radius = rng.uniform(*radii)
+        ratio, turn = rng.uniform(0.6, 1), rng.uniform(-np.pi, np.pi)
+        y, x = rng.uniform(0, height), rng.uniform(0, width)
+        reach = radius * (1 + 2.5 * softness) + 1
+        y0, y1 = max(int(y - reach), 0), min(int(y + reach) + 1, height)
+        x0, x1 = max(int(x - reach), 0), min(int(x + reach) + 1, width)
+        dy = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(y)
+        dx = np.arange(x0, x1, dtype=np.float32)[None, :] - np.float32(x)
+        c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+        rho = np.hypot(c * dx + s * dy, (c * dy - s * dx) / np.float32(ratio))
+        edge = (rho / np.float32(radius) - 1) * np.float32(4 / softness)
+        strength = np.float32(rng.uniform(0.3, 1))
+        field[y0:y1, x0:x1] += strength / (1 + np.exp(np.clip(edge, -30, 30)))

@@ -40,7 +40,7 @@ def draw_outline(
 def _nucleus(rng: np.random.Generator, style: OutlineStyle, diameter: float) -> Shape:
     ratio = max(style.elongation * rng.lognormal(0, 0.12), 1.0) ** 0.5
     orders = np.arange(2, 8)
-    amplitudes = style.roughness * rng.normal(size=6) / (orders - 0.8) ** 1.2
+    amplitudes = style.roughness * rng.normal(size=6) / (orders - 0.8) ** 1.6
     phases = rng.uniform(-np.pi, np.pi, 6)
     return Star(
         diameter / 2 * ratio,
@@ -65,14 +65,14 @@ def _rod(rng: np.random.Generator, style: OutlineStyle, diameter: float) -> Shap
 
 def _filament(rng: np.random.Generator, style: OutlineStyle, diameter: float) -> Shape:
     width = max(diameter * 0.11, 2.4) * rng.uniform(0.7, 1.4)
-    bend = style.roughness * rng.normal(size=4) / np.arange(1, 5)
+    bend = style.roughness * rng.normal(size=4) / np.arange(1, 5) ** 1.4
     half = diameter * style.elongation * rng.uniform(0.4, 1.0)
     return Tube(
         half,
         (width / 2, width / 2, width / 2),
         tuple(bend.tolist()),
         sway=0.3,
-        segments=12,
+        segments=14,
     )
 
 
@@ -80,8 +80,8 @@ def _waves(
     rng: np.random.Generator, count: int, diameter: float, strength: float
 ) -> tuple[Wave, ...]:
     angle = rng.uniform(-np.pi, np.pi, count)
-    length = diameter * rng.uniform(0.18, 0.6, count)
-    amplitude = strength * length / 2.5 * rng.uniform(0.4, 1.0, count)
+    length = diameter * rng.uniform(0.25, 0.8, count)
+    amplitude = strength * length / 5 * rng.uniform(0.4, 1.0, count)
     start = rng.uniform(-np.pi, np.pi, count)
     k = 2 * np.pi / length
     return tuple(
@@ -93,20 +93,20 @@ def _waves(
 def _lobed(rng: np.random.Generator, style: OutlineStyle, diameter: float) -> Shape:
     ratio = max(style.elongation * rng.lognormal(0, 0.2), 1.0) ** 0.5
     body = 0.86 * diameter / 2
-    count = int(rng.integers(0, 6))
+    count = int(rng.choice([0, 2, 3, 4, 5], p=[0.2, 0.2, 0.3, 0.2, 0.1]))
     turn = rng.uniform(-np.pi, np.pi)
     arms = tuple(
         Arm(
             turn + 2 * np.pi * (i + rng.uniform(-0.3, 0.3)) / max(count, 1),
-            diameter * rng.uniform(0.5, 0.95),
-            body / ratio * rng.uniform(0.3, 0.6),
-            max(diameter * rng.uniform(0.02, 0.08), 0.9),
-            float(rng.normal(0, 0.12)),
+            diameter * rng.uniform(0.45, 1.0),
+            body / ratio * rng.uniform(0.35, 0.9),
+            max(diameter * rng.uniform(0.01, 0.06), 0.8),
+            float(rng.normal(0, 0.08)),
         )
         for i in range(count)
     )
     waves = _waves(rng, 5, diameter, style.roughness)
-    return Lobed(body * ratio, body / ratio, arms, waves, web=0.16 * diameter)
+    return Lobed(body * ratio, body / ratio, arms, waves, web=0.25 * diameter)
 
 
 def _spindle(rng: np.random.Generator, style: OutlineStyle, diameter: float) -> Shape:
@@ -117,14 +117,14 @@ def _spindle(rng: np.random.Generator, style: OutlineStyle, diameter: float) -> 
         Arm(
             float(angle),
             body * ratio * rng.uniform(1.2, 2.0),
-            body / ratio * rng.uniform(0.5, 0.8),
-            max(diameter * 0.03, 0.9),
+            body / ratio * rng.uniform(0.6, 0.95),
+            max(diameter * rng.uniform(0.01, 0.04), 0.8),
             float(rng.normal(0, 0.08)),
         )
         for angle in ends
     )
     waves = _waves(rng, 4, diameter, style.roughness)
-    return Lobed(body * ratio, body / ratio, arms, waves, web=0.12 * diameter)
+    return Lobed(body * ratio, body / ratio, arms, waves, web=0.2 * diameter)
 
 
 _MAKERS: dict[

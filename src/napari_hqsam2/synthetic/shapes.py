@@ -14,6 +14,9 @@ import numpy as np
 from napari_hqsam2.synthetic.arrays import F32Array, F64Array
 
 _ANGLES = 720
+_ORDERS = 12
+_THETA = np.outer(np.arange(_ORDERS), np.linspace(-np.pi, np.pi, _ANGLES + 1))
+_COS, _SIN = np.cos(_THETA), np.sin(_THETA)
 
 
 class Shape(Protocol):
@@ -40,7 +43,7 @@ class Shape(Protocol):
 
 @dataclass(frozen=True)
 class Star:
-    """Ellipse whose radius is modulated by a few harmonics: nuclei, round cells."""
+    """Ellipse whose radius is modulated by harmonics 2 to 11: nuclei, round cells."""
 
     half_length: float
     half_width: float
@@ -77,14 +80,13 @@ class Star:
         return small, replace(small, phases=self.phases[::-1]), 0.5 * self.half_length
 
     def _radii(self, phase: float) -> F32Array:
-        theta = np.linspace(-np.pi, np.pi, _ANGLES + 1)
-        radius = 1 / np.hypot(
-            np.cos(theta) / self.half_length, np.sin(theta) / self.half_width
-        )
-        wave = np.ones_like(theta)
-        for order, (a, p) in enumerate(zip(self.amplitudes, self.phases, strict=True)):
-            turn = phase * (1 if order % 2 else -1) / (1 + 0.5 * order)
-            wave += a * np.cos((order + 2) * theta + p + turn)
+        """Radius by direction, 720 of them and the first again, from -pi to pi."""
+        radius = 1 / np.hypot(_COS[1] / self.half_length, _SIN[1] / self.half_width)
+        wave = np.ones_like(radius)
+        for index, (a, p) in enumerate(zip(self.amplitudes, self.phases, strict=True)):
+            order = index + 2
+            turn = p + phase * (1 if index % 2 else -1) / (1 + 0.5 * index)
+            wave += a * np.cos(turn) * _COS[order] - a * np.sin(turn) * _SIN[order]
         return (radius * np.maximum(wave, 0.3)).astype(np.float32)
 
 
@@ -100,7 +102,7 @@ class Tube:
     radii: tuple[float, float, float]
     bend: tuple[float, ...] = (0.0,)
     sway: float = 0.1
-    segments: int = 6
+    segments: int = 5
 
     @property
     def reach(self) -> float:
@@ -139,20 +141,24 @@ class Tube:
 
 def capsules(v: F32Array, u: F32Array, points: F64Array, radii: F64Array) -> F32Array:
     """Depth inside the union of round-ended segments between successive points."""
-    best: F32Array | None = None
+    best = np.full_like(v, -np.inf)
     for i in range(len(points) - 1):
         p, step = points[i], points[i + 1] - points[i]
-        square = float(step @ step) + 1e-6
+        sv, su = (np.float32(x) for x in step / (float(step @ step) + 1e-6))
         dv, du = v - np.float32(p[0]), u - np.float32(p[1])
-        t = (dv * np.float32(step[0]) + du * np.float32(step[1])) / np.float32(square)
-        t = np.clip(t, 0, 1)
-        dv, du = dv - t * np.float32(step[0]), du - t * np.float32(step[1])
-        radius = np.float32(radii[i]) + t * np.float32(radii[i + 1] - radii[i])
-        depth = radius - np.sqrt(dv * dv + du * du)
-        best = depth if best is None else np.maximum(best, depth)
-    if best is None:
-        msg = f"a spine needs at least 2 points, got {len(points)}"
-        raise ValueError(msg)
+        t = dv * sv
+        t += du * su
+        np.clip(t, 0, 1, out=t)
+        dv -= t * np.float32(step[0])
+        du -= t * np.float32(step[1])
+        dv *= dv
+        du *= du
+        dv += du
+        np.sqrt(dv, out=dv)
+        t *= np.float32(radii[i + 1] - radii[i])
+        t -= dv
+        t += np.float32(radii[i])
+        np.maximum(best, t, out=best)
     return best
 
 
@@ -168,19 +174,17 @@ class Arm:
 
     def scaled(self, k: float) -> "Arm":
         """Return the same arm, ``k`` times as large."""
-        return Arm(
-            self.angle, k * self.length, k * self.base, k * self.tip, self.bend
-        )
+        return Arm(self.angle, k * self.length, k * self.base, k * self.tip, self.bend)
 
     def spine(self, phase: float) -> tuple[F64Array, F64Array]:
-        """Points (5, 2) as (v, u) and their radii (5,), waving with ``phase``."""
-        s = np.linspace(0, 1, 5)
+        """Points (4, 2) as (v, u) and their radii (4,), waving with ``phase``."""
+        s = np.linspace(0, 1, 4)
         along = self.length * s * (1 + 0.12 * np.sin(phase))
         swing = 1 + 0.5 * np.sin(0.7 * phase)
         aside = self.length * self.bend * np.sin(np.pi * s) * swing
         c, d = np.cos(self.angle), np.sin(self.angle)
         points = np.stack([d * along + c * aside, c * along - d * aside], axis=1)
-        return points, self.base + (self.tip - self.base) * s**0.6
+        return points, self.base + (self.tip - self.base) * s**0.85
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,9 @@ class Lobed:
         """Radius in pixels of a circle around the origin that holds the shape."""
         ragged = 1 + 2 * sum(abs(w.amplitude) for w in self.waves) / self.thickness
         body = max(self.half_length, self.half_width) * ragged
-        return max([body, *(1.2 * arm.length + arm.tip for arm in self.arms)]) + self.web
+        return (
+            max([body, *(1.2 * arm.length + arm.tip for arm in self.arms)]) + self.web
+        )
 
     @property
     def thickness(self) -> float:

@@ -13,6 +13,8 @@ from skimage.measure import label as connected_components
 
 from napari_hqsam2._types import HW
 from napari_hqsam2.synthetic.arrays import F32Array, F64Array, I32Array
+from napari_hqsam2.synthetic.noise import sample_tile
+from napari_hqsam2.synthetic.optics import Backdrop
 
 _FAR = np.float32(1e6)
 
@@ -37,11 +39,13 @@ class Tissue:
         Relative brightness.
     texel_yx : (N, 2) float
         Offset into the texture.
+    cell : (N,) int32
+        Index of the cell that each seed is a part of: that of its first seed.
     filled : (N,) bool
         False where the cell is a hole: drawn, but empty and not labelled.
     spacing : float
         Typical distance of two seeds in pixels.
-    warp_yx : (2, H, W) float32
+    warp_y, warp_x : Backdrop
         Displacement of every pixel before the distances are taken: bent walls.
     gap : float
         Half the width in pixels of what lies between two cells.
@@ -55,9 +59,11 @@ class Tissue:
     angle: F64Array
     brightness: F64Array
     texel_yx: F64Array
+    cell: I32Array
     filled: npt.NDArray[np.bool_]
     spacing: float
-    warp_yx: F32Array
+    warp_y: Backdrop
+    warp_x: Backdrop
     gap: float
 
 
@@ -65,54 +71,60 @@ class Tissue:
 class Partition:
     """Which cell owns each pixel, (H, W).
 
-    ``seed`` is the nearest seed's index, ``depth`` the distance to the next wall in
-    pixels, ``owner`` is 1 + seed for labelled cells and 0 elsewhere, in one connected
+    ``cell`` is the index of the cell, ``depth`` the distance to its next wall in
+    pixels, ``owner`` is 1 + cell for labelled cells and 0 elsewhere, in one connected
     piece for each cell.
     """
 
-    seed: I32Array
+    cell: I32Array
     depth: F32Array
     owner: I32Array
 
 
-def partition(tissue: Tissue, frame: int, size: HW) -> Partition:
-    """Cut the plane into the cells of ``frame``."""
-    first, second, seed = _nearest_two(tissue, frame, size)
+def partition(
+    tissue: Tissue, frame: int, size: HW, shift: tuple[float, float]
+) -> Partition:
+    """Cut the plane into the cells of ``frame``; ``shift`` is the stage's (y, x)."""
+    bend_y, bend_x = tissue.warp_y.at(shift), tissue.warp_x.at(shift)
+    yy = np.arange(size[0], dtype=np.float32)[:, None] + bend_y
+    xx = np.arange(size[1], dtype=np.float32)[None, :] + bend_x
+    margin = 2 + float(max(np.abs(bend_y).max(), np.abs(bend_x).max()))
+    first, second, cell = _nearest_two(tissue, frame, (yy, xx), margin)
     depth = np.minimum((second - first) / 2, np.float32(tissue.spacing))
-    inside = tissue.filled[seed] & (depth > tissue.gap)
-    owner = np.where(inside, seed + 1, 0).astype(np.int32)
-    return Partition(seed, depth, _largest_pieces(owner))
+    inside = (first < _FAR) & tissue.filled[cell] & (depth > tissue.gap)
+    owner = np.where(inside, cell + 1, 0).astype(np.int32)
+    return Partition(cell, depth, largest_pieces(owner))
 
 
 def _nearest_two(
-    tissue: Tissue, frame: int, size: HW
+    tissue: Tissue, frame: int, grid: tuple[F32Array, F32Array], margin: float
 ) -> tuple[F32Array, F32Array, I32Array]:
-    yy = np.arange(size[0], dtype=np.float32)[:, None] + tissue.warp_yx[0]
-    xx = np.arange(size[1], dtype=np.float32)[None, :] + tissue.warp_yx[1]
-    first = np.full(size, _FAR)
-    second = np.full(size, _FAR)
-    seed = np.zeros(size, np.int32)
-    margin = float(np.abs(tissue.warp_yx).max()) + 2
-    for i in np.flatnonzero(tissue.present[frame]):
+    yy, xx = grid
+    first = np.full(yy.shape, _FAR)
+    second = np.full(yy.shape, _FAR)
+    cell = np.zeros(yy.shape, np.int32)
+    branching = np.bincount(tissue.cell, minlength=len(tissue.cell)) > 1
+    for i in np.flatnonzero(tissue.present[frame]).tolist():
         weight = float(tissue.weight[i])
         height = float(tissue.height[frame, i])
-        reach = 2.2 * tissue.spacing + weight
+        reach = 1.25 * tissue.spacing + weight
         if abs(height) > reach:
             continue
         reach = (reach**2 - height**2) ** 0.5 * float(tissue.elongation[i]) ** 0.5
         reach += margin
-        window = _box(tissue.yx[frame, i], reach, size)
+        window = _box(tissue.yx[frame, i], reach, (len(cell), cell.shape[1]))
         if window is None:
             continue
         dy = yy[window] - np.float32(tissue.yx[frame, i, 0])
         dx = xx[window] - np.float32(tissue.yx[frame, i, 1])
         distance = _distance(tissue, i, dy, dx, height)
-        best = first[window]
-        nearer = distance < best
-        np.minimum(second[window], np.maximum(distance, best), out=second[window])
-        np.minimum(best, distance, out=first[window])
-        np.copyto(seed[window], np.int32(i), where=nearer)
-    return first, second, seed
+        best, rival = first[window], np.maximum(distance, first[window])
+        if branching[tissue.cell[i]]:
+            rival[cell[window] == tissue.cell[i]] = _FAR
+        np.minimum(second[window], rival, out=second[window])
+        np.copyto(cell[window], tissue.cell[i], where=distance < best)
+        np.minimum(best, distance, out=best)
+    return first, second, cell
 
 
 def _distance(
@@ -120,11 +132,18 @@ def _distance(
 ) -> F32Array:
     k = float(tissue.elongation[i])
     c, s = np.cos(tissue.angle[i]), np.sin(tissue.angle[i])
-    yy = np.float32(s * s / k + c * c * k)
-    xx = np.float32(c * c / k + s * s * k)
-    yx = np.float32(2 * s * c * (1 / k - k))
-    square = yy * dy * dy + yx * dy * dx + xx * dx * dx + np.float32(height**2)
-    return np.sqrt(square) - np.float32(tissue.weight[i])
+    square = dy * dy
+    square *= np.float32(s * s / k + c * c * k)
+    dy = dy * dx
+    dy *= np.float32(2 * s * c * (1 / k - k))
+    square += dy
+    np.multiply(dx, dx, out=dy)
+    dy *= np.float32(c * c / k + s * s * k)
+    square += dy
+    square += np.float32(height**2)
+    np.sqrt(np.maximum(square, 0, out=square), out=square)
+    square -= np.float32(tissue.weight[i])
+    return square
 
 
 def _box(yx: F64Array, reach: float, size: HW) -> tuple[slice, slice] | None:
@@ -135,8 +154,20 @@ def _box(yx: F64Array, reach: float, size: HW) -> tuple[slice, slice] | None:
     return slice(y0, y1), slice(x0, x1)
 
 
-def _largest_pieces(owner: I32Array) -> I32Array:
-    """Keep of each owner its largest connected piece."""
+def moving_texture(
+    tissue: Tissue, cells: Partition, frame: int, tile: F32Array, zoom: float
+) -> F32Array:
+    """Texture (H, W) of the cells' insides, which moves with them."""
+    origin = (tissue.texel_yx - zoom * tissue.yx[frame]).astype(np.float32)
+    height, width = cells.cell.shape
+    k = np.float32(zoom)
+    v = k * np.arange(height, dtype=np.float32)[:, None] + origin[cells.cell, 0]
+    u = k * np.arange(width, dtype=np.float32)[None, :] + origin[cells.cell, 1]
+    return sample_tile(tile, v, u)
+
+
+def largest_pieces(owner: I32Array) -> I32Array:
+    """Keep of each owner its largest piece, connected face to face; 2D or 3D."""
     pieces = connected_components(owner, background=0, connectivity=1)
     counts = np.bincount(pieces.ravel())
     counts[0] = 0

@@ -1,6 +1,6 @@
 """How objects move, turn, deform, divide, come and go over the frames of a clip."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,106 +8,14 @@ from napari_hqsam2._types import HW
 from napari_hqsam2.synthetic.arrays import F64Array
 from napari_hqsam2.synthetic.canvas import Actor, Path
 from napari_hqsam2.synthetic.layout import Placement
-
-
-@dataclass(frozen=True)
-class MotionStyle:
-    """What the movements of one clip have in common; rates are per frame.
-
-    Attributes
-    ----------
-    frames : int
-        T.
-    speed : float
-        Typical step of one object in its own diameters.
-    cohesion : float
-        Share of the speed that follows a common, smooth flow.
-    persistence : float
-        0 is a random walk, 1 a straight line.
-    spin, wobble : float
-        Turning and deformation in radians.
-    stage : (T, 2) float or None
-        Where the whole scene has shifted to, (y, x) in pixels; None is nowhere.
-    division : float
-        Chance of an object to divide within the clip.
-    z_step : float
-        Pixels that the focal plane moves; 0 unless the clip is a sweep through depth.
-    """
-
-    frames: int
-    speed: float = 0.0
-    cohesion: float = 0.0
-    persistence: float = 0.8
-    spin: float = 0.0
-    wobble: float = 0.0
-    stage: F64Array | None = None
-    division: float = 0.0
-    z_step: float = 0.0
-
-    def stage_at(self, frame: int) -> tuple[float, float]:
-        """Shift (y, x) of the whole scene in ``frame``, in pixels."""
-        if self.stage is None:
-            return 0.0, 0.0
-        y, x = self.stage[frame]
-        return float(y), float(x)
-
-    @property
-    def stage_reach(self) -> float:
-        """Longest shift along an axis in pixels."""
-        return 0.0 if self.stage is None else float(np.abs(self.stage).max())
-
-    @property
-    def is_sweep(self) -> bool:
-        """Whether the frames are planes of a volume."""
-        return self.z_step > 0
-
-
-STILL = MotionStyle(frames=1)
-
-
-def draw_motion(
-    rng: np.random.Generator, frames: int, speed: tuple[float, float], division: float
-) -> MotionStyle:
-    """Draw the common movements of a time-lapse."""
-    if frames == 1:
-        return STILL
-    pace = float(np.exp(rng.uniform(np.log(speed[0]), np.log(speed[1]))))
-    return MotionStyle(
-        frames,
-        speed=pace,
-        cohesion=float(rng.uniform(0, 0.9)),
-        persistence=float(rng.uniform(0.3, 0.98)),
-        spin=float(rng.uniform(0, 0.6) * min(pace * 2, 0.5)),
-        wobble=float(rng.uniform(0.05, 0.5)),
-        stage=_stage(rng, frames) if rng.random() < 0.3 else None,
-        division=division * float(rng.random() < 0.6),
-    )
-
-
-def draw_sweep(rng: np.random.Generator, frames: int, diameter: float) -> MotionStyle:
-    """Draw a sweep of the focal plane through objects of this diameter."""
-    return MotionStyle(
-        frames,
-        speed=float(rng.uniform(0, 0.03)),
-        cohesion=float(rng.uniform(0.5, 1.0)),
-        persistence=0.98,
-        spin=float(rng.uniform(0, 0.04)),
-        wobble=float(rng.uniform(0.02, 0.25)),
-        z_step=float(rng.uniform(0.03, 0.22)) * diameter,
-    )
-
-
-def _stage(rng: np.random.Generator, frames: int) -> F64Array:
-    steps = rng.normal(rng.normal(0, 1.5, 2), rng.uniform(0.1, 1.5), (frames, 2))
-    steps[0] = 0
-    return np.cumsum(steps, axis=0)
+from napari_hqsam2.synthetic.style import MotionStyle
 
 
 def walk(
     rng: np.random.Generator, style: MotionStyle, start: F64Array, diameters: F64Array
 ) -> F64Array:
     """Positions over time of objects that start at ``start`` (N, 2): (T, N, 2)."""
-    count, frames = len(start), style.frames
+    count, frames = len(start), style.moments
     pace = style.speed * diameters[:, None]
     typical = style.speed * float(np.median(diameters))
     swirl = rng.normal(0, 0.5, (2, 2)) / 128 * typical
@@ -117,12 +25,12 @@ def walk(
     position = start.copy()
     out = np.empty((frames, count, 2))
     for frame in range(frames):
-        out[frame] = position + style.stage_at(frame)
+        out[frame] = position + style.stage_at(frame * max(style.planes, 1))
         position += style.cohesion * common + (1 - style.cohesion) * velocity
         kick = pace * rng.normal(size=(count, 2))
         keep = style.persistence
         velocity = keep * velocity + (1 - keep**2) ** 0.5 * kick
-    return out
+    return np.repeat(out, style.frames // style.moments, axis=0)
 
 
 def make_paths(
@@ -132,15 +40,17 @@ def make_paths(
     zyx = np.array([p.zyx for p in placements])
     diameters = np.array([p.diameter for p in placements])
     yx = walk(rng, style, zyx[:, 1:], diameters)
-    steps = np.arange(style.frames)[:, None]
+    steps = style.steps[:, None]
     count = len(placements)
     spin = style.spin * rng.normal(size=count)
     angle = np.array([p.angle for p in placements]) + spin * steps
-    phase = rng.uniform(-3, 3, count) + style.wobble * steps * rng.choice([-1, 1], count)
+    phase = rng.uniform(-3, 3, count) + style.wobble * steps * rng.choice(
+        [-1, 1], count
+    )
     pulse = 1 + 0.06 * min(style.wobble * 4, 1) * np.sin(phase * 1.7)
     present = np.ones((style.frames, count), bool)
     if style.is_sweep:
-        height = (steps * style.z_step - zyx[:, 0]) / (diameters / 2)
+        height = (style.focus[:, None] - zyx[:, 0]) / (diameters / 2)
         section = np.sqrt(np.clip(1 - height**2, 0, 1))
         present = section > 0.12
         pulse = pulse * section
@@ -171,7 +81,7 @@ def _visits(rng: np.random.Generator, frames: int, count: int) -> np.ndarray:
 def divide(
     rng: np.random.Generator, actor: Actor, frame: int
 ) -> tuple[Actor, Actor, Actor]:
-    """Let ``actor`` divide at ``frame``: mother (gone from then on) and two daughters."""
+    """Let ``actor`` divide: the mother, gone from ``frame`` on, and two daughters."""
     path = actor.path
     steps = np.arange(len(path.angle))
     strain = np.clip(1 - (frame - steps) / 2.5, 0, 1) * (steps < frame)

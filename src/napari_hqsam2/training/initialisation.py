@@ -32,12 +32,12 @@ class SpatialStart:
     """Attention logit at the click itself, for a pure position code."""
     frequencies: tuple[float, float] = (0.5, 2.0)
     """Range of standard deviations of the position code's frequencies."""
-    token_std: float = 0.5
+    token_std: float = 0.3
     """Output tokens."""
     kind_std: float = 0.2
     """Embeddings of point labels and of no mask."""
-    norm_gain: float = 0.5
-    """Gain of the norms whose output is added to a position code."""
+    value_gain: float = 3**0.5
+    """Scale on values, upscaling and mask heads; sqrt(3) makes torch's start keep variance."""
     noise: float = 0.02
     """Added to the projections that are set by hand."""
 
@@ -80,6 +80,8 @@ def _localise(attention: Attention, channels: int, start: SpatialStart) -> None:
         noise = start.noise * torch.randn_like(projection.weight)
         projection.weight.copy_(select + noise)
         nn.init.zeros_(projection.bias)
+    for projection in (attention.v_proj, attention.out_proj):
+        projection.weight.mul_(start.value_gain)
 
 
 def _pass_on(attention: Attention, start: SpatialStart) -> None:
@@ -122,7 +124,9 @@ def initialise(model: HqSam2, start: SpatialStart | None = None) -> None:
     for layer in decoder.transformer.layers:
         _localise(layer.cross_attn_token_to_image, channels, start)
         _localise(layer.cross_attn_image_to_token, channels, start)
-        for norm in (layer.norm1, layer.norm3, layer.norm4):
-            nn.init.constant_(norm.weight, start.norm_gain)
     _localise(decoder.transformer.final_attn_token_to_image, channels, start)
+    for part in (decoder.output_upscaling, decoder.output_hypernetworks_mlps):
+        for module in part.modules():
+            if isinstance(module, nn.Linear | nn.ConvTranspose2d):
+                module.weight.mul_(start.value_gain)
     _pass_on(decoder.transformer.layers[0].self_attn, start)

@@ -1,0 +1,1 @@
+"""Weights: which exist, how they are fetched, checked and loaded."""

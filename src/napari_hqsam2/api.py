@@ -1,0 +1,397 @@
+"""What scripts, command line and plugin call: prompts and a stack in, labels out."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+
+import numpy as np
+
+from napari_hqsam2.axes import StackAxes
+from napari_hqsam2.build import build_sam2_video_predictor, model_name
+from napari_hqsam2.errors import StackError
+from napari_hqsam2.segmentation.image import segment_frame
+from napari_hqsam2.segmentation.masks import (
+    FrameResult,
+    ObjectMask,
+    check_label_dtype,
+    paint,
+)
+from napari_hqsam2.segmentation.prompt_groups import check_prompts
+from napari_hqsam2.segmentation.stack_plan import StackPlan, plan_stack
+from napari_hqsam2.segmentation.stack_view import StackView
+from napari_hqsam2.weights import download
+from napari_hqsam2.weights.registry import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import torch
+
+    from napari_hqsam2._types import Direction, LabelArray
+    from napari_hqsam2.modeling.outputs import HqMode
+    from napari_hqsam2.predictors.intensity import IntensityLimits
+    from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+    from napari_hqsam2.prompts import FramePrompts
+
+__all__ = [
+    "FrameResult",
+    "ObjectMask",
+    "StackOptions",
+    "iter_stack",
+    "load_model",
+    "paint",
+    "segment_image",
+    "segment_stack",
+]
+
+logger = logging.getLogger(__name__)
+
+DIRECTIONS = ("forward", "backward", "both")
+HQ_MODES = ("add", "only", "off")
+
+Progress: TypeAlias = "Callable[[int, int], None]"
+"""Called with the frames done and the frames in all."""
+
+
+class StackOptions(TypedDict, total=False):
+    """Keyword arguments that `segment_stack` and `iter_stack` share."""
+
+    axes: str | None
+    """Axis letters of the stack, such as "TZYX"; None as in `axes.resolve_axes`."""
+    axis: str | None
+    """Letter of the axis to follow objects along; None takes the last leading axis that
+    is longer than one frame. All other leading axes stay fixed: prompts at different
+    places along them are separate runs."""
+    model: str | SAM2VideoPredictor
+    """Name of a model, or what `load_model` returned. Default: the built-in model."""
+    device: str | torch.device
+    """Where a model given by name computes; "auto" is CUDA, then MPS, then the CPU."""
+    direction: Direction
+    """From each object's earliest prompt: "forward", "backward" or "both" (default)."""
+    frames: tuple[int, int] | None
+    """(start, stop) along `axis`, stop not included; None is all frames."""
+    contrast_limits: IntensityLimits | None
+    """(low, high) intensities shown to the model as black and white, or a pair for each
+    channel; None takes the full range of uint8, else percentiles of the whole stack."""
+    channels: Sequence[int] | None
+    """One to three indices along C, shown to the model as red, green and blue."""
+    hq_mode: HqMode
+    """How the high-quality mask is used: "add" (default), "only" or "off"."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """`StackOptions` with their defaults."""
+
+    axes: str | None = None
+    axis: str | None = None
+    model: str | SAM2VideoPredictor = DEFAULT_MODEL
+    device: str | torch.device = "auto"
+    direction: Direction = "both"
+    frames: tuple[int, int] | None = None
+    contrast_limits: IntensityLimits | None = None
+    channels: Sequence[int] | None = None
+    hq_mode: HqMode = "add"
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            msg = f"direction={self.direction!r} is not one of {', '.join(DIRECTIONS)}."
+            raise ValueError(msg)
+        _check_hq_mode(self.hq_mode)
+
+
+def load_model(
+    model: str = DEFAULT_MODEL,
+    *,
+    checkpoint: str | PathLike[str] | None = None,
+    device: str | torch.device = "auto",
+    progress: Callable[[int, int | None], None] | None = None,
+) -> SAM2VideoPredictor:
+    """Build a model with its weights, ready to segment.
+
+    Parameters
+    ----------
+    model
+        Name as in ``napari-hqsam2 models``, or an upstream config path.
+    checkpoint
+        Weights file of this model; None takes the weights that come with the package
+        or, for the official models, downloads them once.
+    device
+        "auto" takes CUDA, then MPS, then the CPU.
+    progress
+        Called with the bytes downloaded and the bytes in all, if known.
+
+    Returns
+    -------
+    SAM2VideoPredictor
+        To be passed as `model` to the functions of this module; its `model` attribute
+        is what `SAM2ImagePredictor` takes.
+
+    Raises
+    ------
+    ValueError
+        The name or the device is unknown.
+    CheckpointError
+        The weights file does not fit; the message names the cause.
+    DownloadError
+        The weights could not be fetched; the message says how to get them by hand.
+    """
+    if checkpoint is None:
+        checkpoint = download.ensure_checkpoint(model_name(model), progress=progress)
+    return build_sam2_video_predictor(model, checkpoint, device)
+
+
+def segment_image(
+    image: Any,
+    prompts: Iterable[FramePrompts],
+    *,
+    model: str | SAM2VideoPredictor = DEFAULT_MODEL,
+    axes: str = "YX",
+    contrast_limits: IntensityLimits | None = None,
+    channels: Sequence[int] | None = None,
+    device: str | torch.device = "auto",
+    hq_mode: HqMode = "add",
+) -> LabelArray:
+    """Segment the prompted objects of one image.
+
+    Parameters
+    ----------
+    image
+        (H, W) array of any real dtype, or with channels if `axes` says so.
+    prompts
+        One `FramePrompts` per object, with ``position=()``. One click takes the best of
+        three candidate masks; a box or more clicks take the single mask.
+    model, device, contrast_limits, channels, hq_mode
+        As in `segment_stack`.
+    axes
+        "YX", or with colours "YXC" or "CYX".
+
+    Returns
+    -------
+    ndarray
+        (H, W) int32: 0 background, else object ids. Where objects meet, the larger mask
+        logit wins.
+
+    Raises
+    ------
+    StackError
+        The image cannot be read with these axes.
+    PromptError
+        A prompt is missing, malformed or outside the image.
+    """
+    _check_hq_mode(hq_mode)
+    array = image if hasattr(image, "shape") else np.asarray(image)
+    image_axes = StackAxes(axes.upper(), tuple(array.shape))
+    if image_axes.leading:
+        msg = (
+            f"axes={axes!r} is a stack ({image_axes.described}), not one image; use "
+            "segment_stack, or index one frame of it."
+        )
+        raise StackError(msg)
+    checked = check_prompts(prompts, image_axes)
+    view = StackView.of_image(array, image_axes.letters, channels)
+    limits = contrast_limits or view.limits()
+    predictor = _predictor(model, device)
+    masks = segment_frame(
+        predictor.model, view.frames((0,), "T").read(0), checked, limits, hq_mode
+    )
+    labels = _new_labels(image_axes)
+    check_label_dtype(labels.dtype, (prompt.obj_id for prompt in checked))
+    paint(labels, masks)
+    return labels
+
+
+def segment_stack(
+    stack: Any,
+    prompts: Iterable[FramePrompts],
+    *,
+    out: Any = None,
+    progress: Progress | None = None,
+    cancel: Callable[[], bool] | None = None,
+    **options: Unpack[StackOptions],
+) -> LabelArray:
+    """Segment the prompted objects and follow them through a stack.
+
+    Parameters
+    ----------
+    stack, prompts, progress, cancel
+        As in `iter_stack`.
+    out
+        Labels to write into, frame by frame: a NumPy or Zarr integer array with the
+        shape of the leading axes, then Y and X. Pixels of other labels are kept. None
+        makes new int32 labels.
+    **options
+        See `StackOptions`.
+
+    Returns
+    -------
+    ndarray
+        `out`, or (leading axes..., H, W) int32 labels: 0 background, else object ids.
+        After `cancel` they hold the frames that were finished.
+
+    Raises
+    ------
+    StackError
+        The stack cannot be read with these axes, or `out` does not fit it.
+    PromptError
+        A prompt is missing, malformed or outside the image or the frames.
+
+    Examples
+    --------
+    >>> from napari_hqsam2 import FramePrompts, PointPrompt, segment_stack
+    >>> nucleus = FramePrompts(position=(3,), obj_id=1, points=(PointPrompt(40, 52),))
+    >>> labels = segment_stack(stack, [nucleus], axes="TYX")  # doctest: +SKIP
+    """
+    with ExitStack() as resources:
+        settings = _Options(**options)
+        plan = _plan(stack, prompts, settings, resources)
+        labels = _new_labels(plan.view.axes) if out is None else out
+        _check_labels(labels, plan)
+        for result in _results(plan, settings, progress, cancel):
+            frame = np.array(labels[result.position])
+            paint(frame, result.masks)
+            labels[result.position] = frame
+    return labels
+
+
+def iter_stack(
+    stack: Any,
+    prompts: Iterable[FramePrompts],
+    *,
+    progress: Progress | None = None,
+    cancel: Callable[[], bool] | None = None,
+    **options: Unpack[StackOptions],
+) -> Iterator[FrameResult]:
+    """Segment the prompted objects and follow them through a stack, frame by frame.
+
+    Everything is checked before this returns; frames are read and segmented as the
+    results are taken. Closing the iterator ends the work.
+
+    Parameters
+    ----------
+    stack
+        NumPy, Dask or Zarr array, sequence of frames, `FrameSource`, or path (TIFF,
+        Zarr, ``.npy``, folder of images, video). Frames are read one at a time.
+    prompts
+        One `FramePrompts` per object and prompted frame.
+    progress
+        Called after every frame with the frames done and the frames in all.
+    cancel
+        Asked before every frame; True ends the work.
+    **options
+        See `StackOptions`.
+
+    Yields
+    ------
+    FrameResult
+        In the order of processing: along `axis` from the earliest prompt on, then from
+        the last of the objects' first prompts back; one run after the other where
+        prompts lie at different places along other axes. Objects join at their own
+        first prompt.
+
+    Raises
+    ------
+    StackError
+        The stack cannot be read with these axes.
+    PromptError
+        A prompt is missing, malformed or outside the image or the frames.
+    """
+    with ExitStack() as resources:
+        settings = _Options(**options)
+        plan = _plan(stack, prompts, settings, resources)
+        results = _results(plan, settings, progress, cancel)
+        return _closing(results, resources.pop_all())
+
+
+def _closing(
+    results: Iterator[FrameResult], resources: ExitStack
+) -> Iterator[FrameResult]:
+    with resources:
+        yield from results
+
+
+def _plan(
+    stack: Any,
+    prompts: Iterable[FramePrompts],
+    options: _Options,
+    resources: ExitStack,
+) -> StackPlan:
+    axes = options.axes
+    if isinstance(stack, str | PathLike):
+        from napari_hqsam2.stack_files import open_stack  # noqa: PLC0415 - many formats
+
+        file = resources.enter_context(open_stack(stack, axes))
+        stack, axes = file.array, file.axes.letters
+    return plan_stack(
+        StackView(stack, axes, options.channels),
+        prompts,
+        axis=options.axis,
+        frames=options.frames,
+        direction=options.direction,
+    )
+
+
+def _results(
+    plan: StackPlan,
+    options: _Options,
+    progress: Progress | None,
+    cancel: Callable[[], bool] | None,
+) -> Iterator[FrameResult]:
+    """Load the model now, and do the work as results are taken."""
+    predictor = _predictor(options.model, options.device)
+    limits = options.contrast_limits or plan.view.limits()
+    logger.info(
+        "Following %d objects along %s of %s, frames %d to %d, contrast limits %s",
+        len(plan.obj_ids),
+        plan.axis,
+        plan.view.axes.described,
+        plan.frames.start,
+        plan.frames.stop - 1,
+        limits,
+    )
+    results = plan.results(predictor, limits, options.hq_mode, cancel or _never)
+    return _counted(results, plan.num_steps, progress)
+
+
+def _counted(
+    results: Iterator[FrameResult], total: int, progress: Progress | None
+) -> Iterator[FrameResult]:
+    for done, result in enumerate(results, 1):
+        yield result
+        if progress is not None:
+            progress(done, total)
+
+
+def _never() -> bool:
+    return False
+
+
+def _new_labels(axes: StackAxes) -> LabelArray:
+    return np.zeros(axes.labels_shape, dtype=np.int32)
+
+
+def _check_labels(labels: Any, plan: StackPlan) -> None:
+    axes = plan.view.axes
+    if tuple(labels.shape) != axes.labels_shape:
+        msg = (
+            f"out has shape {tuple(labels.shape)}; labels for a stack with "
+            f"{axes.described} have shape {axes.labels_shape} ({axes.labels_letters})."
+        )
+        raise StackError(msg)
+    check_label_dtype(labels.dtype, plan.obj_ids)
+
+
+def _predictor(
+    model: str | SAM2VideoPredictor, device: str | torch.device
+) -> SAM2VideoPredictor:
+    return load_model(model, device=device) if isinstance(model, str) else model
+
+
+def _check_hq_mode(hq_mode: str) -> None:
+    if hq_mode not in HQ_MODES:
+        msg = f"hq_mode={hq_mode!r} is not one of {', '.join(HQ_MODES)}."
+        raise ValueError(msg)

@@ -1,0 +1,258 @@
+"""Files in, files out: a stack segmented from prompt tables, with progress bars."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+import napari_hqsam2
+from napari_hqsam2.api import load_model, segment_image, segment_stack
+from napari_hqsam2.errors import StackError
+from napari_hqsam2.export import check_tiff_name, write_labels
+from napari_hqsam2.outlines import write_outlines
+from napari_hqsam2.prompt_tables import read_prompts
+from napari_hqsam2.segmentation.overview import overview_tiles
+from napari_hqsam2.segmentation.stack_view import StackView
+from napari_hqsam2.stack_files import open_stack
+from napari_hqsam2.weights import download
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from napari_hqsam2._types import Direction, LabelArray
+    from napari_hqsam2.modeling.outputs import HqMode
+    from napari_hqsam2.predictors.intensity import IntensityLimits
+    from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+    from napari_hqsam2.prompts import FramePrompts
+    from napari_hqsam2.stack_files import StackFile
+
+
+@dataclass(slots=True)
+class JobSummary:
+    """What a job did."""
+
+    written: list[Path] = field(default_factory=list)
+    frames_done: int = 0
+    interrupted: bool = False
+    """Whether Ctrl-C ended the work early."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentJob:
+    """Files and settings of one segmentation; settings as in `api.StackOptions`."""
+
+    stack: Path
+    output: Path
+    points: Path | None
+    boxes: Path | None
+    axes: str | None
+    axis: str | None
+    model: str
+    checkpoint: Path | None
+    device: str
+    direction: Direction
+    frames: tuple[int, int] | None
+    contrast_limits: tuple[tuple[float, float], ...] | None
+    channels: Sequence[int] | None
+    hq_mode: HqMode
+    picture: Path | None
+    """Where to draw frames with outlines, if anywhere."""
+
+    def run(self, console: Console) -> JobSummary:
+        """Do the job, with progress bars on `console`.
+
+        Ctrl-C ends it after the last finished frame; what is finished is written.
+
+        Raises
+        ------
+        HqSam2Error
+            An input cannot be used; nothing is written.
+        """
+        check_tiff_name(self.output)
+        for path in (self.output, self.picture):
+            if path is not None and not path.parent.is_dir():
+                msg = f"There is no folder {path.parent} to write {path.name} into."
+                raise StackError(msg)
+        with open_stack(self.stack, self.axes) as stack:
+            prompts = read_prompts(stack.axes, points=self.points, boxes=self.boxes)
+            work = _Work(self, stack, prompts, console)
+            work.fill()
+            if work.summary.frames_done:
+                work.write()
+        return work.summary
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Settings as text, for the metadata of the labels."""
+        values = {
+            "software": f"napari-hqsam2 {napari_hqsam2.__version__}",
+            "stack": self.stack.name,
+            "model": self.model,
+            "checkpoint": self.checkpoint and self.checkpoint.name,
+            "direction": self.direction,
+            "frames": self.frames,
+            "channels": self.channels,
+            "hq_mode": self.hq_mode,
+        }
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+
+class _Work:
+    """A job under way."""
+
+    def __init__(
+        self,
+        job: SegmentJob,
+        stack: StackFile,
+        prompts: Sequence[FramePrompts],
+        console: Console,
+    ) -> None:
+        self.job = job
+        self.stack = stack
+        self.prompts = prompts
+        self.console = console
+        self.summary = JobSummary()
+        self.view = (
+            StackView(stack.array, stack.axes.letters, job.channels)
+            if stack.axes.leading
+            else StackView.of_image(stack.array, stack.axes.letters, job.channels)
+        )
+        self.limits: IntensityLimits = job.contrast_limits or self.view.limits()
+        self.labels: LabelArray = np.zeros(stack.axes.labels_shape, dtype=np.int32)
+
+    def fill(self) -> None:
+        """Segment into `labels`; Ctrl-C leaves the frames that are finished."""
+        job = self.job
+        with _download_bar(self.console) as progress:
+            predictor = load_model(
+                job.model,
+                checkpoint=job.checkpoint,
+                device=job.device,
+                progress=progress,
+            )
+        try:
+            if self.stack.axes.leading:
+                self._fill_stack(predictor)
+            else:
+                self._fill_image(predictor)
+        except KeyboardInterrupt:
+            self.summary.interrupted = True
+
+    def _fill_image(self, predictor: SAM2VideoPredictor) -> None:
+        self.labels[:] = segment_image(
+            self.stack.array,
+            self.prompts,
+            model=predictor,
+            axes=self.stack.axes.letters,
+            channels=self.job.channels,
+            contrast_limits=self.limits,
+            hq_mode=self.job.hq_mode,
+        )
+        self.summary.frames_done = 1
+
+    def _fill_stack(self, predictor: SAM2VideoPredictor) -> None:
+        job = self.job
+        with _frame_bar(self.console) as show:
+
+            def progress(done: int, total: int) -> None:
+                self.summary.frames_done = done
+                show(done, total)
+
+            segment_stack(
+                self.stack.array,
+                self.prompts,
+                out=self.labels,
+                progress=progress,
+                axes=self.stack.axes.letters,
+                axis=job.axis,
+                model=predictor,
+                direction=job.direction,
+                frames=job.frames,
+                contrast_limits=self.limits,
+                channels=job.channels,
+                hq_mode=job.hq_mode,
+            )
+
+    def write(self) -> None:
+        """Write the labels, and the picture if one is wanted."""
+        job, stack = self.job, self.stack
+        provenance = job.provenance | {
+            "contrast_limits": str(self.limits),
+            "objects": str(len({prompt.obj_id for prompt in self.prompts})),
+            "prompts": str(len(self.prompts)),
+            "complete": str(not self.summary.interrupted),
+        }
+        written = write_labels(
+            job.output,
+            self.labels,
+            stack.axes.labels_letters,
+            pixel_sizes=stack.pixel_sizes,
+            provenance=provenance,
+        )
+        self.summary.written.append(written)
+        if job.picture is not None:
+            labels = self.labels.reshape(self.view.axes.labels_shape)
+            tiles = overview_tiles(self.view, labels, self.limits)
+            write_outlines(job.picture, tiles)
+            self.summary.written.append(job.picture)
+
+
+def download_with_bar(name: str, console: Console) -> Path:
+    """Fetch the weights of a model, with a progress bar on `console`."""
+    with _download_bar(console) as progress:
+        return download.ensure_checkpoint(name, progress=progress)
+
+
+@contextmanager
+def _frame_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
+    columns = (
+        TextColumn("Segmenting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
+@contextmanager
+def _download_bar(
+    console: Console,
+) -> Iterator[Callable[[int, int | None], None]]:
+    columns = (
+        TextColumn("Downloading"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=None, visible=False)
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
+
+        yield show

@@ -1,0 +1,101 @@
+"""From the many events of napari to the few that the plugin follows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Labels, Layer, Points, Shapes
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_hqsam2.plugin.viewer_port import ViewerEvents
+
+
+class LayerEvents:
+    """Follows the layers of one viewer and passes on what matters.
+
+    napari keeps only weak references to bound methods, and `close` disconnects them, so a
+    closed widget leaves nothing behind in the viewer.
+    """
+
+    def __init__(self, viewer: ViewerModel, events: ViewerEvents) -> None:
+        self._viewer = viewer
+        self._events = events
+        self._num_shapes: dict[Shapes, int] = {}
+        for emitter in self._list_emitters():
+            emitter.connect(self._on_list_changed)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removed.connect(self._on_removed)
+        viewer.dims.events.current_step.connect(self._on_step)
+        viewer.dims.events.ndisplay.connect(self._on_step)
+        for layer in viewer.layers:
+            self._follow(layer)
+
+    def close(self) -> None:
+        """Disconnect from the viewer and its layers."""
+        viewer = self._viewer
+        for emitter in self._list_emitters():
+            emitter.disconnect(self._on_list_changed)
+        viewer.layers.events.inserted.disconnect(self._on_inserted)
+        viewer.layers.events.removed.disconnect(self._on_removed)
+        viewer.dims.events.current_step.disconnect(self._on_step)
+        viewer.dims.events.ndisplay.disconnect(self._on_step)
+        for layer in viewer.layers:
+            self._unfollow(layer)
+
+    def _list_emitters(self) -> tuple[Any, ...]:
+        events = self._viewer.layers.events
+        return (events.inserted, events.removed, events.reordered)
+
+    def _layer_emitters(self, layer: Layer) -> list[tuple[Any, Any]]:
+        pairs = [(layer.events.name, self._on_list_changed)]
+        if isinstance(layer, Image):
+            pairs.append((layer.events.axis_labels, self._on_list_changed))
+        if isinstance(layer, Image | Labels):
+            pairs.append((layer.events.data, self._on_data))
+        if isinstance(layer, Points | Shapes):
+            pairs.append((layer.events.data, self._on_prompts))
+            pairs.append((layer.events.features, self._on_prompts))
+            pairs.append((layer.events.current_properties, self._on_defaults))
+        return pairs
+
+    def _follow(self, layer: Layer) -> None:
+        for emitter, callback in self._layer_emitters(layer):
+            emitter.connect(callback)
+        if isinstance(layer, Shapes):
+            self._num_shapes[layer] = layer.nshapes
+
+    def _unfollow(self, layer: Layer) -> None:
+        for emitter, callback in self._layer_emitters(layer):
+            emitter.disconnect(callback)
+        self._num_shapes.pop(layer, None)
+
+    def _on_inserted(self, event: Any) -> None:
+        self._follow(event.value)
+
+    def _on_removed(self, event: Any) -> None:
+        self._unfollow(event.value)
+        self._events.layer_removed.emit(event.value)
+
+    def _on_list_changed(self, _: Any = None) -> None:
+        self._events.layers_changed.emit()
+
+    def _on_step(self, _: Any = None) -> None:
+        self._events.frame_changed.emit()
+
+    def _on_data(self, event: Any) -> None:
+        self._events.data_replaced.emit(event.source)
+
+    def _on_defaults(self, event: Any) -> None:
+        self._events.defaults_changed.emit(event.source)
+
+    def _on_prompts(self, event: Any) -> None:
+        layer = event.source
+        if isinstance(layer, Shapes):
+            before = self._num_shapes.get(layer, 0)
+            self._num_shapes[layer] = layer.nshapes
+            if str(getattr(event, "action", "")) == "added":
+                for index in range(before, layer.nshapes):
+                    self._events.shape_added.emit(layer, index)
+        self._events.prompts_changed.emit(layer)

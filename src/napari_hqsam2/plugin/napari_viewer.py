@@ -1,0 +1,185 @@
+"""The napari viewer as the controller sees it; public napari API only.
+
+Works with `napari.Viewer` and, without Qt, with `napari.components.ViewerModel`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.utils.notifications import show_info, show_warning
+
+from napari_hqsam2.plugin import label_layers, layer_reading, prompt_layers
+from napari_hqsam2.plugin.layer_events import LayerEvents
+from napari_hqsam2.plugin.snapshots import Companions, LayerChoice
+from napari_hqsam2.plugin.viewer_port import ViewerEvents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari.components import ViewerModel
+
+    from napari_hqsam2.plugin.snapshots import (
+        ImageSnapshot,
+        LabelsSnapshot,
+        PointSet,
+        Shape,
+    )
+    from napari_hqsam2.segmentation.masks import ObjectMask
+
+L = TypeVar("L", bound=Layer)
+
+
+class NapariViewer:
+    """A `ViewerPort` over a napari viewer; handles are the layers themselves.
+
+    Parameters
+    ----------
+    viewer
+        `napari.Viewer` or `napari.components.ViewerModel`.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._events = ViewerEvents()
+        self._listener = LayerEvents(viewer, self._events)
+
+    @property
+    def events(self) -> ViewerEvents:
+        """Signals of the viewer."""
+        return self._events
+
+    def images(self) -> tuple[LayerChoice, ...]:
+        """Image layers, the topmost first."""
+        return self._choices(Image)
+
+    def points(self) -> tuple[LayerChoice, ...]:
+        """Points layers, the topmost first."""
+        return self._choices(Points)
+
+    def shapes(self) -> tuple[LayerChoice, ...]:
+        """Shapes layers, the topmost first."""
+        return self._choices(Shapes)
+
+    def labels(self) -> tuple[LayerChoice, ...]:
+        """Labels layers, the topmost first."""
+        return self._choices(Labels)
+
+    def selected(self) -> Layer | None:
+        """The one selected layer."""
+        return self._viewer.layers.selection.active
+
+    def snapshot_image(self, image: Image) -> ImageSnapshot:
+        """Read an image layer; raises StackError if it cannot be segmented."""
+        return layer_reading.read_image(self._viewer, image)
+
+    def snapshot_points(self, points: Points, image: Image) -> PointSet:
+        """Read a points layer in the data space of an image."""
+        return layer_reading.read_points(self._viewer, points, image)
+
+    def snapshot_shapes(self, shapes: Shapes, image: Image) -> tuple[Shape, ...]:
+        """Read a shapes layer in the data space of an image."""
+        return layer_reading.read_shapes(self._viewer, shapes, image)
+
+    def snapshot_labels(self, labels: Labels, image: Image) -> LabelsSnapshot:
+        """Read what must be known of a labels layer before writing to it."""
+        return label_layers.read_labels(self._viewer, labels, image)
+
+    def current_position(self, image: Image) -> tuple[int, ...] | None:
+        """Leading indices of the frame of an image on show; None if no frame is shown."""
+        return layer_reading.read_position(self._viewer, image)
+
+    def add_prompt_layers(self, image: Image) -> tuple[Points, Shapes]:
+        """Add an empty points and an empty shapes layer prepared for prompts."""
+        return prompt_layers.add_prompt_layers(self._viewer, image)
+
+    def companions(self, image: Image | None) -> Companions:
+        """Layers that were made for an image and are still there."""
+        return Companions(
+            points=self._made_for(image, Points),
+            shapes=self._made_for(image, Shapes),
+            labels=self._made_for(image, Labels),
+        )
+
+    def set_new_prompts(
+        self, layers: Iterable[Points | Shapes], obj_id: int, *, positive: bool
+    ) -> None:
+        """Choose object and polarity of prompts that will be drawn in these layers."""
+        for layer in layers:
+            prompt_layers.set_defaults(layer, obj_id, positive=positive)
+
+    def new_prompts(self, layer: Points | Shapes) -> tuple[int, bool] | None:
+        """Object and polarity of prompts that will be drawn in a layer, if it says so."""
+        return prompt_layers.read_defaults(layer)
+
+    def set_object(self, shapes: Shapes, index: int, obj_id: int) -> None:
+        """Give one shape to another object."""
+        prompt_layers.set_object(shapes, index, obj_id)
+
+    def largest_label(self, labels: Labels) -> int:
+        """Largest label value in use; 0 if none, or if looking would take long."""
+        return label_layers.largest_label(labels)
+
+    def add_labels(self, image: Image) -> Labels:
+        """Add an empty labels layer that lies on an image."""
+        return label_layers.add_labels(self._viewer, image)
+
+    def make_room(self, labels: Labels, largest_id: int) -> str:
+        """Widen the dtype of labels until it holds an id; say so, or return ""."""
+        return label_layers.make_room(labels, largest_id)
+
+    def paint(
+        self,
+        labels: Labels,
+        position: tuple[int, ...],
+        masks: Sequence[ObjectMask],
+        *,
+        as_one_edit: bool,
+    ) -> None:
+        """Write masks into one frame of labels, other labels untouched."""
+        write = label_layers.paint_edit if as_one_edit else label_layers.paint_frame
+        if write(labels, position, masks) and self._shows(labels, position):
+            labels.refresh()
+
+    def finish(self, labels: Labels, provenance: dict[str, str]) -> None:
+        """Show the final labels and note how they were made in their metadata."""
+        labels.metadata[prompt_layers.METADATA] = {
+            **labels.metadata.get(prompt_layers.METADATA, {}),
+            "last_run": provenance,
+        }
+        labels.refresh()
+
+    def notify(self, text: str, *, is_problem: bool = False) -> None:
+        """Show a notification."""
+        (show_warning if is_problem else show_info)(text)
+
+    def show_status(self, text: str) -> None:
+        """Write to the status line of the viewer."""
+        self._viewer.status = text
+
+    def close(self) -> None:
+        """Stop listening to the viewer."""
+        self._listener.close()
+
+    def _choices(self, kind: type[L]) -> tuple[LayerChoice, ...]:
+        layers = (layer for layer in reversed(self._viewer.layers))
+        return tuple(LayerChoice(x, x.name) for x in layers if isinstance(x, kind))
+
+    def _made_for(self, image: Image | None, kind: type[L]) -> L | None:
+        for layer in reversed(self._viewer.layers):
+            is_of_image = prompt_layers.image_of(layer) is image
+            if image is not None and isinstance(layer, kind) and is_of_image:
+                return layer
+        return None
+
+    def _shows(self, labels: Labels, position: tuple[int, ...]) -> bool:
+        """Whether a frame may be on show, so that it must be drawn again."""
+        displayed = set(self._viewer.dims.displayed)
+        ndim = self._viewer.dims.ndim
+        shown = layer_reading.index_on_show(self._viewer, labels)
+        for axis, index in enumerate(position):
+            if ndim - labels.ndim + axis not in displayed and shown[axis] != index:
+                return False
+        return True
+

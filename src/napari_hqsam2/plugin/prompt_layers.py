@@ -1,0 +1,161 @@
+"""Points and shapes layers prepared for prompts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+from napari.layers import Points, Shapes
+
+from napari_hqsam2.errors import StackError
+from napari_hqsam2.plugin.layer_reading import read_axes
+from napari_hqsam2.plugin.prompt_features import LABEL, NEGATIVE, OBJECT_ID, POSITIVE
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+METADATA = "napari-hqsam2"
+"""Key of the plugin's entry in the metadata of a layer."""
+_MADE_FOR: WeakKeyDictionary[Layer, ref[Image]] = WeakKeyDictionary()
+COLOURS = {POSITIVE: "#2fd566", NEGATIVE: "#ff4b4b"}
+"""Green on the object, red off it."""
+POINT_FRACTION = 0.02
+"""Diameter of points as a part of the longer side of the frame."""
+
+
+def add_prompt_layers(viewer: ViewerModel, image: Image) -> tuple[Points, Shapes]:
+    """Add an empty points and an empty shapes layer that lie on an image.
+
+    They carry the features that prompts are read by, and the points layer is selected and
+    ready for clicks.
+
+    Raises
+    ------
+    StackError
+        The image cannot be segmented.
+    """
+    transform = transform_without_channels(viewer, image)
+    ndim = len(transform["scale"])
+    side = max(read_axes(viewer, image).stack.hw)
+    shapes = Shapes(
+        ndim=ndim,
+        name=f"HQ-SAM2 shapes [{image.name}]",
+        edge_width=max(1.0, side / 256),
+        face_color="transparent",
+        features=_empty_features(),
+        feature_defaults=_defaults(1, positive=True),
+        edge_color=COLOURS[POSITIVE],
+        **transform,
+    )
+    points = Points(
+        ndim=ndim,
+        name=f"HQ-SAM2 points [{image.name}]",
+        size=max(3.0, side * POINT_FRACTION),
+        border_color="white",
+        features=_empty_features(),
+        feature_defaults=_defaults(1, positive=True),
+        face_color=LABEL,
+        face_color_cycle=COLOURS,
+        **transform,
+    )
+    remember(shapes, image)
+    remember(points, image)
+    viewer.add_layer(shapes)
+    viewer.add_layer(points)
+    shapes.mode = "add_rectangle"
+    points.mode = "add"
+    viewer.layers.selection.active = points
+    return points, shapes
+
+
+def remember(layer: Layer, image: Image) -> None:
+    """Note that a layer was made for an image; by reference here, by name in metadata."""
+    _MADE_FOR[layer] = ref(image)
+    layer.metadata[METADATA] = {**layer.metadata.get(METADATA, {}), "image": image.name}
+
+
+def image_of(layer: Layer) -> Image | None:
+    """The image a layer was made for in this session, if that still exists."""
+    image = _MADE_FOR.get(layer)
+    return None if image is None else image()
+
+
+def set_defaults(layer: Points | Shapes, obj_id: int, *, positive: bool) -> None:
+    """Let new prompts in a layer belong to an object and have a polarity.
+
+    A layer without the feature columns is left alone: it is read by other rules.
+    """
+    if not {LABEL, OBJECT_ID} <= set(layer.features):
+        return
+    defaults = _defaults(obj_id, positive=positive or isinstance(layer, Shapes))
+    if read_defaults(layer) != (obj_id, defaults[LABEL] == POSITIVE):
+        layer.feature_defaults = {**_as_dict(layer.feature_defaults), **defaults}
+    if isinstance(layer, Points) and not layer.selected_data:
+        layer.current_symbol = "disc" if positive else "cross"
+
+
+def read_defaults(layer: Points | Shapes) -> tuple[int, bool] | None:
+    """Object and polarity of new prompts in a layer; None without the feature columns."""
+    if not {LABEL, OBJECT_ID} <= set(layer.features):
+        return None
+    defaults = _as_dict(layer.feature_defaults)
+    return int(defaults[OBJECT_ID]), defaults[LABEL] == POSITIVE
+
+
+def set_object(shapes: Shapes, index: int, obj_id: int) -> None:
+    """Give one shape to another object."""
+    features = {name: list(shapes.features[name]) for name in shapes.features}
+    features[OBJECT_ID][index] = obj_id
+    shapes.features = features
+
+
+def transform_without_channels(viewer: ViewerModel, image: Image) -> dict[str, Any]:
+    """Transform of an image for layers without its channel axis, as layer arguments.
+
+    Raises
+    ------
+    StackError
+        The transform mixes channels with other axes.
+    """
+    first = int(read_axes(viewer, image).stack.letters[0] == "C")
+    rotate, affine = np.asarray(image.rotate), np.asarray(image.affine.affine_matrix)
+    shear = _shear_matrix(image.shear, image.ndim)
+    for matrix in (rotate, shear, affine[:-1, :-1]):
+        if first and (np.any(matrix[0, 1:]) or np.any(matrix[1:, 0])):
+            msg = (
+                f"'{image.name}' is rotated or sheared along its channel axis, so no "
+                "layer can lie on it. Reset the transform, or split the channels."
+            )
+            raise StackError(msg)
+    return {
+        "scale": np.asarray(image.scale)[first:],
+        "translate": np.asarray(image.translate)[first:],
+        "rotate": rotate[first:, first:],
+        "shear": shear[first:, first:],
+        "affine": affine[first:, first:],
+        "units": tuple(image.units)[first:],
+        "axis_labels": tuple(image.axis_labels)[first:],
+    }
+
+
+def _shear_matrix(shear: Any, ndim: int) -> Any:
+    values = np.asarray(shear, dtype=np.float64)
+    if values.ndim == 2:
+        return values
+    matrix = np.eye(ndim)
+    matrix[np.triu_indices(ndim, k=1)] = values
+    return matrix
+
+
+def _empty_features() -> dict[str, Any]:
+    return {LABEL: np.empty(0, dtype=object), OBJECT_ID: np.empty(0, dtype=np.int64)}
+
+
+def _defaults(obj_id: int, *, positive: bool) -> dict[str, Any]:
+    return {LABEL: POSITIVE if positive else NEGATIVE, OBJECT_ID: obj_id}
+
+
+def _as_dict(table: Any) -> dict[str, Any]:
+    return {name: table[name][0] for name in table}

@@ -1,0 +1,59 @@
+"""A combo box of layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+
+if TYPE_CHECKING:
+    from napari_hqsam2.plugin.snapshots import LayerChoice
+
+
+class CompactCombo(QComboBox):
+    """A combo box that long entries do not widen."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.setMinimumContentsLength(6)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def choose_data(self, data: Any) -> None:
+        """Select the entry with this data, without a signal; none if there is no such."""
+        found = [i for i in range(self.count()) if self.itemData(i) == data]
+        was_blocked = self.blockSignals(True)
+        self.setCurrentIndex(found[0] if found else -1)
+        self.blockSignals(was_blocked)
+        self.setToolTip(self.currentText())
+
+
+class LayerCombo(CompactCombo):
+    """Offers layers; emits the chosen handle, None for the entry that stands for none."""
+
+    chosen = Signal(object)
+
+    def __init__(self, none_text: str | None = None, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._none_text = none_text
+        self._handles: list[Any] = []
+        self.activated.connect(self._on_activated)
+
+    def set_layers(self, choices: tuple[LayerChoice, ...], current: Any) -> None:
+        """Offer these layers and select one of them, without a signal."""
+        first = [] if self._none_text is None else [(None, self._none_text)]
+        entries = first + [(choice.handle, choice.name) for choice in choices]
+        self._handles = [handle for handle, _ in entries]
+        was_blocked = self.blockSignals(True)
+        self.clear()
+        self.addItems([name for _, name in entries])
+        found = [i for i, handle in enumerate(self._handles) if handle is current]
+        self.setCurrentIndex(found[0] if found else -1)
+        self.blockSignals(was_blocked)
+        self.setToolTip(self.currentText())
+
+    def _on_activated(self, index: int) -> None:
+        self.chosen.emit(self._handles[index])

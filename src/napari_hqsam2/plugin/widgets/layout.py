@@ -1,0 +1,109 @@
+"""Small parts that the panels share, so that rows line up and look alike."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QWidget,
+)
+
+LABEL_WIDTH = 68
+QUIET = "font-size: 11px; color: #858a94;"
+
+
+def row(label: str, *widgets: QWidget) -> QWidget:
+    """One line: a label of common width, then widgets that share the rest."""
+    line = QWidget()
+    layout = QHBoxLayout(line)
+    layout.setContentsMargins(0, 0, 0, 0)
+    name = QLabel(label)
+    name.setFixedWidth(LABEL_WIDTH)
+    layout.addWidget(name)
+    for widget in widgets:
+        layout.addWidget(widget, 1)
+    return line
+
+
+def quiet_label() -> QLabel:
+    """A label for what one may but need not read."""
+    label = QLabel()
+    label.setStyleSheet(QUIET)
+    return label
+
+
+def separator() -> QFrame:
+    """A thin horizontal line."""
+    line = QFrame()
+    line.setFixedHeight(1)
+    line.setStyleSheet("background-color: rgba(128, 128, 128, 90);")
+    return line
+
+
+def toggle(text: str, tip: str, colour: str) -> QPushButton:
+    """A button that stays down, in a colour."""
+    button = QPushButton(text)
+    button.setCheckable(True)
+    button.setToolTip(tip)
+    button.setStyleSheet(
+        f"QPushButton:checked {{ background-color: {colour}; color: white; }}"
+    )
+    return button
+
+
+def unfold(text: str, tip: str, widget: QWidget) -> QPushButton:
+    """A quiet heading that shows and hides a widget, hidden at first."""
+    button = QPushButton(f"▸ {text}")
+    button.setCheckable(True)
+    button.setToolTip(tip)
+    button.setStyleSheet(
+        "QPushButton, QPushButton:checked { background: transparent; text-align: left;"
+        " padding: 4px 0px; }"
+    )
+    widget.setVisible(False)
+
+    def show(is_open: bool) -> None:  # noqa: FBT001 - a Qt slot
+        widget.setVisible(is_open)
+        button.setText(f"{'▾' if is_open else '▸'} {text}")
+
+    button.toggled.connect(show)
+    return button
+
+
+class VerticalScroll(QScrollArea):
+    """Scrolls up and down only, and is never narrower than what it holds."""
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(content)
+        content.installEventFilter(self)
+        self._fit()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow the width of the content."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self._fit()
+        return bool(super().eventFilter(watched, event))
+
+    def sizeHint(self) -> QSize:
+        """As much as the content wants."""
+        content = self.widget()
+        hint = QSize(super().sizeHint())
+        if content is not None:
+            hint.setHeight(content.sizeHint().height())
+        return hint
+
+    def _fit(self) -> None:
+        content, bar = self.widget(), self.verticalScrollBar()
+        if content is not None and bar is not None:
+            width = content.minimumSizeHint().width() + bar.sizeHint().width()
+            if width != self.minimumWidth():
+                self.setMinimumWidth(width)
+

@@ -1,0 +1,122 @@
+"""The dock widget."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_hqsam2.plugin.controller import PluginController
+from napari_hqsam2.plugin.engine import ModelEngine
+from napari_hqsam2.plugin.napari_viewer import NapariViewer
+from napari_hqsam2.plugin.state import PluginState
+from napari_hqsam2.plugin.widgets.layer_combo import LayerCombo
+from napari_hqsam2.plugin.widgets.layout import (
+    VerticalScroll,
+    quiet_label,
+    row,
+    separator,
+    unfold,
+)
+from napari_hqsam2.plugin.widgets.model_panel import ModelPanel
+from napari_hqsam2.plugin.widgets.prompt_panel import PromptPanel
+from napari_hqsam2.plugin.widgets.run_panel import RunPanel
+from napari_hqsam2.plugin.widgets.tracking_panel import TrackingPanel
+from napari_hqsam2.plugin.workers import ProgressBar, QtRunner
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_hqsam2.plugin.runner import Engine
+
+
+class SegmentWidget(QWidget):
+    """Everything the plugin shows; one for each viewer, independent of any other.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer the widget lives in.
+    engine
+        Does the segmentation; a `ModelEngine` of its own if None.
+    """
+
+    def __init__(
+        self,
+        napari_viewer: napari.viewer.Viewer,
+        engine: Engine | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.state = PluginState()
+        self.controller = PluginController(
+            self.state, NapariViewer(napari_viewer), QtRunner(), engine or ModelEngine()
+        )
+        self._progress = ProgressBar(self.state)
+        self.image = LayerCombo()
+        self.summary = quiet_label()
+        self.labels = LayerCombo("new layer")
+        self.prompts = PromptPanel(self.controller)
+        self.tracking = TrackingPanel(self.controller)
+        self.model = ModelPanel(self.state)
+        self.settings = unfold("Model", "Which model, and where it computes", self.model)
+        self.run = RunPanel(self.controller)
+        self._lay_out()
+        self._connect()
+        self._show_layers()
+        self.destroyed.connect(
+            partial(_close, self.state, self.controller, self._progress)
+        )
+
+    def choose_image(self, layer: object) -> None:
+        """Segment this image layer."""
+        self.state.image = layer
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        layout = QVBoxLayout(content)
+        for widget in (
+            row("Image", self.image),
+            row("", self.summary),
+            self.prompts,
+            separator(),
+            row("Labels", self.labels),
+            self.tracking,
+            self.settings,
+            self.model,
+            separator(),
+            self.run,
+        ):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(VerticalScroll(content))
+
+    def _connect(self) -> None:
+        state = self.state
+        self.image.chosen.connect(self.choose_image)
+        self.labels.chosen.connect(lambda layer: setattr(state, "labels", layer))
+        self.controller.viewer.events.layers_changed.connect(self._show_layers)
+        state.events.image.connect(self._show_layers)
+        state.events.labels.connect(self._show_layers)
+
+    def _show_layers(self) -> None:
+        viewer, state = self.controller.viewer, self.state
+        self.image.set_layers(viewer.images(), state.image)
+        self.labels.set_layers(viewer.labels(), state.labels)
+        self.prompts.show_layers()
+        self.tracking.show_axes()
+        axes = self.controller.layers.axes
+        self.summary.setText("" if axes is None else axes.summary)
+        self.summary.setVisible(axes is not None)
+
+
+def _close(
+    state: PluginState, controller: PluginController, progress: ProgressBar
+) -> None:
+    """Leave nothing behind once the widget is gone."""
+    progress.close()
+    state.events.disconnect()
+    controller.close()

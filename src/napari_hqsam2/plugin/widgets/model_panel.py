@@ -1,0 +1,81 @@
+"""Which model, and where it computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
+from napari_hqsam2.plugin.widgets.layout import row
+from napari_hqsam2.weights import registry
+
+if TYPE_CHECKING:
+    from napari_hqsam2.plugin.state import PluginState
+    from napari_hqsam2.weights.registry import CheckpointSpec
+
+DEVICES = {
+    "auto": "Best available",
+    "cuda": "NVIDIA GPU (CUDA)",
+    "mps": "Apple GPU (MPS)",
+    "cpu": "Processor (CPU)",
+}
+HQ_MODES = {
+    "add": "High quality",
+    "only": "High-quality head alone",
+    "off": "Plain SAM 2",
+}
+
+
+class ModelPanel(QWidget):
+    """Model, device and the use of the high-quality head.
+
+    Parameters
+    ----------
+    state
+        Shown and changed.
+    """
+
+    def __init__(self, state: PluginState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self.model = CompactCombo()
+        for spec in registry.REGISTRY.values():
+            if spec.packaged or spec.url:
+                self.model.addItem(_title(spec), spec.name)
+        self.device = CompactCombo()
+        for name, title in DEVICES.items():
+            self.device.addItem(title, name)
+        self.hq_mode = CompactCombo()
+        for name, title in HQ_MODES.items():
+            self.hq_mode.addItem(title, name)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row("Model", self.model))
+        layout.addWidget(row("Device", self.device))
+        layout.addWidget(row("Masks", self.hq_mode))
+        for combo, name in self._combos():
+            combo.activated.connect(
+                lambda _, c=combo, n=name: setattr(state, n, c.currentData())
+            )
+        state.events.model.connect(self._show)
+        state.events.device.connect(self._show)
+        state.events.hq_mode.connect(self._show)
+        self._show()
+
+    def _combos(self) -> tuple[tuple[CompactCombo, str], ...]:
+        return (
+            (self.model, "model"),
+            (self.device, "device"),
+            (self.hq_mode, "hq_mode"),
+        )
+
+    def _show(self) -> None:
+        for combo, name in self._combos():
+            combo.choose_data(getattr(self._state, name))
+
+
+def _title(spec: CheckpointSpec) -> str:
+    if spec.packaged:
+        return f"{spec.name} (built in)"
+    return f"{spec.name} ({spec.size / 1e6:.0f} MB)" if spec.size else spec.name

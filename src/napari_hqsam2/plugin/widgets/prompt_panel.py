@@ -1,0 +1,100 @@
+"""Which layers hold the prompts, and what the next prompt will mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QButtonGroup, QPushButton, QSpinBox, QVBoxLayout, QWidget
+
+from napari_hqsam2.plugin.widgets.layer_combo import LayerCombo
+from napari_hqsam2.plugin.widgets.layout import row, toggle
+
+if TYPE_CHECKING:
+    from napari_hqsam2.plugin.controller import PluginController
+
+MAX_OBJECT_ID = 2**31 - 1
+
+
+class PromptPanel(QWidget):
+    """Prompt layers, current object and polarity.
+
+    Parameters
+    ----------
+    controller
+        Its state is shown and changed.
+    """
+
+    def __init__(
+        self, controller: PluginController, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._state = controller.state
+        self.add_layers = QPushButton("Add prompt layers")
+        self.add_layers.setToolTip(
+            "Add a Points and a Shapes layer that lie on the image,\n"
+            "ready for clicks and rectangles"
+        )
+        self.points = LayerCombo("none")
+        self.shapes = LayerCombo("none")
+        self.object_id = QSpinBox()
+        self.object_id.setRange(1, MAX_OBJECT_ID)
+        self.object_id.setToolTip("Object that new prompts belong to: its label value")
+        self.new_object = QPushButton("New object")
+        self.new_object.setToolTip("Let new prompts belong to the next free object")
+        self.positive = toggle(
+            "on object", "New points lie on the object (green)", "#23874a"
+        )
+        self.negative = toggle(
+            "off object", "New points lie on what to leave out (red)", "#b83232"
+        )
+        self._polarity = QButtonGroup(self)
+        self._polarity.addButton(self.positive)
+        self._polarity.addButton(self.negative)
+        self._drawing = QWidget()
+        self._lay_out()
+        self._connect()
+        self.show_layers()
+        self._show_next_prompt()
+
+    def show_layers(self) -> None:
+        """Show the layers there are, the chosen ones selected."""
+        viewer, state = self._controller.viewer, self._state
+        self.points.set_layers(viewer.points(), state.points)
+        self.shapes.set_layers(viewer.shapes(), state.shapes)
+        has_prompts = state.points is not None or state.shapes is not None
+        self.add_layers.setVisible(not has_prompts)
+        self.add_layers.setEnabled(state.image is not None)
+        self._drawing.setVisible(has_prompts)
+
+    def _lay_out(self) -> None:
+        drawing = QVBoxLayout(self._drawing)
+        drawing.setContentsMargins(0, 0, 0, 0)
+        drawing.addWidget(row("Object", self.object_id, self.new_object))
+        drawing.addWidget(row("Clicks", self.positive, self.negative))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row("Points", self.points))
+        layout.addWidget(row("Shapes", self.shapes))
+        layout.addWidget(self.add_layers)
+        layout.addWidget(self._drawing)
+
+    def _connect(self) -> None:
+        state, keeper = self._state, self._controller.layers
+        self.add_layers.clicked.connect(lambda: keeper.add_prompt_layers())
+        self.new_object.clicked.connect(lambda: keeper.new_object())
+        self.points.chosen.connect(lambda layer: setattr(state, "points", layer))
+        self.shapes.chosen.connect(lambda layer: setattr(state, "shapes", layer))
+        self.object_id.valueChanged.connect(lambda v: setattr(state, "object_id", v))
+        self.positive.toggled.connect(lambda on: setattr(state, "positive", on))
+        state.events.points.connect(self.show_layers)
+        state.events.shapes.connect(self.show_layers)
+        state.events.image.connect(self.show_layers)
+        state.events.object_id.connect(self._show_next_prompt)
+        state.events.positive.connect(self._show_next_prompt)
+
+    def _show_next_prompt(self) -> None:
+        self.object_id.setValue(self._state.object_id)
+        self.positive.setChecked(self._state.positive)
+        self.negative.setChecked(not self._state.positive)
+

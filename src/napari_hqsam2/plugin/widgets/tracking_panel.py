@@ -1,0 +1,103 @@
+"""Along which axis, in which direction and over which frames objects are followed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+from superqt import QRangeSlider
+
+from napari_hqsam2.plugin.resolve import range_words
+from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
+from napari_hqsam2.plugin.widgets.layout import quiet_label, row
+
+if TYPE_CHECKING:
+    from napari_hqsam2.plugin.controller import PluginController
+
+DIRECTIONS = {
+    "both": "both ways",
+    "forward": "forward",
+    "backward": "backward",
+}
+
+
+class TrackingPanel(QWidget):
+    """Axis, direction and range; hidden for a single image.
+
+    Parameters
+    ----------
+    controller
+        Its state is shown and changed.
+    """
+
+    def __init__(
+        self, controller: PluginController, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._state = controller.state
+        self.axis = CompactCombo()
+        self.axis.setToolTip("Axis along which objects are followed")
+        self.direction = CompactCombo()
+        self.direction.setToolTip("From the first prompt of an object on")
+        for name, title in DIRECTIONS.items():
+            self.direction.addItem(title, name)
+        self.frames = QRangeSlider(Qt.Orientation.Horizontal)
+        self.frames.setToolTip("First and last frame to segment")
+        self.words = quiet_label()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row("Along", self.axis))
+        layout.addWidget(row("Direction", self.direction))
+        layout.addWidget(row("Range", self.frames))
+        layout.addWidget(row("", self.words))
+        self._connect()
+        self.show_axes()
+
+    def show_axes(self) -> None:
+        """Offer the axes of the chosen image."""
+        axes = self._controller.layers.axes
+        self.axis.clear()
+        if axes is not None:
+            for letter in axes.stack.leading:
+                length = axes.stack.length(letter)
+                text = f"{axes.word(letter)} ({length} {axes.counted(letter)})"
+                self.axis.addItem(text, letter)
+        self._show_range()
+
+    def _connect(self) -> None:
+        state = self._state
+        self.axis.activated.connect(self._on_axis_chosen)
+        self.direction.activated.connect(
+            lambda _: setattr(state, "direction", self.direction.currentData())
+        )
+        self.frames.valueChanged.connect(self._on_range_moved)
+        state.events.image.connect(self.show_axes)
+        state.events.axis.connect(self._show_range)
+        state.events.frames.connect(self._show_range)
+        state.events.direction.connect(self._show_range)
+
+    def _on_axis_chosen(self) -> None:
+        self._state.frames = None
+        self._state.axis = self.axis.currentData()
+
+    def _on_range_moved(self, values: tuple[int, int]) -> None:
+        first, last = (int(value) for value in values)
+        is_all = first == self.frames.minimum() and last == self.frames.maximum()
+        self._state.frames = None if is_all else (first, last + 1)
+
+    def _show_range(self) -> None:
+        axes, state = self._controller.layers.axes, self._state
+        is_stack = axes is not None and state.axis in tuple(axes.stack.leading)
+        self.setVisible(is_stack)
+        if axes is None or state.axis is None or not is_stack:
+            return
+        self.axis.choose_data(state.axis)
+        self.direction.choose_data(state.direction)
+        start, stop = state.frames or (0, axes.stack.length(state.axis))
+        was_blocked = self.frames.blockSignals(True)
+        self.frames.setRange(0, axes.stack.length(state.axis) - 1)
+        self.frames.setValue((start, stop - 1))
+        self.frames.blockSignals(was_blocked)
+        self.words.setText(range_words(axes, state.axis, (start, stop)))

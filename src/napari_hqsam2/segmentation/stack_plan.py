@@ -1,0 +1,103 @@
+"""What is to be done with a stack, checked before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from napari_hqsam2.segmentation.prompt_groups import (
+    check_frames,
+    check_prompts,
+    group_prompts,
+    plan_span,
+    resolve_frames,
+)
+from napari_hqsam2.segmentation.tracking import GroupRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from napari_hqsam2._types import Direction
+    from napari_hqsam2.modeling.outputs import HqMode
+    from napari_hqsam2.predictors.intensity import IntensityLimits
+    from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+    from napari_hqsam2.prompts import FramePrompts
+    from napari_hqsam2.segmentation.masks import FrameResult
+    from napari_hqsam2.segmentation.prompt_groups import FrameSpan, PromptGroup
+    from napari_hqsam2.segmentation.stack_view import StackView
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackPlan:
+    """Groups of prompts and the frames that each is followed through."""
+
+    view: StackView
+    axis: str
+    """Letter of the propagation axis."""
+    frames: range
+    """Frames along `axis` that may be looked at."""
+    groups: tuple[PromptGroup, ...]
+    spans: tuple[FrameSpan, ...]
+    """One for each group."""
+
+    @property
+    def num_steps(self) -> int:
+        """Number of frames that will be reported."""
+        return sum(span.num_steps for span in self.spans)
+
+    @property
+    def obj_ids(self) -> tuple[int, ...]:
+        """Ids of all objects, in ascending order."""
+        prompts = chain.from_iterable(group.prompts for group in self.groups)
+        return tuple(sorted({prompt.obj_id for prompt in prompts}))
+
+    def results(
+        self,
+        predictor: SAM2VideoPredictor,
+        limits: IntensityLimits,
+        hq: HqMode,
+        is_cancelled: Callable[[], bool],
+    ) -> Iterator[FrameResult]:
+        """Work group by group, frame by frame, until done or cancelled."""
+        for group, span in zip(self.groups, self.spans, strict=True):
+            run = GroupRun(
+                predictor=predictor,
+                source=self.view.frames(group.origin, self.axis),
+                group=group,
+                frames=self.frames,
+                span=span,
+                limits=limits,
+                hq=hq,
+                is_cancelled=is_cancelled,
+            )
+            for result in run.results():
+                yield result
+                if is_cancelled():
+                    return
+
+
+def plan_stack(
+    view: StackView,
+    prompts: Iterable[FramePrompts],
+    *,
+    axis: str | None,
+    frames: tuple[int, int] | None,
+    direction: Direction,
+) -> StackPlan:
+    """Check prompts and frames against a stack.
+
+    Raises
+    ------
+    StackError
+        The stack has no such axis or frames.
+    PromptError
+        A prompt does not fit the stack, or lies outside `frames`.
+    """
+    letter = view.axes.propagation_axis(axis)
+    chosen = resolve_frames(frames, view.axes, letter)
+    groups = group_prompts(check_prompts(prompts, view.axes), view.axes, letter)
+    for group in groups:
+        check_frames(group, chosen, letter)
+    spans = tuple(plan_span(group, chosen, direction) for group in groups)
+    return StackPlan(view, letter, chosen, groups, spans)

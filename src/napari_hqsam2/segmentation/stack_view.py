@@ -1,0 +1,181 @@
+"""A stack of any number of axes as frames along one of them, read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hqsam2.axes import StackAxes, resolve_axes
+from napari_hqsam2.errors import StackError
+from napari_hqsam2.predictors.array_source import (
+    ArrayFrameSource,
+    FrameList,
+    is_array_like,
+)
+from napari_hqsam2.predictors.frame_source import FrameSource, open_frames
+from napari_hqsam2.predictors.intensity import estimate_limits
+
+if TYPE_CHECKING:
+    from napari_hqsam2._types import HW, AnyArray
+    from napari_hqsam2.predictors.array_source import ArrayLike
+    from napari_hqsam2.predictors.intensity import IntensityLimits
+
+
+class StackView:
+    """A stack with named axes.
+
+    Parameters
+    ----------
+    stack
+        Array (NumPy, Dask, Zarr, ...), sequence of equal frames, or FrameSource.
+    axes
+        Axis letters as in `resolve_axes`. A FrameSource has one leading axis, its
+        frames.
+    channels
+        One to three indices along C, shown to the model as red, green and blue; needed
+        unless there are 1, 3 or (last axis) 4 channels.
+
+    Raises
+    ------
+    StackError
+        The axes, the channels or the type do not make a stack.
+    """
+
+    def __init__(
+        self,
+        stack: object,
+        axes: str | None = None,
+        channels: Sequence[int] | None = None,
+    ) -> None:
+        self.channels = None if channels is None else tuple(channels)
+        self._array: ArrayLike | None = None
+        self._source: FrameSource | None = None
+        if is_array_like(stack):
+            self._array = stack  # type: ignore[assignment]
+        elif isinstance(stack, FrameSource):
+            self._source = open_frames(stack, channels=channels)
+        elif isinstance(stack, Sequence) and all(map(is_array_like, stack)) and stack:
+            self._array = FrameList(stack)
+        else:
+            msg = (
+                f"A {type(stack).__name__} is not a stack. Give an array, a list of "
+                "frames, a FrameSource or a path."
+            )
+            raise StackError(msg)
+        self.axes = self._resolve(stack, axes)
+
+    @classmethod
+    def of_image(
+        cls,
+        image: Any,
+        axes: str,
+        channels: Sequence[int] | None = None,
+    ) -> StackView:
+        """A single image without leading axes, as a stack of one frame."""
+        return cls([image], f"T{axes}", channels)
+
+    def _resolve(self, stack: Any, axes: str | None) -> StackAxes:
+        if self._array is not None:
+            return resolve_axes(tuple(self._array.shape), axes)
+        frame = stack.read(0)
+        letters = axes or ("TYX" if frame.ndim == 2 else "TYXC")
+        resolved = StackAxes(letters.upper(), (len(stack), *frame.shape))
+        if resolved.letters[1:] not in ("YX", "YXC"):
+            msg = (
+                f"axes={letters!r} does not fit a source of frames "
+                f"({resolved.described}); its first axis counts frames, "
+                "the others are Y, X and C."
+            )
+            raise StackError(msg)
+        return resolved
+
+    def frames(self, position: tuple[int, ...], axis: str) -> FrameSource:
+        """Frames along `axis`, at a position along all other leading axes.
+
+        Parameters
+        ----------
+        position
+            One index per leading axis; the one along `axis` does not matter.
+        axis
+            Letter of a leading axis.
+        """
+        if self._source is not None:
+            return self._source
+        fixed = dict(zip(self.axes.leading, position, strict=True))
+        del fixed[axis]
+        part = _FixedAxes(self._array, self.axes.letters, fixed)
+        return ArrayFrameSource(part, axes=part.letters, channels=self.channels)
+
+    def every_frame(self) -> FrameSource:
+        """All frames of the stack, in the order of its leading axes."""
+        return _EveryFrame(self)
+
+    def limits(self) -> IntensityLimits:
+        """Intensities to show as black and white, the same for the whole stack.
+
+        Channels that were chosen one by one are stains and get limits of their own.
+        """
+        are_stains = self.channels is not None and len(self.channels) > 1
+        return estimate_limits(
+            self.every_frame(), per_channel=True if are_stains else None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRange:
+    """Some consecutive frames of a source; a FrameSource."""
+
+    source: FrameSource
+    frames: range
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.frames)
+
+    @property
+    def hw(self) -> HW:
+        """Height and width of a frame in pixels."""
+        return self.source.hw
+
+    def read(self, index: int) -> AnyArray:
+        """Read frame `index` of the range."""
+        return self.source.read(self.frames[index])
+
+
+class _FixedAxes:
+    """An array seen with some of its axes held at one index; nothing is read before."""
+
+    def __init__(self, array: Any, letters: str, fixed: dict[str, int]) -> None:
+        self._array = array
+        self._key = [fixed.get(letter) for letter in letters]
+        free = [i for i, letter in enumerate(letters) if letter not in fixed]
+        self.letters = "".join(letters[i] for i in free)
+        self.shape = tuple(int(array.shape[i]) for i in free)
+        self.dtype = array.dtype
+
+    def __getitem__(self, key: tuple[Any, ...]) -> Any:
+        rest = iter(key)
+        return self._array[tuple(next(rest) if k is None else k for k in self._key)]
+
+
+class _EveryFrame:
+    """All frames of a stack as one long source."""
+
+    def __init__(self, view: StackView) -> None:
+        self._view = view
+
+    def __len__(self) -> int:
+        return self._view.axes.num_frames
+
+    @property
+    def hw(self) -> HW:
+        return self._view.axes.hw
+
+    def read(self, index: int) -> AnyArray:
+        axes = self._view.axes
+        position = tuple(map(int, np.unravel_index(index, axes.leading_shape)))
+        source = self._view.frames(position, axes.leading[-1])
+        return source.read(position[-1])

@@ -1,0 +1,67 @@
+"""Train the built-in model: ``python -m napari_hqsam2.training --data DIR --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_hqsam2.training.config import PHASES, Budget, RunConfig, default_phase
+from napari_hqsam2.training.run import train_phase
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MINUTE_SHARES = {"image": 0.6, "clip": 0.3, "hq": 0.1}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Command line of the trainer."""
+    result = argparse.ArgumentParser(
+        prog="python -m napari_hqsam2.training",
+        description="Train sam2.1_hq_hiera_nano: images, then clips, then the HQ head. "
+        "A run that was stopped goes on where it was if the command is given again.",
+    )
+    result.add_argument("--data", type=Path, required=True, help="folder of .npz archives")
+    result.add_argument("--out", type=Path, required=True, help="folder for the run")
+    result.add_argument("--minutes", type=float, help="time for all phases together")
+    result.add_argument("--steps", type=int, help="steps of each phase")
+    result.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
+    result.add_argument("--start", type=Path, help="weights to start the first phase from")
+    result.add_argument("--synthetic", type=Path, help="folder of generated scenes")
+    result.add_argument("--seed", type=int, default=0)
+    result.add_argument("--device", default="auto")
+    result.add_argument("--threads", type=int, help="CPU threads; default: all cores")
+    result.add_argument("--workers", type=int, default=1, help="processes that load data")
+    result.add_argument("--no-bf16", action="store_true", help="compute in float32")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the phases that were asked for, one after the other."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    run = RunConfig(
+        data=options.data,
+        out=options.out,
+        synthetic=options.synthetic,
+        seed=options.seed,
+        device=options.device,
+        bf16=not options.no_bf16,
+        workers=options.workers,
+    )
+    total = sum(MINUTE_SHARES[name] for name in options.phases)
+    weights: Path | None = options.start
+    for name in options.phases:
+        minutes = options.minutes and options.minutes * MINUTE_SHARES[name] / total
+        phase = default_phase(name, Budget(options.steps, minutes))
+        weights = train_phase(run, phase, weights)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from napari_hqsam2.training.data import BatchShape
+from napari_hqsam2.training.losses import LossWeights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PhaseName = Literal["image", "clip", "hq"]
+PHASES: tuple[PhaseName, ...] = ("image", "clip", "hq")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a phase lasts; whichever bound is reached first ends it."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise ValueError("A phase needs a number of steps or of minutes, got neither.")
+
+    def progress(self, step: int, minutes: float) -> float:
+        """Share of the budget that is used up, 0 to 1."""
+        shares = [0.0]
+        if self.steps is not None:
+            shares.append(step / self.steps)
+        if self.minutes is not None:
+            shares.append(minutes / self.minutes)
+        return min(1.0, max(shares))
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW with warm-up and cosine decay."""
+
+    learning_rate: float = 1e-3
+    trunk_scale: float = 1.0
+    """Learning rate of the image encoder, relative to the rest."""
+    warmup: int = 100
+    final: float = 0.01
+    """Last learning rate, relative to the peak."""
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    """Decay of the averaged weights; ramps up over the first steps."""
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """One phase of training."""
+
+    name: PhaseName
+    budget: Budget
+    shapes: tuple[BatchShape, ...]
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    loss: LossWeights = field(default_factory=LossWeights)
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Relative share of each source of images."""
+    box_share: float = 0.4
+    """Share of objects that start with a box instead of a click."""
+    single_round_steps: int = 200
+    """Steps before correction clicks begin."""
+    length: int = 4
+    """Frames of a clip."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What all phases share."""
+
+    data: Path
+    """Folder with the labelled images."""
+    out: Path
+    """Folder for logs, checkpoints and weights."""
+    synthetic: Path | None = None
+    """Folder of pre-generated scenes, in the format of the data."""
+    seed: int = 0
+    model: str = "sam2.1_hq_hiera_nano"
+    overrides: tuple[str, ...] = ()
+    """Hydra overrides of the model's configuration."""
+    device: str = "auto"
+    bf16: bool = True
+    """Compute in bfloat16 where a type matters little; weights stay float32."""
+    workers: int = 1
+    save_minutes: float = 5.0
+    log_every: int = 20
+    validate_minutes: float = 7.0
+
+
+DEFAULT_SHARES = {
+    "dsb2018": 4.0,
+    "fib25_zyx": 1.5,
+    "usiigaci_tyx": 1.0,
+    "axondeepseg": 0.5,
+    "omnipose": 0.5,
+    "synthetic": 1.5,
+}
+
+
+def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
+    """Settings that trained the built-in model."""
+    small, large = BatchShape(256, 8, 6), BatchShape(512, 2, 6)
+    if name == "image":
+        return PhaseConfig(name, budget, (small,) * 4 + (large,), shares=DEFAULT_SHARES)
+    if name == "clip":
+        return PhaseConfig(
+            name,
+            budget,
+            (BatchShape(256, 4, 4),) * 4 + (BatchShape(512, 1, 4),),
+            Optimisation(learning_rate=5e-4, trunk_scale=0.3, warmup=50),
+            shares=DEFAULT_SHARES | {"fib25_zyx": 3.0, "usiigaci_tyx": 2.0},
+        )
+    return PhaseConfig(
+        name,
+        budget,
+        (BatchShape(512, 2, 8), BatchShape(256, 8, 6)),
+        Optimisation(learning_rate=1e-3, warmup=30, weight_decay=0.0),
+        shares=DEFAULT_SHARES,
+    )

@@ -1,0 +1,109 @@
+"""Decoder calls of training, which see all four masks at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_hqsam2.modeling.mask_decoder import OBJECT_SCORE
+from napari_hqsam2.modeling.outputs import ModelPrompts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.modeling.mask_decoder import DecodedTokens
+    from napari_hqsam2.modeling.outputs import ImageFeatures
+
+CLAMP = 32.0
+"""Mask logits are fed back within this range."""
+BOX_LABELS = (2, 3)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """All that the decoder says about N prompts."""
+
+    parts: DecodedTokens
+    object_score: Tensor
+    """(N, 1)."""
+
+
+def decode_all(
+    model: HqSam2,
+    fused: Tensor,
+    high_res: tuple[Tensor, Tensor],
+    prompts: ModelPrompts,
+) -> Decoded:
+    """Decode N prompts into the single mask and all candidates, without HQ mask.
+
+    Arguments as of `HqSam2.predict_masks`.
+    """
+    sparse, dense = model.sam_prompt_encoder(prompts)
+    decoder = model.sam_mask_decoder
+    image_pe = model.sam_prompt_encoder.pe_layer.grid(*fused.shape[-2:])
+    count = max(sparse.shape[0], dense.shape[0])
+    image = (fused + dense).expand(count, -1, -1, -1)
+    parts = decoder._decode(  # noqa: SLF001 - training needs the masks forward() leaves out
+        image, image_pe, sparse.expand(count, -1, -1), high_res
+    )
+    score = decoder.pred_obj_score_head(parts.tokens[:, OBJECT_SCORE])
+    return Decoded(parts, score)
+
+
+def first_prompts(clicks: Tensor, boxes: Tensor, use_box: Tensor) -> ModelPrompts:
+    """One click, or a box, for each object.
+
+    Parameters
+    ----------
+    clicks : Tensor
+        (N, 1, 2) from 0 to 1.
+    boxes : Tensor
+        (N, 2, 2) corners from 0 to 1.
+    use_box : Tensor
+        (N,) bool.
+    """
+    second = torch.zeros_like(clicks)
+    coords = torch.where(
+        use_box[:, None, None], boxes, torch.cat((clicks, second), dim=1)
+    )
+    corner = torch.tensor(BOX_LABELS, device=clicks.device)
+    click = torch.tensor((1, -1), device=clicks.device)
+    labels = torch.where(use_box[:, None], corner, click)
+    return ModelPrompts(coords, labels.int())
+
+
+def add_clicks(
+    prompts: ModelPrompts, coords: Tensor, labels: Tensor, logits: Tensor
+) -> ModelPrompts:
+    """Append one click each, and feed the mask so far back."""
+    if prompts.coords_norm is None or prompts.labels is None:
+        raise ValueError("Correction clicks are added to prompts that have points.")
+    return ModelPrompts(
+        torch.cat((prompts.coords_norm, coords), dim=1),
+        torch.cat((prompts.labels, labels), dim=1),
+        logits.detach().clamp(-CLAMP, CLAMP),
+    )
+
+
+def take(prompts: ModelPrompts, index: Tensor) -> ModelPrompts:
+    """Prompts of some objects."""
+    parts = (prompts.coords_norm, prompts.labels, prompts.masks)
+    coords, labels, masks = (None if p is None else p[index] for p in parts)
+    return ModelPrompts(coords, labels, masks)
+
+
+def features_of(features: ImageFeatures, crop: Tensor) -> ImageFeatures:
+    """Features of the image that each object lies on."""
+    return features[crop]
+
+
+def chosen_mask(decoded: Decoded, *, multimask: Tensor) -> Tensor:
+    """(N, 1, 4h, 4w) logits as in use: the best candidate where `multimask`, else the single mask."""
+    parts = decoded.parts
+    best = 1 + parts.iou_scores[:, 1:].argmax(dim=1)
+    index = torch.where(multimask, best, 0)
+    row = torch.arange(len(index), device=index.device)
+    return parts.masks[row, index][:, None]

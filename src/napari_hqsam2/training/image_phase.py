@@ -1,0 +1,127 @@
+"""First phase: prompts, masks and corrections on single images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_hqsam2.training.data import ImageBatch, ImageBatches, Mixture
+from napari_hqsam2.training.decoding import (
+    add_clicks,
+    chosen_mask,
+    decode_all,
+    first_prompts,
+    take,
+)
+from napari_hqsam2.training.losses import Supervised, supervise
+from napari_hqsam2.training.prompts import correction_clicks
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.modeling.outputs import ModelPrompts
+    from napari_hqsam2.training.config import PhaseConfig
+
+CORRECTION_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Loss of a step and figures to log."""
+
+    loss: Tensor
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def mean_of(values: Tensor, where: Tensor) -> float:
+    """Mean of some values; nan of none."""
+    return float(values[where].mean()) if bool(where.any()) else float("nan")
+
+
+class ImagePhase:
+    """Trains the image encoder, the prompt encoder and the mask decoder.
+
+    Parameters
+    ----------
+    model : HqSam2
+        Changed in place by the trainer.
+    config : PhaseConfig
+        Loss and prompts.
+    """
+
+    def __init__(self, model: HqSam2, config: PhaseConfig) -> None:
+        self.model = model
+        self.config = config
+
+    def prepare(self) -> None:
+        """Put the model into the mode of this phase."""
+        self.model.train()
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Named parameters that this phase trains."""
+        memory = ("memory_", "maskmem", "no_obj", "obj_ptr", "mask_downsample", "no_mem_pos")
+        high_quality = ("hf_", "embedding_maskfeature")
+        return [
+            (name, parameter)
+            for name, parameter in self.model.named_parameters()
+            if not name.startswith(memory)
+            and not any(f"sam_mask_decoder.{part}" in name for part in high_quality)
+        ]
+
+    def batches(self, mixture: Mixture, seed: int) -> ImageBatches:
+        """Batches of this phase."""
+        return ImageBatches(mixture, self.config.shapes, seed)
+
+    def step(self, batch: ImageBatch, index: int, generator: torch.Generator) -> StepResult:
+        """Loss of one batch: first prompts, then corrections of fewer and fewer objects."""
+        model = self.model
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        features = model.encode_image(images)[batch.crop]
+        fused = model.without_memory(features.embedding)
+        share = self.config.box_share
+        use_box = torch.rand(len(batch.crop), generator=generator) < share
+        use_box = use_box.to(batch.crop.device)
+        prompts = first_prompts(batch.clicks_norm, batch.boxes_norm, use_box)
+        target, multimask = batch.target, ~use_box
+        supervised, logits = self._decode(fused, features.high_res, prompts, target, multimask)
+        figures = {
+            "box": mean_of(supervised.single_iou, use_box),
+            "click": mean_of(supervised.chosen_iou, ~use_box),
+        }
+        losses = [supervised.loss]
+        high_res = features.high_res
+        rounds = CORRECTION_ROUNDS if index >= self.config.single_round_steps else 0
+        for number in range(1, rounds + 1):
+            coords, labels = correction_clicks(logits, target[:, None], generator)
+            prompts = add_clicks(prompts, coords, labels, logits)
+            kept = torch.randperm(len(target), generator=generator)
+            kept = kept[: len(target) // 2].to(target.device)
+            prompts, target, fused = take(prompts, kept), target[kept], fused[kept]
+            high_res = (high_res[0][kept], high_res[1][kept])
+            supervised, logits = self._decode(
+                fused, high_res, prompts, target, torch.zeros_like(multimask[kept])
+            )
+            losses.append(supervised.loss * len(kept) / len(batch.crop))
+            figures[f"corrected_{number}"] = float(supervised.single_iou.mean())
+        return StepResult(torch.stack(losses).sum(), figures)
+
+    def _decode(
+        self,
+        fused: Tensor,
+        high_res: tuple[Tensor, Tensor],
+        prompts: ModelPrompts,
+        target: Tensor,
+        multimask: Tensor,
+    ) -> tuple[Supervised, Tensor]:
+        decoded = decode_all(self.model, fused, high_res, prompts)
+        supervised = supervise(
+            decoded.parts.masks,
+            decoded.parts.iou_scores,
+            decoded.object_score,
+            target,
+            self.config.loss,
+        )
+        return supervised, chosen_mask(decoded, multimask=multimask).detach().float()

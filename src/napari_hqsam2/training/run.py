@@ -1,0 +1,84 @@
+"""Put a phase together: model, data, trainer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_hqsam2.build import build_sam2
+from napari_hqsam2.training.data import Mixture
+from napari_hqsam2.training.evaluate import Protocol, evaluate_images
+from napari_hqsam2.training.image_phase import ImagePhase
+from napari_hqsam2.training.initialisation import SpatialStart, initialise
+from napari_hqsam2.training.sources import Stills, load_sources
+from napari_hqsam2.training.trainer import Trainer, load_weights_into
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.training.config import PhaseConfig, RunConfig
+    from napari_hqsam2.training.sources import Frame
+    from napari_hqsam2.training.trainer import Phase
+
+VALIDATION_IMAGES = 20
+
+
+def build_model(run: RunConfig) -> HqSam2:
+    """Fresh model with the start values of training."""
+    torch.manual_seed(run.seed)
+    model = build_sam2(
+        run.model, device="cpu", mode="train", hydra_overrides_extra=run.overrides
+    )
+    initialise(model, SpatialStart())
+    return model
+
+
+def make_phase(model: HqSam2, config: PhaseConfig) -> Phase:
+    """Phase of a name."""
+    return {"image": ImagePhase}[config.name](model, config)
+
+
+def validation_frames(data: Path, source: str = "dsb2018") -> list[Frame]:
+    """Some validation images of one set, evenly spread."""
+    for found in load_sources(data, "validation"):
+        if found.name == source and isinstance(found, Stills):
+            step = max(1, len(found.frames) // VALIDATION_IMAGES)
+            return list(found.frames[::step])
+    return []
+
+
+def train_phase(run: RunConfig, config: PhaseConfig, start: Path | None) -> Path:
+    """Train one phase, from its checkpoint if it has one.
+
+    Parameters
+    ----------
+    run : RunConfig
+        Folders, seed, device.
+    config : PhaseConfig
+        The phase.
+    start : Path or None
+        Weights of the phase before; None starts from scratch.
+
+    Returns
+    -------
+    Path
+        File of the averaged weights.
+    """
+    model = build_model(run)
+    if start is not None:
+        load_weights_into(model, start)
+    sources = load_sources(run.data, "train")
+    frames = validation_frames(run.data)
+
+    def validate(model: HqSam2) -> dict[str, float]:
+        protocol = Protocol(objects=8, clicks=3, hq="off")
+        return evaluate_images(model, frames, protocol).means()
+
+    trainer = Trainer(
+        make_phase(model, config), run, Mixture(sources, config.shares), validate
+    )
+    trainer.resume()
+    trainer.train()
+    return trainer.weights

@@ -1,0 +1,300 @@
+"""The training loop: schedule, averaging, checkpoints and logs of one phase."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from napari_hqsam2.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    save_checkpoint,
+)
+from napari_hqsam2.training.data import Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from typing import Any
+
+    from torch import Tensor, nn
+
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.training.config import Optimisation, PhaseConfig, RunConfig
+    from napari_hqsam2.training.data import Mixture
+    from napari_hqsam2.training.image_phase import StepResult
+
+logger = logging.getLogger(__name__)
+
+NO_DECAY_DIMS = 1
+WEIGHTS_FILE = "weights.safetensors"
+
+
+class Phase(Protocol):
+    """What a phase adds to the loop."""
+
+    model: HqSam2
+    config: PhaseConfig
+
+    def prepare(self) -> None:
+        """Put the model into the mode of this phase."""
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Named parameters that this phase trains."""
+
+    def batches(self, mixture: Mixture, seed: int) -> Any:  # noqa: ANN401
+        """Indexable batches."""
+
+    def step(self, batch: Any, index: int, generator: torch.Generator) -> StepResult:  # noqa: ANN401
+        """Loss of one batch."""
+
+
+def learning_rate(settings: Optimisation, step: int, progress: float) -> float:
+    """Learning rate at a step: linear warm-up, then cosine decay over the budget.
+
+    Parameters
+    ----------
+    settings : Optimisation
+        Peak, warm-up and final share.
+    step : int
+        Steps done.
+    progress : float
+        Share of the budget that is used up, 0 to 1.
+    """
+    warm = min(1.0, (step + 1) / max(1, settings.warmup))
+    cosine = 0.5 * (1 + math.cos(math.pi * progress))
+    return settings.learning_rate * warm * max(cosine, settings.final)
+
+
+def ema_decay(settings: Optimisation, step: int) -> float:
+    """Decay of the averaged weights, short at first so that the start is forgotten."""
+    return min(settings.ema, (1 + step) / (10 + step))
+
+
+def make_optimiser(
+    parameters: list[tuple[str, nn.Parameter]], settings: Optimisation
+) -> tuple[torch.optim.AdamW, list[str]]:
+    """AdamW over weights and the rest, trunk apart; with the parameters' names in its order."""
+    groups: dict[tuple[bool, bool], list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in parameters:
+        is_trunk = name.startswith("image_encoder.")
+        decays = parameter.ndim > NO_DECAY_DIMS and "embed" not in name
+        groups.setdefault((is_trunk, decays), []).append((name, parameter))
+    optimiser = torch.optim.AdamW(
+        [
+            {
+                "params": [parameter for _, parameter in members],
+                "weight_decay": settings.weight_decay if decays else 0.0,
+                "scale": settings.trunk_scale if is_trunk else 1.0,
+            }
+            for (is_trunk, decays), members in groups.items()
+        ],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        fused=True,
+    )
+    return optimiser, [name for members in groups.values() for name, _ in members]
+
+
+@dataclass
+class Meter:
+    """Running means of logged figures since they were last read."""
+
+    def __post_init__(self) -> None:
+        self.sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, figures: dict[str, float]) -> None:
+        """Add figures; nan is left out."""
+        for name, value in figures.items():
+            if not math.isnan(value):
+                total, count = self.sums.get(name, (0.0, 0))
+                self.sums[name] = (total + value, count + 1)
+
+    def read(self) -> dict[str, float]:
+        """Means, and start anew."""
+        means = {name: total / count for name, (total, count) in self.sums.items()}
+        self.sums = {}
+        return means
+
+
+class Trainer:
+    """Runs one phase to the end of its budget.
+
+    Parameters
+    ----------
+    phase : Phase
+        What to train and how.
+    run : RunConfig
+        Folders, seed, device.
+    mixture : Mixture
+        Sources of images.
+    validate : callable, optional
+        Called with the model under averaged weights; returns figures to log.
+    """
+
+    def __init__(
+        self,
+        phase: Phase,
+        run: RunConfig,
+        mixture: Mixture,
+        validate: Callable[[HqSam2], dict[str, float]] | None = None,
+    ) -> None:
+        self.phase = phase
+        self.run = run
+        self.mixture = mixture
+        self.validate = validate
+        self.folder = run.out / phase.config.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        phase.model.to(memory_format=torch.channels_last)
+        self.parameters = phase.parameters()
+        trained = {id(parameter) for _, parameter in self.parameters}
+        for parameter in phase.model.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        self.optimiser, self.names = make_optimiser(
+            self.parameters, phase.config.optimisation
+        )
+        self.average = {name: p.detach().clone() for name, p in self.parameters}
+        self.step_number = 0
+        self.minutes = 0.0
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the latest checkpoint."""
+        return self.folder / "checkpoint"
+
+    @property
+    def weights(self) -> Path:
+        """File of the averaged weights."""
+        return self.folder / WEIGHTS_FILE
+
+    def resume(self) -> bool:
+        """Go on from the latest checkpoint; False if there is none."""
+        if not self.checkpoint.is_dir():
+            return False
+        progress = load_checkpoint(
+            self.checkpoint, self.phase.model, self.average, self.optimiser, self.names
+        )
+        self.step_number, self.minutes = progress.step, progress.minutes
+        return True
+
+    def save(self) -> None:
+        """Write a checkpoint and the averaged weights."""
+        progress = Progress(self.phase.config.name, self.step_number, self.minutes)
+        save_checkpoint(
+            self.checkpoint,
+            progress,
+            self.phase.model,
+            self.average,
+            self.optimiser,
+            self.names,
+        )
+        state = {k: v.detach().clone() for k, v in self.phase.model.state_dict().items()}
+        state |= self.average
+        save_file({k: v.cpu().contiguous() for k, v in state.items()}, self.weights)
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is used up."""
+        return self.phase.config.budget.progress(self.step_number, self.minutes)
+
+    def train(self, stop_at: int | None = None) -> None:
+        """Train to the end of the budget, or to step `stop_at`, and save."""
+        seed = self.run.seed
+        data = self.phase.batches(self.mixture, seed)
+        saved = validated = self.minutes
+        meter, began, before = Meter(), time.monotonic(), self.minutes
+        self.phase.prepare()
+        for batch in Steps(data, self.step_number, self.run.workers):
+            meter.add(self._step(batch))
+            self.step_number += 1
+            self.minutes = before + (time.monotonic() - began) / 60
+            done = self.progress >= 1 or self.step_number == stop_at
+            if self.step_number % self.run.log_every == 0:
+                self._log(meter.read())
+            if done or self.minutes - saved >= self.run.save_minutes:
+                self.save()
+                saved = self.minutes
+            if done or self.minutes - validated >= self.run.validate_minutes:
+                self._validate()
+                validated = self.minutes
+            if done:
+                return
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        device = self.phase.model.device.type
+        if not self.run.bf16:
+            return nullcontext()
+        return torch.autocast(device, dtype=torch.bfloat16)
+
+    def _attention(self) -> AbstractContextManager[Any]:
+        # the fused kernel is slower than plain products on the CPU, backwards above all
+        if self.phase.model.device.type == "cpu":
+            return sdpa_kernel(SDPBackend.MATH)
+        return nullcontext()
+
+    def _step(self, batch: Any) -> dict[str, float]:  # noqa: ANN401 - each phase has its own
+        settings = self.phase.config.optimisation
+        rate = learning_rate(settings, self.step_number, self.progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["scale"]
+        generator = torch.Generator().manual_seed(self.run.seed * 10**7 + self.step_number)
+        with self._attention():
+            with self._precision():
+                batch = batch.to(self.phase.model.device)
+                result = self.phase.step(batch, self.step_number, generator)
+            result.loss.backward()
+        trained = [parameter for _, parameter in self.parameters]
+        norm = torch.nn.utils.clip_grad_norm_(trained, settings.clip_norm)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+            self._average(ema_decay(settings, self.step_number))
+        else:
+            logger.warning("Step %d had no finite gradient; skipped.", self.step_number)
+        self.optimiser.zero_grad()
+        return {"loss": float(result.loss.detach()), "norm": float(norm), "lr": rate} | result.figures
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        averages = [self.average[name] for name, _ in self.parameters]
+        current = [parameter for _, parameter in self.parameters]
+        torch._foreach_lerp_(averages, current, 1 - decay)  # noqa: SLF001
+
+    def _log(self, figures: dict[str, float]) -> None:
+        row = {"step": self.step_number, "minutes": round(self.minutes, 2)}
+        row |= {name: round(value, 6) for name, value in figures.items()}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        logger.info("%s", " ".join(f"{k} {v:g}" for k, v in row.items()))
+
+    def _validate(self) -> None:
+        if self.validate is None:
+            return
+        model = self.phase.model
+        current = {name: p.detach().clone() for name, p in self.parameters}
+        self._set_weights(self.average)
+        model.eval()
+        with torch.inference_mode():
+            figures = self.validate(model)
+        self._set_weights(current)
+        self.phase.prepare()
+        self._log({f"validation_{name}": value for name, value in figures.items()})
+
+    @torch.no_grad()
+    def _set_weights(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self.parameters:
+            parameter.copy_(values[name])
+
+
+def load_weights_into(model: nn.Module, path: Path) -> None:
+    """Load the averaged weights that a phase wrote."""
+    model.load_state_dict(load_file(path))

@@ -1,0 +1,523 @@
+"""Prompts and a stack in, labels out; with the real code and a small untrained model."""
+
+from __future__ import annotations
+
+import logging
+
+import dask.array as da
+import numpy as np
+import pytest
+import tifffile
+import torch
+import zarr
+
+import napari_hqsam2
+from napari_hqsam2 import (
+    BoxPrompt,
+    FramePrompts,
+    PointPrompt,
+    api,
+    iter_stack,
+    segment_image,
+    segment_stack,
+)
+from napari_hqsam2.build import build_sam2_video_predictor
+from napari_hqsam2.errors import CheckpointError, PromptError, StackError
+from napari_hqsam2.segmentation.masks import paint
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    """Untrained, at 128 px, and sure that every object is in view."""
+    torch.manual_seed(0)
+    predictor = build_sam2_video_predictor(
+        "sam2.1_hq_hiera_nano",
+        device="cpu",
+        hydra_overrides_extra=["model.image_size=128"],
+    )
+    score_head = predictor.model.sam_mask_decoder.pred_obj_score_head
+    with torch.no_grad():
+        list(score_head.parameters())[-1].fill_(5)
+    return predictor
+
+
+@pytest.fixture
+def stack(rng):
+    return rng.integers(0, 60_000, (6, 40, 50), dtype=np.uint16)
+
+
+def click(obj_id, *position, y=10.0, x=12.0):
+    return FramePrompts(position, obj_id, (PointPrompt(y, x),))
+
+
+def box(obj_id, *position):
+    return FramePrompts(position, obj_id, box=BoxPrompt(20, 20, 35, 45))
+
+
+def masks_of(results):
+    """Last result of each frame, as {(position, object): (H, W) mask}."""
+    found = {}
+    for result in results:
+        for item in result.masks:
+            full = np.zeros((40, 50), dtype=bool)
+            full[item.window] = item.mask
+            found[result.position, item.obj_id] = full
+    return found
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for key, mask in expected.items():
+        np.testing.assert_array_equal(found[key], mask, err_msg=str(key))
+
+
+def test_an_object_is_followed_both_ways_from_its_own_first_prompt(predictor, stack):
+    prompts = [click(5, 3), box(2, 1)]
+    results = list(iter_stack(stack, prompts, model=predictor))
+    seen = [(r.position[0], [m.obj_id for m in r.masks]) for r in results]
+    forward = [(1, [2]), (2, [2]), (3, [2, 5]), (4, [2, 5]), (5, [2, 5])]
+    # frames between the two prompts come again, complete
+    assert seen == [*forward, (2, [2, 5]), (1, [2, 5]), (0, [2, 5])]
+    assert all(m.mask.any() for r in results for m in r.masks)
+
+
+@pytest.mark.parametrize("prompt", [click(1, 3), box(1, 3)], ids=["click", "box"])
+def test_directions_do_not_depend_on_each_other(predictor, stack, prompt):
+    def run(direction):
+        return masks_of(
+            iter_stack(stack, [prompt], model=predictor, direction=direction)
+        )
+
+    both, forward, backward = run("both"), run("forward"), run("backward")
+    assert {position for (position,), _ in forward} == {3, 4, 5}
+    assert {position for (position,), _ in backward} == {0, 1, 2, 3}
+    assert_same(both, forward | backward)
+
+
+def test_backward_from_the_first_frame_is_that_frame(predictor, stack):
+    backward = iter_stack(stack, [click(1, 0)], model=predictor, direction="backward")
+    forward = iter_stack(stack, [click(1, 0)], model=predictor, frames=(0, 1))
+    assert_same(masks_of(backward), masks_of(forward))
+
+
+def test_objects_together_are_what_they_are_alone(predictor, stack):
+    """Apart from pixels that both claim, which go to one of them."""
+    prompts = [click(5, 3), box(2, 1), click(9, 5, y=30, x=40)]
+    together = masks_of(iter_stack(stack, prompts, model=predictor))
+    alone = {}
+    for prompt in prompts:
+        alone |= masks_of(iter_stack(stack, [prompt], model=predictor))
+    assert together.keys() == alone.keys()
+    for frame in range(6):
+        claimed = sum(alone[(frame,), i].astype(int) for i in (2, 5, 9))
+        given = sum(together[(frame,), i].astype(int) for i in (2, 5, 9))
+        np.testing.assert_array_equal(given, claimed > 0)
+        for obj_id in (2, 5, 9):
+            single = alone[(frame,), obj_id]
+            np.testing.assert_array_equal(
+                together[(frame,), obj_id] & (claimed == 1), single & (claimed == 1)
+            )
+
+
+def test_the_order_of_prompts_does_not_matter(predictor, stack):
+    prompts = [click(5, 3), box(2, 1), click(5, 4, y=5)]
+    first = masks_of(iter_stack(stack, prompts, model=predictor))
+    second = masks_of(iter_stack(stack, prompts[::-1], model=predictor))
+    assert_same(second, first)
+
+
+def test_every_prompted_frame_counts(predictor, stack):
+    one = masks_of(iter_stack(stack, [click(1, 1)], model=predictor))
+    more = masks_of(
+        iter_stack(stack, [click(1, 1), click(1, 4, y=33, x=3)], model=predictor)
+    )
+    assert (one[(1,), 1] == more[(1,), 1]).all()
+    assert (one[(4,), 1] != more[(4,), 1]).any()
+
+
+def test_a_mask_prompt_is_the_object_on_its_frame(predictor, stack):
+    mask = np.zeros((40, 50), dtype=bool)
+    mask[5:17, 8:23] = True
+    mask[9, 11] = False
+    prompts = [FramePrompts((2,), 7, mask=mask), click(1, 2)]
+    labels = segment_stack(stack, prompts, model=predictor)
+    np.testing.assert_array_equal(labels[2] == 7, mask)
+    assert (labels[4] == 7).any()
+
+
+def test_frames_limit_the_range(predictor, stack):
+    results = list(
+        iter_stack(stack, [click(1, 3)], model=predictor, frames=(2, 5))
+    )
+    assert [r.position[0] for r in results] == [3, 4, 2]
+    # and nothing outside of them is looked at
+    blind = stack.copy()
+    blind[:2] = blind[5:] = 0
+    limits = (0.0, 60_000.0)
+    inside = {
+        name: masks_of(
+            iter_stack(
+                pixels,
+                [click(1, 3)],
+                model=predictor,
+                frames=(2, 5),
+                contrast_limits=limits,
+            )
+        )
+        for name, pixels in (("whole", stack), ("blind", blind))
+    }
+    assert_same(inside["blind"], inside["whole"])
+
+
+class TestFourDimensions:
+    @pytest.fixture
+    def volume(self, rng):
+        return rng.integers(0, 255, (2, 3, 40, 50), dtype=np.uint8)
+
+    @pytest.mark.parametrize("axis", ["T", "Z"])
+    def test_each_place_along_the_other_axes_is_a_run_of_its_own(
+        self, predictor, volume, axis
+    ):
+        prompts = [click(1, 1, 2), box(2, 0, 1)]
+        found = masks_of(
+            iter_stack(volume, prompts, model=predictor, axes="TZYX", axis=axis)
+        )
+        place = volume[1] if axis == "Z" else volume[:, 2]
+        frame = 2 if axis == "Z" else 1
+        alone = masks_of(iter_stack(place, [click(1, frame)], model=predictor))
+        lifted = {
+            ((1, p) if axis == "Z" else (p, 2), obj_id): mask
+            for ((p,), obj_id), mask in alone.items()
+        }
+        assert_same({k: m for k, m in found.items() if k[1] == 1}, lifted)
+
+    def test_labels_have_the_leading_axes_then_y_and_x(self, predictor, volume):
+        moved = np.moveaxis(volume, (0, 1), (3, 2))
+        prompts = [click(1, 2, 1)]
+        expected = segment_stack(
+            volume.swapaxes(0, 1), prompts, model=predictor, axes="ZTYX", axis="T"
+        )
+        labels = segment_stack(moved, prompts, model=predictor, axes="YXZT", axis="T")
+        assert labels.shape == (3, 2, 40, 50)
+        np.testing.assert_array_equal(labels, expected)
+        assert labels[2].any()
+        assert not labels[:2].any()
+
+
+def test_lazy_stacks_are_read_frame_by_frame(predictor, stack):
+    read = []
+
+    def note(block, block_info):
+        read.append(block_info[0]["chunk-location"][0])
+        return block
+
+    lazy = da.from_array(stack, chunks=(1, 40, 50)).map_blocks(note, dtype=stack.dtype)
+    limits = (0.0, 60_000.0)
+    expected = segment_stack(
+        stack, [click(1, 4)], model=predictor, contrast_limits=limits
+    )
+    labels = []
+    read.clear()
+    results = iter_stack(
+        lazy,
+        [click(1, 4)],
+        model=predictor,
+        contrast_limits=limits,
+        direction="forward",
+    )
+    assert read == []
+    for result in results:
+        labels.append(result)
+        assert set(read) == set(range(4, 4 + len(labels)))
+    np.testing.assert_array_equal(masks_of(labels)[(5,), 1], expected[5] == 1)
+
+
+@pytest.mark.parametrize("kind", ["zarr", "list", "file", "source"])
+def test_all_kinds_of_stacks_give_the_same(predictor, stack, tmp_path, kind):
+    from napari_hqsam2.predictors.frame_source import open_frames  # noqa: PLC0415
+
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, stack, metadata={"axes": "ZYX"})
+    given = {
+        "zarr": zarr.array(stack, chunks=(1, 40, 50)),
+        "list": list(stack),
+        "file": path,
+        "source": open_frames(stack),
+    }
+    prompts = [click(1, 2)]
+    expected = segment_stack(stack, prompts, model=predictor)
+    labels = segment_stack(given[kind], prompts, model=predictor)
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, expected)
+
+
+class TestColours:
+    @pytest.fixture
+    def stained(self, rng):
+        return rng.integers(0, 4000, (3, 4, 40, 50), dtype=np.uint16)
+
+    def test_a_chosen_channel_is_a_grey_stack(self, predictor, stained):
+        one = segment_stack(
+            stained, [click(1, 1)], model=predictor, axes="TCYX", channels=(2,)
+        )
+        grey = segment_stack(stained[:, 2], [click(1, 1)], model=predictor)
+        np.testing.assert_array_equal(one, grey)
+
+    def test_channels_become_red_green_and_blue(self, predictor, stained):
+        limits = ((0.0, 3000.0), (500.0, 4000.0), (100.0, 200.0))
+        labels = segment_stack(
+            stained,
+            [click(1, 1)],
+            model=predictor,
+            axes="TCYX",
+            channels=(3, 0, 1),
+            contrast_limits=limits,
+        )
+        rgb = np.stack(
+            [
+                np.clip((stained[:, c] - low) / (high - low), 0, 1)
+                for c, (low, high) in zip((3, 0, 1), limits, strict=True)
+            ],
+            axis=-1,
+        ).astype(np.float32)
+        expected = segment_stack(
+            rgb, [click(1, 1)], model=predictor, contrast_limits=(0, 1)
+        )
+        np.testing.assert_array_equal(labels, expected)
+
+    def test_stains_get_limits_of_their_own(self, predictor, stained):
+        dim = stained.astype(np.float32)
+        dim[:, 1] /= 1000
+        options = {"model": predictor, "axes": "TCYX", "channels": (0, 1)}
+        np.testing.assert_array_equal(
+            segment_stack(dim, [click(1, 1)], **options),
+            segment_stack(stained.astype(np.float32), [click(1, 1)], **options),
+        )
+
+    def test_four_stains_need_a_choice(self, predictor, stained):
+        with pytest.raises(StackError, match=r"has 4 channels.*channels=\(0, 1\)"):
+            segment_stack(stained, [click(1, 1)], model=predictor, axes="TCYX")
+
+
+class TestOut:
+    def test_other_labels_stay(self, predictor, stack):
+        free = segment_stack(stack, [click(4, 2)], model=predictor)
+        out = np.zeros((6, 40, 50), dtype=np.uint16)
+        out[:, :, 10:20] = 9
+        out[:, 0, 0] = 4
+        returned = segment_stack(stack, [click(4, 2)], model=predictor, out=out)
+        assert returned is out
+        assert (out[:, :, 10:20] == 9).all()
+        outside = np.ones(50, dtype=bool)
+        outside[10:20] = False
+        np.testing.assert_array_equal(
+            out[:, :, outside] == 4, free[:, :, outside] == 4
+        )
+
+    def test_zarr_is_written_in_place(self, predictor, stack):
+        out = zarr.zeros((6, 40, 50), chunks=(1, 40, 50), dtype="i4")
+        segment_stack(stack, [click(4, 2)], model=predictor, out=out)
+        expected = segment_stack(stack, [click(4, 2)], model=predictor)
+        np.testing.assert_array_equal(out[:], expected)
+
+    @pytest.mark.parametrize(
+        ("shape", "dtype", "problem"),
+        [
+            ((5, 40, 50), np.int32, r"out has shape \(5, 40, 50\); labels .* \(TYX\)"),
+            ((6, 40, 50), np.uint8, "hold ids up to 255, but an object has id 300"),
+            ((6, 40, 50), np.float32, "integer dtype, got float32"),
+        ],
+    )
+    def test_labels_that_do_not_fit_are_refused(
+        self, predictor, stack, shape, dtype, problem
+    ):
+        out = np.zeros(shape, dtype)
+        with pytest.raises(StackError, match=problem):
+            segment_stack(stack, [click(300, 2)], model=predictor, out=out)
+        assert not out.any()
+
+
+def test_progress_counts_every_frame(predictor, stack):
+    seen = []
+    prompts = [click(5, 3), box(2, 1)]
+    segment_stack(
+        stack, prompts, model=predictor, progress=lambda *step: seen.append(step)
+    )
+    assert seen == [(i, 8) for i in range(1, 9)]
+
+
+def test_cancelling_keeps_the_frames_that_are_finished(predictor, stack):
+    done = []
+    labels = segment_stack(
+        stack,
+        [click(1, 2)],
+        model=predictor,
+        progress=lambda *step: done.append(step),
+        cancel=lambda: len(done) >= 2,
+    )
+    assert [bool(frame.any()) for frame in labels] == [0, 0, 1, 1, 0, 0]
+
+
+def test_cancelling_before_the_start_does_nothing(predictor, stack):
+    labels = segment_stack(stack, [click(1, 2)], model=predictor, cancel=lambda: True)
+    assert not labels.any()
+
+
+def test_closing_the_iterator_ends_the_work(predictor, stack):
+    read = []
+
+    class Counting:
+        hw = (40, 50)
+
+        def __len__(self):
+            return len(stack)
+
+        def read(self, index):
+            read.append(index)
+            return stack[index]
+
+    results = iter_stack(
+        Counting(), [click(1, 2)], model=predictor, contrast_limits=(0, 60_000)
+    )
+    next(results)
+    results.close()
+    assert max(read) == 2
+    assert next(results, None) is None
+
+
+def test_what_is_followed_is_logged(predictor, stack, caplog):
+    caplog.set_level(logging.INFO, logger="napari_hqsam2")
+    next(iter_stack(stack, [click(1, 2)], model=predictor))
+    assert "1 objects along T of T=6, Y=40, X=50, frames 0 to 5" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "problem"),
+    [
+        ({"axes": "TZYX"}, StackError, "names 4 axes but the array has 3"),
+        ({"axis": "Z"}, StackError, "axis='Z' is not an axis .* choose one of T"),
+        ({"frames": (0, 9)}, StackError, r"0 <= start < stop <= 6"),
+        ({"frames": (3, 6)}, PromptError, "prompted at T=2, outside the range"),
+        ({"direction": "up"}, ValueError, "direction='up' is not one of forward"),
+        ({"hq_mode": "best"}, ValueError, "hq_mode='best' is not one of add"),
+        ({"model": "sam9"}, ValueError, "Unknown model 'sam9'"),
+        ({"colour": 1}, TypeError, "colour"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_work(stack, options, error, problem):
+    with pytest.raises(error, match=problem):
+        iter_stack(stack, [click(1, 2)], **options)
+
+
+@pytest.mark.parametrize("stack", [None, 3, "no such file.tif", []])
+def test_what_is_no_stack_is_refused(predictor, stack):
+    with pytest.raises(StackError, match="is not a stack|There is no file"):
+        iter_stack(stack, [click(1, 2)], model=predictor)
+
+
+class TestImage:
+    @pytest.fixture
+    def image(self, stack):
+        return stack[0]
+
+    def test_objects_are_labelled(self, predictor, image):
+        prompts = [click(5), box(2)]
+        labels = segment_image(image, prompts, model=predictor)
+        assert (labels.shape, labels.dtype) == ((40, 50), np.int32)
+        assert set(np.unique(labels)) == {0, 2, 5}
+
+    @pytest.mark.parametrize(
+        ("prompt", "single"),
+        [
+            (click(1), False),
+            (box(1), True),
+            (FramePrompts((), 1, (PointPrompt(9, 9), PointPrompt(3, 3, False))), True),
+        ],
+        ids=["click", "box", "clicks"],
+    )
+    def test_one_click_takes_the_best_of_three(
+        self, predictor, image, prompt, single, monkeypatch
+    ):
+        from napari_hqsam2 import SAM2ImagePredictor  # noqa: PLC0415
+
+        calls = []
+        predict = SAM2ImagePredictor.predict
+
+        def spy(self, *args, **kwargs):
+            results = predict(self, *args, **kwargs)
+            calls.append(results)
+            return results
+
+        monkeypatch.setattr(SAM2ImagePredictor, "predict", spy)
+        labels = segment_image(image, [prompt], model=predictor)
+        ((masks, scores, _),) = calls
+        assert len(masks) == (1 if single else 3)
+        np.testing.assert_array_equal(labels == 1, masks[scores.argmax()])
+
+    def test_the_first_frame_of_a_stack_looks_alike(self, predictor, image):
+        """Upstream resizes images bilinearly and frames bicubically; nothing else differs."""
+        smooth = np.add.outer(np.arange(40.0), np.arange(50.0)) % 37
+        image_labels = segment_image(smooth, [box(1)], model=predictor)
+        stack_labels = segment_stack(smooth[np.newaxis], [box(1, 0)], model=predictor)
+        agree = (image_labels == stack_labels[0]).mean()
+        assert agree > 0.95
+
+    def test_colours_may_come_first_or_last(self, predictor, rng):
+        rgb = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
+        last = segment_image(rgb, [click(1)], model=predictor, axes="YXC")
+        first = segment_image(
+            np.moveaxis(rgb, -1, 0), [click(1)], model=predictor, axes="CYX"
+        )
+        np.testing.assert_array_equal(first, last)
+
+    def test_a_mask_is_taken_as_it_is(self, predictor, image):
+        mask = np.zeros((40, 50), dtype=bool)
+        mask[3:9, 4:30] = True
+        prompts = [FramePrompts((), 3, mask=mask)]
+        labels = segment_image(image, prompts, model=predictor)
+        np.testing.assert_array_equal(labels, 3 * mask)
+
+    def test_hq_modes_differ(self, predictor, image):
+        labels = [
+            segment_image(image, [box(1)], model=predictor, hq_mode=mode)
+            for mode in ("add", "only", "off")
+        ]
+        assert (labels[0] != labels[1]).any()
+        assert (labels[0] != labels[2]).any()
+
+    @pytest.mark.parametrize(
+        ("axes", "prompts", "error", "problem"),
+        [
+            ("TYX", [click(1)], StackError, r"is a stack \(T=2.*use segment_stack"),
+            ("YX", [click(1)], StackError, "names 2 axes but the array has 3"),
+            ("YXC", [click(1, 0)], PromptError, "0 leading axes"),
+            ("YXC", [], PromptError, "There are no prompts"),
+            ("YXC", [click(1, y=99)], PromptError, "lies outside the image of 2 x 40"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(
+        self, predictor, axes, prompts, error, problem
+    ):
+        with pytest.raises(error, match=problem):
+            segment_image(np.zeros((2, 40, 3)), prompts, model=predictor, axes=axes)
+
+
+def test_load_model_builds_with_a_file_of_weights(predictor, tmp_path):
+    torch.manual_seed(1)
+    source = build_sam2_video_predictor("sam2.1_hq_hiera_nano", device="cpu")
+    path = tmp_path / "own.pt"
+    torch.save({"model": source.state_dict()}, path)
+    loaded = api.load_model(checkpoint=path, device="cpu")
+    for name, value in source.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value)
+    with pytest.raises(CheckpointError):
+        api.load_model("sam2.1_hiera_tiny", checkpoint=path, device="cpu")
+
+
+def test_public_names_are_there_and_no_others():
+    for name in napari_hqsam2.__all__:
+        assert getattr(napari_hqsam2, name) is not None
+        assert name in dir(napari_hqsam2)
+    assert napari_hqsam2.paint is paint
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = napari_hqsam2.nonsense

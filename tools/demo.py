@@ -1,0 +1,95 @@
+"""The main job, from prompts in a viewer to files: a nuclear time-lapse, 32 frames.
+
+Opens napari on the result where there is a screen; without one, a viewer with no window
+or on a virtual display does the same and the files tell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import napari
+from napari.components import ViewerModel
+
+from napari_hqsam2.export import write_labels
+from napari_hqsam2.outlines import write_outlines
+from napari_hqsam2.plugin import segment_layers
+from napari_hqsam2.segmentation.overview import overview_tiles
+from napari_hqsam2.segmentation.stack_view import StackView
+
+CLICKS = {1: (0, 76, 31), 2: (0, 46, 118), 3: (0, 62, 88), 4: (0, 108, 112)}
+"""Object to (t, y, x)."""
+BOXES = {5: (0, 87, 36, 116, 58), 6: (0, 88, 61, 108, 89), 7: (0, 60, 104, 86, 125)}
+"""Object to (t, y0, x0, y1, x1)."""
+
+
+def make_viewer() -> ViewerModel:
+    """A window if any display is there, else a viewer without one."""
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    if sys.platform != "linux" or any(os.environ.get(name) for name in displays):
+        return napari.Viewer()
+    return ViewerModel()
+
+
+def add_prompts(viewer: ViewerModel) -> None:
+    """Clicks in a Points layer and rectangles in a Shapes layer."""
+    viewer.add_points(
+        list(CLICKS.values()),
+        name="clicks",
+        features={"object_id": list(CLICKS), "label": ["positive"] * len(CLICKS)},
+        size=4,
+        face_color="lime",
+    )
+    rectangles = [
+        [(t, y0, x0), (t, y0, x1), (t, y1, x1), (t, y1, x0)]
+        for t, y0, x0, y1, x1 in BOXES.values()
+    ]
+    viewer.add_shapes(
+        rectangles,
+        name="boxes",
+        features={"object_id": list(BOXES)},
+        edge_color="lime",
+        face_color="transparent",
+    )
+
+
+def main() -> None:
+    """Do the job and say where the files are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("demo-output"))
+    folder = parser.parse_args().output
+    folder.mkdir(parents=True, exist_ok=True)
+
+    viewer = make_viewer()
+    (image,) = viewer.open_sample("napari-hqsam2", "nuclei_timelapse")
+    add_prompts(viewer)
+    print(
+        f"Following {len(CLICKS) + len(BOXES)} nuclei through {len(image.data)} frames"
+    )
+    start = time.monotonic()
+    labels = segment_layers(viewer, image, points="clicks", shapes="boxes")
+    print(f"Done in {time.monotonic() - start:.0f} s")
+
+    view = StackView(image.data, "TYX")
+    tiles = overview_tiles(view, labels.data, tuple(image.contrast_limits))
+    written = [
+        write_labels(folder / "labels.ome.tif", labels.data, "TYX"),
+        write_outlines(folder / "outlines.png", tiles),
+    ]
+    if isinstance(viewer, napari.Viewer):
+        labels.contour = 1
+        viewer.dims.set_current_step(0, len(image.data) // 2)
+        written.append(folder / "napari.png")
+        viewer.screenshot(str(written[-1]), canvas_only=False, flash=False)
+    for path in written:
+        print(f"Wrote {path}")
+    if isinstance(viewer, napari.Viewer) and not os.environ.get("HQSAM2_NO_SCREEN"):
+        napari.run()
+
+
+if __name__ == "__main__":
+    main()
