@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DISPLAYED := tools/with_display.sh
 OUTPUT := demo-output
+SAMPLE := src/napari_hqsam2/plugin/data/nuclei_tyx.ome.tif
 
 export QT_API := pyqt6
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -36,10 +37,10 @@ system:
 
 demo: $(INSTALLED)
 	-@tools/system_packages.sh
-	$(DISPLAYED) $(BIN)/napari-hqsam2 demo --output $(OUTPUT) $(ARGS)
+	$(DISPLAYED) $(BIN)/python tools/demo.py --output $(OUTPUT) $(ARGS)
 
 napari: $(INSTALLED) system
-	$(BIN)/napari-hqsam2 napari $(ARGS)
+	$(BIN)/napari $(SAMPLE) --with napari-hqsam2 'HQ-SAM 2' $(ARGS)
 
 test: $(INSTALLED) system
 	$(DISPLAYED) $(BIN)/python -m pytest $(ARGS)

@@ -15,15 +15,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 20_240_729
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 VIEWER_FIXTURES = frozenset(
     {"qapp", "qtbot", "make_napari_viewer", "make_napari_viewer_proxy"}
 )
+
+# A busy machine is not a failure; --hypothesis-profile=thorough looks further.
+settings.register_profile(
+    "quick", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
+settings.load_profile("quick")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""Prompts and a stack in, labels out; with the real code and a small untrained model."""
+"""Prompts and a stack in, labels out; real code, and a small untrained model."""
 
 from __future__ import annotations
 
@@ -146,9 +146,7 @@ def test_a_mask_prompt_is_the_object_on_its_frame(predictor, stack):
 
 
 def test_frames_limit_the_range(predictor, stack):
-    results = list(
-        iter_stack(stack, [click(1, 3)], model=predictor, frames=(2, 5))
-    )
+    results = list(iter_stack(stack, [click(1, 3)], model=predictor, frames=(2, 5)))
     assert [r.position[0] for r in results] == [3, 4, 2]
     # and nothing outside of them is looked at
     blind = stack.copy()
@@ -310,9 +308,7 @@ class TestOut:
         assert (out[:, :, 10:20] == 9).all()
         outside = np.ones(50, dtype=bool)
         outside[10:20] = False
-        np.testing.assert_array_equal(
-            out[:, :, outside] == 4, free[:, :, outside] == 4
-        )
+        np.testing.assert_array_equal(out[:, :, outside] == 4, free[:, :, outside] == 4)
 
     def test_zarr_is_written_in_place(self, predictor, stack):
         out = zarr.zeros((6, 40, 50), chunks=(1, 40, 50), dtype="i4")
@@ -411,7 +407,7 @@ def test_wrong_options_are_refused_before_any_work(stack, options, error, proble
 
 @pytest.mark.parametrize("stack", [None, 3, "no such file.tif", []])
 def test_what_is_no_stack_is_refused(predictor, stack):
-    with pytest.raises(StackError, match="is not a stack|There is no file"):
+    with pytest.raises(StackError, match=r"is not a stack|There is no file"):
         iter_stack(stack, [click(1, 2)], model=predictor)
 
 
@@ -455,7 +451,7 @@ class TestImage:
         np.testing.assert_array_equal(labels == 1, masks[scores.argmax()])
 
     def test_the_first_frame_of_a_stack_looks_alike(self, predictor, image):
-        """Upstream resizes images bilinearly and frames bicubically; nothing else differs."""
+        """Images are resized bilinearly, frames bicubically; nothing else differs."""
         smooth = np.add.outer(np.arange(40.0), np.arange(50.0)) % 37
         image_labels = segment_image(smooth, [box(1)], model=predictor)
         stack_labels = segment_stack(smooth[np.newaxis], [box(1, 0)], model=predictor)
@@ -521,3 +517,20 @@ def test_public_names_are_there_and_no_others():
     assert napari_hqsam2.paint is paint
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = napari_hqsam2.nonsense
+
+
+@pytest.mark.parametrize("prompt", [click(1, 2, y=7, x=31), box(1, 2)])
+def test_prompts_reach_the_predictor_where_they_were_placed(predictor, stack, prompt):
+    """Data (y, x) on pixel centres are (x, y) + 0.5 - 0.5 W / S in SAM's own verbs."""
+    shift = 0.5 - 0.5 * np.array([50, 40]) / 128
+    session = predictor.init_state(stack)
+    if prompt.box is None:
+        asked = {"points": np.array([[31, 7]]) + shift, "labels": [1]}
+    else:
+        asked = {"box": [*(np.array([20, 20]) + shift), *(np.array([44, 34]) + shift)]}
+    predictor.add_new_points_or_box(session, 2, 1, **asked)
+    expected = {}
+    for frame, _, logits in predictor.propagate_in_video(session):
+        expected[(frame,), 1] = (logits[0, 0] > 0).numpy()
+    run = iter_stack(stack, [prompt], model=predictor, direction="forward")
+    assert_same(masks_of(run), expected)

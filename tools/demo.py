@@ -76,10 +76,9 @@ def main() -> None:
 
     view = StackView(image.data, "TYX")
     tiles = overview_tiles(view, labels.data, tuple(image.contrast_limits))
-    written = [
-        write_labels(folder / "labels.ome.tif", labels.data, "TYX"),
-        write_outlines(folder / "outlines.png", tiles),
-    ]
+    picture = folder / "outlines.png"
+    write_outlines(picture, tiles)
+    written = [write_labels(folder / "labels.ome.tif", labels.data, "TYX"), picture]
     if isinstance(viewer, napari.Viewer):
         labels.contour = 1
         viewer.dims.set_current_step(0, len(image.data) // 2)

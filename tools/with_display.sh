@@ -4,6 +4,7 @@ set -eu
 if [ "$(uname -s)" != Linux ] || [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
     exec "$@"
 fi
+export HQSAM2_NO_SCREEN=1
 if command -v xvfb-run >/dev/null; then
     exec xvfb-run --auto-servernum --server-args '-screen 0 1600x1200x24' "$@"
 fi

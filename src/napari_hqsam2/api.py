@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 import numpy as np
 
 from napari_hqsam2.axes import StackAxes
-from napari_hqsam2.build import build_sam2_video_predictor, model_name
+from napari_hqsam2.build import build_sam2_video_predictor, model_name, resolve_device
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.segmentation.image import segment_frame
 from napari_hqsam2.segmentation.masks import (
@@ -140,9 +140,10 @@ def load_model(
     DownloadError
         The weights could not be fetched; the message says how to get them by hand.
     """
+    name, device = model_name(model), resolve_device(device)
     if checkpoint is None:
-        checkpoint = download.ensure_checkpoint(model_name(model), progress=progress)
-    return build_sam2_video_predictor(model, checkpoint, device)
+        checkpoint = download.ensure_checkpoint(name, progress=progress)
+    return build_sam2_video_predictor(name, checkpoint, device)
 
 
 def segment_image(
@@ -194,7 +195,7 @@ def segment_image(
         raise StackError(msg)
     checked = check_prompts(prompts, image_axes)
     view = StackView.of_image(array, image_axes.letters, channels)
-    limits = contrast_limits or view.limits()
+    limits = view.limits() if contrast_limits is None else contrast_limits
     predictor = _predictor(model, device)
     masks = segment_frame(
         predictor.model, view.frames((0,), "T").read(0), checked, limits, hq_mode
@@ -343,7 +344,9 @@ def _results(
 ) -> Iterator[FrameResult]:
     """Load the model now, and do the work as results are taken."""
     predictor = _predictor(options.model, options.device)
-    limits = options.contrast_limits or plan.view.limits()
+    limits = options.contrast_limits
+    if limits is None:
+        limits = plan.view.limits()
     logger.info(
         "Following %d objects along %s of %s, frames %d to %d, contrast limits %s",
         len(plan.obj_ids),

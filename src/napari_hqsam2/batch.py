@@ -20,11 +20,13 @@ from rich.progress import (
 
 import napari_hqsam2
 from napari_hqsam2.api import load_model, segment_image, segment_stack
-from napari_hqsam2.errors import StackError
+from napari_hqsam2.errors import HqSam2Error, StackError
 from napari_hqsam2.export import check_tiff_name, write_labels
 from napari_hqsam2.outlines import write_outlines
 from napari_hqsam2.prompt_tables import read_prompts
 from napari_hqsam2.segmentation.overview import overview_tiles
+from napari_hqsam2.segmentation.prompt_groups import check_prompts
+from napari_hqsam2.segmentation.stack_plan import plan_stack
 from napari_hqsam2.segmentation.stack_view import StackView
 from napari_hqsam2.stack_files import open_stack
 from napari_hqsam2.weights import download
@@ -133,19 +135,22 @@ class _Work:
             if stack.axes.leading
             else StackView.of_image(stack.array, stack.axes.letters, job.channels)
         )
+        if stack.axes.leading:
+            plan_stack(
+                self.view,
+                prompts,
+                axis=job.axis,
+                frames=job.frames,
+                direction=job.direction,
+            )
+        else:
+            check_prompts(prompts, stack.axes)
         self.limits: IntensityLimits = job.contrast_limits or self.view.limits()
         self.labels: LabelArray = np.zeros(stack.axes.labels_shape, dtype=np.int32)
 
     def fill(self) -> None:
         """Segment into `labels`; Ctrl-C leaves the frames that are finished."""
-        job = self.job
-        with _download_bar(self.console) as progress:
-            predictor = load_model(
-                job.model,
-                checkpoint=job.checkpoint,
-                device=job.device,
-                progress=progress,
-            )
+        predictor = self._load_model()
         try:
             if self.stack.axes.leading:
                 self._fill_stack(predictor)
@@ -153,6 +158,20 @@ class _Work:
                 self._fill_image(predictor)
         except KeyboardInterrupt:
             self.summary.interrupted = True
+
+    def _load_model(self) -> SAM2VideoPredictor:
+        job = self.job
+        with _download_bar(self.console) as progress:
+            try:
+                return load_model(
+                    job.model,
+                    checkpoint=job.checkpoint,
+                    device=job.device,
+                    progress=progress,
+                )
+            except (ValueError, RuntimeError) as error:
+                msg = f"The model cannot be loaded: {error}"
+                raise HqSam2Error(msg) from error
 
     def _fill_image(self, predictor: SAM2VideoPredictor) -> None:
         self.labels[:] = segment_image(

@@ -86,7 +86,10 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     if str(device) != "auto":
         chosen = torch.device(device)
         if chosen.type == "cuda" and not torch.cuda.is_available():
-            msg = f"Device {str(device)!r} was asked for, but CUDA is not available here; use 'auto' or 'cpu'."
+            msg = (
+                f"Device {str(device)!r} was asked for, but CUDA is not available "
+                "here; use 'auto' or 'cpu'."
+            )
             raise ValueError(msg)
         return chosen
     if torch.cuda.is_available():
@@ -105,7 +108,7 @@ def _moved(override: str) -> str:
 
 @contextmanager
 def _own_hydra() -> Iterator[None]:
-    """Hydra with our configuration, while an application's own Hydra waits untouched."""
+    """Hydra with our configuration; an application's own Hydra waits untouched."""
     instance = GlobalHydra.instance()
     with _hydra_lock:
         held, instance.hydra = instance.hydra, None
@@ -117,7 +120,7 @@ def _own_hydra() -> Iterator[None]:
 
 
 def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose the configuration of a model; Hydra's global state is left as it was found."""
+    """Compose a model's configuration; Hydra's global state is left as found."""
     decoder = "hq" if "_hq_" in name else "sam"
     trunk = name.rpartition("hiera_")[2]
     size = "nano" if trunk == "nano" else "standard"
@@ -187,10 +190,12 @@ def build_sam2_video_predictor(
     apply_postprocessing: bool = True,
     fill_hole_area: int | None = None,
 ) -> SAM2VideoPredictor:
-    """Build a video predictor; arguments as in `build_sam2`.
+    """Build a video predictor.
 
     Parameters
     ----------
+    config_file, ckpt_path, device, mode, hydra_overrides_extra
+        As in `build_sam2`.
     apply_postprocessing : bool
         Also binarise masks from prompts for the memory, and fill holes.
     fill_hole_area : int, optional

@@ -190,7 +190,9 @@ def test_axes_and_channels(
     letters = axes.upper() if axes else "TYXC"[: len(shape)]
     moved = np.moveaxis(array, letters.replace("Z", "T").index("T"), 0)
     left = letters.replace("Z", "").replace("T", "")
-    moved = moved.transpose(0, *(left.index(letter) + 1 for letter in "YXC" if letter in left))
+    moved = moved.transpose(
+        0, *(left.index(letter) + 1 for letter in "YXC" if letter in left)
+    )
     if channels is not None and moved.ndim == 4:
         moved = moved[..., list(channels)]
     frame = source.read(len(source) - 1)
@@ -321,7 +323,10 @@ def test_lists_stay_lazy_and_must_be_alike(stack: np.ndarray) -> None:
         ([], "empty"),
         ([[1, 2], [3, 4]], "Item 0 of the list is a list"),
         ([np.zeros((2, 3)), "a.png"], "Item 1 of the list is a str"),
-        ([np.zeros((5, 64, 64, 3)), np.zeros((5, 32, 32, 3))], r"multiscale.*data\[0\]"),
+        (
+            [np.zeros((5, 64, 64, 3)), np.zeros((5, 32, 32, 3))],
+            r"multiscale.*data\[0\]",
+        ),
         (7, "A int is not a stack"),
         (None, "A NoneType is not a stack"),
         ({1, 2}, "A set is not a stack"),

@@ -24,12 +24,19 @@ def png_header(width: int, height: int) -> bytes:
 
     def chunk(name: bytes, data: bytes) -> bytes:
         checked = name + data
-        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+        return (
+            struct.pack(">I", len(data))
+            + checked
+            + struct.pack(">I", zlib.crc32(checked))
+        )
 
     size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = zlib.compress(b"\0" * 10)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", size)
+        + chunk(b"IDAT", data)
+        + chunk(b"IEND", b"")
     )
 
 
@@ -130,12 +137,16 @@ def test_frames_must_be_like_the_first(tmp_path: Path) -> None:
     (tmp_path / "4.png").write_bytes(b"no image at all")
     Image.new("L", (8, 6), 9).save(tmp_path / "5.png")
     source = open_frames(tmp_path)
-    with pytest.raises(StackError, match=r"Frame 1 .*1\.png.*\(6, 9\).*0\.png.*\(6, 8\)"):
+    with pytest.raises(
+        StackError, match=r"Frame 1 .*1\.png.*\(6, 9\).*0\.png.*\(6, 8\)"
+    ):
         source.read(1)
     with pytest.raises(StackError, match=r"Frame 2 .*\(6, 8, 3\)"):
         source.read(2)
     for index in (3, 4):
-        with pytest.raises(StackError, match=rf"Frame {index} of .*{index}\.png cannot"):
+        with pytest.raises(
+            StackError, match=rf"Frame {index} of .*{index}\.png cannot"
+        ):
             source.read(index)
     assert (source.read(5) == 9).all()
     (tmp_path / "5.png").unlink()

@@ -285,7 +285,9 @@ def test_pages_in_a_circle(
     content = bytearray(path.read_bytes())
     head, tag, form = (8, 20, "<Q") if bigtiff else (2, 12, "<I")
     (tags,) = struct.unpack_from("<Q" if bigtiff else "<H", content, positions[4])
-    struct.pack_into(form, content, positions[4] + head + tags * tag, positions[back_to])
+    struct.pack_into(
+        form, content, positions[4] + head + tags * tag, positions[back_to]
+    )
     path.write_bytes(content)
     with pytest.raises(StackError, match="page 4 leads back to an earlier page"):
         open_frames(path)
@@ -307,7 +309,9 @@ def test_bombs_are_refused_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.zeros((1200, 1200)), compression="zlib", rowsperstrip=1200)
+    tifffile.imwrite(
+        path, np.zeros((1200, 1200)), compression="zlib", rowsperstrip=1200
+    )
     assert not open_frames(path).read(0).any()
     monkeypatch.setattr(tiff_file, "BOMB_BYTES", 1000)
     monkeypatch.setattr(tiff_file, "BOMB_RATIO", 500)
@@ -363,7 +367,9 @@ def test_no_damage_gets_through_as_another_error(
     for place, value in flips:
         # Most of what matters lies in the header and the tags.
         content[int(place**2 * (len(content) - 1))] = value
-    path.write_bytes(content[: max(8, int(kept * len(content)))] if kept < 0.5 else content)
+    path.write_bytes(
+        content[: max(8, int(kept * len(content)))] if kept < 0.5 else content
+    )
     try:
         source = open_frames(path)
         for index in range(min(len(source), 5)):

@@ -1,1 +1,1 @@
-"""The network in plain PyTorch: stateless modules, no NumPy, no I/O, no configuration."""
+"""The network in plain PyTorch: stateless modules, no NumPy, no I/O."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Attention(nn.Module):
-    """Multi-head attention that may shrink the channels inside; upstream ``Attention``."""
+    """Multi-head attention with fewer channels inside; upstream ``Attention``."""
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class Attention(nn.Module):
 
 
 class RopeAttention(Attention):
-    """Attention with rotary codes of a grid; upstream ``RoPEAttention``, without complex numbers."""
+    """Attention with rotary codes of a grid; upstream ``RoPEAttention``."""
 
     def rotate_keys(self, k: Tensor, rope: tuple[Tensor, Tensor], plain: int) -> Tensor:
-        """Rotate (N, heads, r * L + plain, D) keys: r grids of L tokens, then `plain` ones as they are."""
+        """Rotate (N, heads, r * L + plain, D) keys; the last `plain` stay as they are."""
         length = rope[0].shape[0]
         grids = k[..., : k.shape[-2] - plain, :].unflatten(-2, (-1, length))
         turned = rotate(grids, rope).flatten(-3, -2)

@@ -1,4 +1,4 @@
-"""Hiera, the hierarchical vision transformer that SAM 2 uses as trunk (arXiv 2306.00989)."""
+"""Hiera, the hierarchical vision transformer of SAM 2 (arXiv 2306.00989)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Q_STRIDE = 2
 
 
 def to_windows(x: Tensor, size: int) -> Tensor:
-    """Cut (B, H, W, C) into (B * n, size, size, C), padded with zeros at the far edges."""
+    """Cut (B, H, W, C) into (B * n, size, size, C), zero-padded at the far edges."""
     height, width = x.shape[1:3]
     x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
     x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))
@@ -199,7 +199,7 @@ class Hiera(nn.Module):
         return (coarse + tiles[..., :height, :width]).permute(0, 2, 3, 1)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Encode (B, 3, S, S) as maps (B, C_i, S / 4 / 2^i, ...) of each stage, finest first."""
+        """Encode (B, 3, S, S) as one (B, C_i, H_i, W_i) map a stage, finest first."""
         x = self.patch_embed(image)
         x = x + self.position_embedding(*x.shape[1:3])
         outputs = []

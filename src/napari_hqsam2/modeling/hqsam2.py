@@ -44,7 +44,8 @@ class SpatialMemory:
     """Memory features of one frame, seen from the frame that reads them."""
 
     slot: int
-    """Temporal slot: 0 for a conditioning frame, 1 (farthest) to 6 (nearest) for tracked ones."""
+    """Temporal slot: 0 for a conditioning frame, 1 (farthest) to 6 (nearest) for
+    tracked ones."""
     features: Tensor
     """(N, Cm, h, w)."""
 
@@ -54,7 +55,8 @@ class PointerMemory:
     """Object pointer of one frame, seen from the frame that reads it."""
 
     distance: float
-    """Signed number of frames from that frame to the reader, over the longest distance read."""
+    """Signed number of frames from that frame to the reader, over the longest distance
+    read."""
     pointer: Tensor
     """(N, C)."""
 
@@ -64,7 +66,7 @@ class HqSam2(nn.Module):
 
     Parameters
     ----------
-    image_encoder, prompt_encoder, mask_decoder, memory_attention, memory_encoder : nn.Module
+    image_encoder, prompt_encoder, mask_decoder, memory_attention, memory_encoder
         The parts; a variant of the model is another part.
     channels : int
         C, the width of the image embedding.
@@ -79,7 +81,7 @@ class HqSam2(nn.Module):
     what it is given; all state of a video lives in `predictors.session.VideoSession`.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument per part
+    def __init__(
         self,
         image_encoder: ImageEncoder,
         prompt_encoder: PromptEncoder,
@@ -119,13 +121,13 @@ class HqSam2(nn.Module):
         return self.sam_mask_decoder.has_hq
 
     def encode_image(self, image: Tensor) -> ImageFeatures:
-        """Encode (B, 3, S, S) images, normalised with the ImageNet mean and deviation."""
+        """Encode (B, 3, S, S) images, normalised with ImageNet's statistics."""
         s0, s1, embedding = self.image_encoder(image)
         decoder = self.sam_mask_decoder
         return ImageFeatures(embedding, (decoder.conv_s0(s0), decoder.conv_s1(s1)))
 
     def without_memory(self, embedding: Tensor) -> Tensor:
-        """(B, C, h, w) embedding as the decoder wants it where there is nothing to remember."""
+        """(B, C, h, w) embedding for the decoder where nothing is remembered."""
         return embedding + self.no_mem_embed[0, 0, :, None, None]
 
     def predict_masks(
@@ -167,7 +169,7 @@ class HqSam2(nn.Module):
         multimask: bool,
         hq: HqMode = "add",
     ) -> ObjectPrediction:
-        """Choose one mask for each object, with its pointer; arguments of `predict_masks`.
+        """Choose one mask for each object; arguments of `predict_masks`.
 
         Upstream ``_forward_sam_heads``; candidates are compared by their predicted IoU.
         """
@@ -182,14 +184,19 @@ class HqSam2(nn.Module):
         low_res = masks[row, best][:, None].float()
         pointer = self.obj_ptr_proj(prediction.tokens[row, best])
         return ObjectPrediction(
-            low_res=torch.where(is_in_view[..., None, None], low_res, OUT_OF_VIEW_LOGIT),
+            low_res=torch.where(
+                is_in_view[..., None, None], low_res, OUT_OF_VIEW_LOGIT
+            ),
             iou_score=prediction.iou_scores[row, best],
             pointer=torch.where(is_in_view, pointer, self.no_obj_ptr),
             object_score=prediction.object_score,
         )
 
     def adopt_masks(self, features: ImageFeatures, masks: Tensor) -> ObjectPrediction:
-        """Take (N, 1, S, S) masks of zeros and ones as they are; upstream ``_use_mask_as_output``."""
+        """Take (N, 1, S, S) masks of zeros and ones as they are.
+
+        Upstream ``_use_mask_as_output``.
+        """
         masks = masks.float()
         low_res = F.interpolate(
             masks * MASK_SCALE + MASK_BIAS,
@@ -214,7 +221,12 @@ class HqSam2(nn.Module):
         )
 
     def encode_memory(
-        self, embedding: Tensor, low_res: Tensor, object_score: Tensor, *, binarize: bool
+        self,
+        embedding: Tensor,
+        low_res: Tensor,
+        object_score: Tensor,
+        *,
+        binarize: bool,
     ) -> Tensor:
         """Encode what N objects look like on a frame; upstream ``_encode_new_memory``.
 
@@ -283,7 +295,8 @@ class HqSam2(nn.Module):
         grid = grid.flatten(1).T[None]
         values = [m.features.to(dtype).flatten(2).transpose(1, 2) for m in memories]
         positions = [
-            grid + self.maskmem_tpos_enc[self.num_memories - 1 - m.slot] for m in memories
+            grid + self.maskmem_tpos_enc[self.num_memories - 1 - m.slot]
+            for m in memories
         ]
         num_pointer_tokens = 0
         if pointers:

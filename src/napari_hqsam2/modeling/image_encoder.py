@@ -32,7 +32,7 @@ class FpnNeck(nn.Module):
             self.convs.append(lateral)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Bring every (B, C_i, H_i, W_i) map to the pyramid's channels, finest first."""
+        """Bring each (B, C_i, H_i, W_i) map to the pyramid's channels, finest first."""
         last = len(maps) - 1
         out: list[Tensor] = []
         for level in range(last, -1, -1):

@@ -37,7 +37,7 @@ class MLP(nn.Module):
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer norm over the channels of (B, C, H, W); upstream ``sam2_utils.LayerNorm2d``."""
+    """Layer norm over the channels of (B, C, H, W); upstream ``LayerNorm2d``."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-6)
@@ -45,6 +45,10 @@ class LayerNorm2d(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise every pixel over its channels."""
         normed = F.layer_norm(
-            x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps
+            x.permute(0, 2, 3, 1),
+            self.normalized_shape,
+            self.weight,
+            self.bias,
+            self.eps,
         )
         return normed.permute(0, 3, 1, 2)

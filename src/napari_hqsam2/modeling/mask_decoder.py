@@ -26,7 +26,7 @@ HQ = FIRST_MASK + NUM_MASKS
 
 @dataclass(frozen=True)
 class StabilityFallback:
-    """When the single mask is unstable, the best of the three candidates replaces it."""
+    """An unstable single mask is replaced by the best of the three candidates."""
 
     delta: float = 0.05
     """The mask is compared at logits +delta and -delta."""
@@ -66,7 +66,7 @@ class MaskDecoder(nn.Module):
     iou_hidden_dim : int
         Width of the head that predicts mask quality.
     stability : StabilityFallback or None
-        Applied to single masks outside of training; None never replaces the single mask.
+        Applied to single masks outside of training; None never replaces them.
     """
 
     has_hq = False
@@ -118,7 +118,7 @@ class MaskDecoder(nn.Module):
         sparse: Tensor,
         high_res: tuple[Tensor, Tensor],
     ) -> DecodedTokens:
-        """Everything that N prompts yield, before masks are chosen; `image` holds the dense prompt."""
+        """All that N prompts yield, before masks are chosen; `image` has the dense prompt."""
         learned = self.output_tokens().expand(sparse.shape[0], -1, -1)
         tokens, features = self.transformer(
             image, image_pe, torch.cat((learned, sparse), dim=1)
@@ -142,7 +142,7 @@ class MaskDecoder(nn.Module):
         )
 
     def _single(self, decoded: DecodedTokens) -> tuple[Tensor, Tensor]:
-        """The single mask (N, 1, 4h, 4w) and its score (N, 1), or the best candidate if unstable."""
+        """(N, 1, 4h, 4w) single mask and (N, 1) score, or the best candidate's."""
         mask, score = decoded.masks[:, :1], decoded.iou_scores[:, :1]
         if self.stability is None or self.training:
             return mask, score
@@ -150,15 +150,17 @@ class MaskDecoder(nn.Module):
         row = torch.arange(len(mask), device=mask.device)
         best = scores.argmax(dim=1)
         is_stable = self.stability.is_stable(mask[:, 0])[:, None]
-        mask = torch.where(is_stable[..., None, None], mask, candidates[row, best][:, None])
+        mask = torch.where(
+            is_stable[..., None, None], mask, candidates[row, best][:, None]
+        )
         return mask, torch.where(is_stable, score, scores[row, best][:, None])
 
     def _finish(self, masks: Tensor, decoded: DecodedTokens, hq: HqMode) -> Tensor:
-        """Last word on the chosen (N, M, 4h, 4w) masks; plain SAM leaves them as they are."""
+        """Last word on the chosen (N, M, 4h, 4w) masks; plain SAM leaves them."""
         del decoded, hq
         return masks
 
-    def forward(  # noqa: PLR0913 - the tensors of one decoder call
+    def forward(
         self,
         image: Tensor,
         image_pe: Tensor,

@@ -29,7 +29,7 @@ class MemoryTokens:
 
 
 class MemoryAttentionLayer(nn.Module):
-    """Self-attention, cross-attention to memory, MLP; upstream ``MemoryAttentionLayer``."""
+    """Self-attention, attention to memory, MLP; upstream ``MemoryAttentionLayer``."""
 
     def __init__(
         self, channels: int, memory_channels: int, mlp_dim: int, dropout: float
@@ -81,7 +81,9 @@ class MemoryAttention(nn.Module):
         )
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, embedding: Tensor, position: Tensor, memory: MemoryTokens) -> Tensor:
+    def forward(
+        self, embedding: Tensor, position: Tensor, memory: MemoryTokens
+    ) -> Tensor:
         """Condition a frame on memories.
 
         Parameters

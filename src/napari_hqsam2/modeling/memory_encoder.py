@@ -16,7 +16,7 @@ STRIDE = 16
 
 
 class MaskDownsampler(nn.Module):
-    """Four strided convolutions from a mask to the feature grid; upstream ``MaskDownSampler``."""
+    """Strided convolutions from a mask to the grid; upstream ``MaskDownSampler``."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -58,7 +58,9 @@ class Fuser(nn.Module):
 
     def __init__(self, channels: int, depth: int, layer_scale: float = 1e-6) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(CXBlock(channels, layer_scale) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            CXBlock(channels, layer_scale) for _ in range(depth)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine (N, C, h, w)."""

@@ -23,7 +23,8 @@ class ImageFeatures:
     embedding: Tensor
     """(B, C, h, w) features at stride 16, without any memory added."""
     high_res: tuple[Tensor, Tensor]
-    """(B, C / 8, 4h, 4w) and (B, C / 4, 2h, 2w) features, already projected for the decoder."""
+    """(B, C / 8, 4h, 4w) and (B, C / 4, 2h, 2w) features, already projected for the
+    decoder."""
 
     def __getitem__(self, index: int | slice | Tensor) -> ImageFeatures:
         """Features of some images of the batch; an integer keeps the batch axis."""
@@ -44,7 +45,8 @@ class ModelPrompts:
     """Prompts of N objects in the network's own terms."""
 
     coords_norm: Tensor | None = None
-    """(N, P, 2) points as (x, y), 0 to 1 over the input image; None for no points at all."""
+    """(N, P, 2) points as (x, y), 0 to 1 over the input image; None for no points at
+    all."""
     labels: Tensor | None = None
     """(N, P) integers: 1 positive, 0 negative, 2 and 3 box corners, -1 padding."""
     masks: Tensor | None = None

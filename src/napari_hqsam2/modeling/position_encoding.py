@@ -13,7 +13,7 @@ from torch import Tensor, nn
 def sine_position_encoding(
     height: int, width: int, channels: int, device: torch.device
 ) -> Tensor:
-    """Sine encoding of a grid; upstream ``PositionEmbeddingSine`` (normalised, scale 2 pi).
+    """Sine encoding of a grid; upstream ``PositionEmbeddingSine``, normalised.
 
     Returns
     -------
@@ -29,7 +29,9 @@ def sine_position_encoding(
             position = torch.arange(1, length + 1, dtype=torch.float32, device=device)
             angle = position / (length + 1e-6) * (2 * math.pi)
             angle = angle[:, None] / period
-            return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), 2).flatten(1)
+            return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), 2).flatten(
+                1
+            )
 
         y = encode(height)[:, None].expand(height, width, half)
         x = encode(width)[None].expand(height, width, half)
@@ -67,7 +69,7 @@ def axial_rope(
         angle = torch.cat(
             (x.reshape(-1, 1) * frequency, y.reshape(-1, 1) * frequency), dim=-1
         )
-        # polar rounds as upstream's complex tables do; cos and sin differ in the last bit
+        # polar rounds as upstream's complex tables do, cos and sin do not
         turn = torch.polar(torch.ones_like(angle), angle)
         return turn.real.contiguous(), turn.imag.contiguous()
 

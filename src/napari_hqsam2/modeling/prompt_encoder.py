@@ -19,12 +19,14 @@ PADDING = -1
 
 
 class PromptEncoder(nn.Module):
-    """SAM's prompt encoder with boxes given as two labelled points; upstream ``PromptEncoder``."""
+    """SAM's prompt encoder; a box is two labelled points. Upstream ``PromptEncoder``."""
 
     def __init__(self, channels: int, mask_channels: int = 16) -> None:
         super().__init__()
         self.pe_layer = RandomPositionEncoding(channels)
-        self.point_embeddings = nn.ModuleList(nn.Embedding(1, channels) for _ in range(4))
+        self.point_embeddings = nn.ModuleList(
+            nn.Embedding(1, channels) for _ in range(4)
+        )
         self.not_a_point_embed = nn.Embedding(1, channels)
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, mask_channels // 4, kernel_size=2, stride=2),
@@ -39,7 +41,7 @@ class PromptEncoder(nn.Module):
 
     def sparse(self, coords_norm: Tensor, labels: Tensor) -> Tensor:
         """Embed (N, P, 2) points (x, y), 0 to 1, with (N, P) labels as (N, P, C)."""
-        kinds = torch.cat([embedding.weight for embedding in self.point_embeddings])
+        kinds = torch.cat(list(self.point_embeddings.parameters()))
         kind = kinds[labels.clamp(min=0)]
         embedded = self.pe_layer(coords_norm) + kind
         is_padding = (labels == PADDING)[..., None]
@@ -62,5 +64,7 @@ class PromptEncoder(nn.Module):
         if prompts.coords_norm is None or prompts.labels is None:
             return dense.new_zeros(dense.shape[0], 0, dense.shape[1]), dense
         padding = torch.full_like(prompts.labels[:, :1], PADDING)
-        coords = torch.cat((prompts.coords_norm, torch.zeros_like(prompts.coords_norm[:, :1])), 1)
+        coords = torch.cat(
+            (prompts.coords_norm, torch.zeros_like(prompts.coords_norm[:, :1])), 1
+        )
         return self.sparse(coords, torch.cat((prompts.labels, padding), 1)), dense

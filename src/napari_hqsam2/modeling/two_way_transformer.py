@@ -1,4 +1,4 @@
-"""Two-way transformer between prompt tokens and the image, as in SAM (arXiv 2304.02643)."""
+"""Two-way transformer between prompts and image, as in SAM (arXiv 2304.02643)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ class TwoWayBlock(nn.Module):
         self.is_first = is_first
         self.self_attn = Attention(channels, num_heads)
         self.norm1 = nn.LayerNorm(channels)
-        self.cross_attn_token_to_image = Attention(channels, num_heads, downsample_rate=2)
+        self.cross_attn_token_to_image = Attention(
+            channels, num_heads, downsample_rate=2
+        )
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = MLP((channels, mlp_dim, channels))
         self.norm3 = nn.LayerNorm(channels)
         self.norm4 = nn.LayerNorm(channels)
-        self.cross_attn_image_to_token = Attention(channels, num_heads, downsample_rate=2)
+        self.cross_attn_image_to_token = Attention(
+            channels, num_heads, downsample_rate=2
+        )
 
     def forward(
         self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor
@@ -62,7 +66,9 @@ class TwoWayTransformer(nn.Module):
             TwoWayBlock(channels, num_heads, mlp_dim, is_first=index == 0)
             for index in range(depth)
         )
-        self.final_attn_token_to_image = Attention(channels, num_heads, downsample_rate=2)
+        self.final_attn_token_to_image = Attention(
+            channels, num_heads, downsample_rate=2
+        )
         self.norm_final_attn = nn.LayerNorm(channels)
 
     def forward(

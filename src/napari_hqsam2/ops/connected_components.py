@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def connected_components(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Label the 8-connected components of N masks; upstream ``get_connected_components``.
+    """Label 8-connected components of N masks; upstream ``get_connected_components``.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def connected_components(mask: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     labels : Tensor
-        (N, H, W) int32; 0 outside of the mask, 1, 2, ... for the components of each mask.
+        (N, H, W) int32; 0 outside, 1, 2, ... for the components of each mask.
     areas : Tensor
         (N, H, W) int32; the number of pixels of the component that a pixel belongs to.
     """
@@ -28,7 +28,9 @@ def connected_components(mask: Tensor) -> tuple[Tensor, Tensor]:
     labels = torch.zeros(mask.shape, dtype=torch.int32)
     areas = torch.zeros_like(labels)
     for index, one in enumerate(mask.cpu()):
-        labels[index] = torch.from_numpy(label(one.numpy(), connectivity=2).astype("int32"))
+        labels[index] = torch.from_numpy(
+            label(one.numpy(), connectivity=2).astype("int32")
+        )
         sizes = labels[index].flatten().bincount()
         sizes[0] = 0
         areas[index] = sizes[labels[index].long()].int()

@@ -44,7 +44,7 @@ class NamedAxes:
 
     stack: StackAxes
     named: bool
-    """Whether the letters come from the layer's axis labels (True) or from its shape."""
+    """Whether the letters come from the layer's axis labels, not from its shape."""
 
     def word(self, letter: str) -> str:
         """Name of an axis on screen: "T", or "axis 0" if nobody named it."""
@@ -86,16 +86,16 @@ def name_axes(
     Raises
     ------
     StackError
-        The labels are ambiguous, Y and X are not the last two axes, channels are not the
-        first axis, or more than two axes count frames.
+        The labels are ambiguous, Y and X are not the last two axes, channels are not
+        the first axis, or more than two axes count frames.
     """
     ndim = len(labels)
     named = ndim > 0 and not all(_NUMBER.fullmatch(label) for label in labels)
     letters = _letters(labels) if named else _guess(ndim)
     if "".join(letters[-2:]) != "YX":
         msg = (
-            f"The axis labels {tuple(labels)} do not end in Y, X. Frames are read along "
-            "the last two axes: reorder the data, or correct layer.axis_labels."
+            f"The axis labels {tuple(labels)} do not end in Y, X. Frames are read "
+            "along the last two axes: reorder the data, or correct layer.axis_labels."
         )
         raise StackError(msg)
     if "C" in letters and (rgb or letters[0] != "C"):
@@ -121,8 +121,8 @@ def _letters(labels: Sequence[str]) -> list[str]:
         letter = _WORDS.get(word, word[:1].upper())
         if not (letter.isascii() and letter.isalpha()) or letter in letters:
             msg = (
-                f"The axis labels {tuple(labels)} do not give every axis its own letter. "
-                "Set layer.axis_labels, such as ('T', 'Z', 'Y', 'X')."
+                f"The axis labels {tuple(labels)} do not give every axis its own "
+                "letter. Set layer.axis_labels, such as ('T', 'Z', 'Y', 'X')."
             )
             raise StackError(msg)
         letters.append(letter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.errors import HqSam2Error, StackError
-from napari_hqsam2.plugin.resolve import default_axis
+from napari_hqsam2.plugin.resolve import channel_choices, default_axis
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _OWN_OBJECT = ("rectangle", "ellipse", "polygon")
 
 
 class LayerKeeper:
-    """Chooses layers when there is one obvious choice, and forgets layers that are gone.
+    """Chooses layers where one choice is obvious, and forgets layers that are gone.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class LayerKeeper:
         state.points = _kept(points, state.points, new)
         state.shapes = _kept(shapes, state.shapes, new)
         self._known = frozenset(c.handle for c in (*points, *shapes))
-        self._check_axis()
+        self._check_axes()
         self.hint()
 
     def add_prompt_layers(self) -> None:
@@ -108,23 +108,17 @@ class LayerKeeper:
                 self._state.message = Message(text)
 
     def _next_step(self) -> str:
-        state = self._state
+        state, axes = self._state, self.axes
         if state.image is None:
             return "Open an image, or drop one on the viewer."
-        if self.snapshot() is None:
+        if axes is None:
             return ""
         if state.points is None and state.shapes is None:
             return "Add prompt layers, then mark the objects."
         try:
-            count = self._count_prompts()
+            return _words_on_prompts(len(self._used_ids()), axes)
         except HqSam2Error as error:
             return str(error)
-        if not count:
-            return "Click on an object, or draw a rectangle around it."
-        return "Try this frame first, then go through the stack."
-
-    def _count_prompts(self) -> int:
-        return len(self._used_ids())
 
     def _used_ids(self) -> list[int]:
         state, viewer = self._state, self._viewer
@@ -153,11 +147,14 @@ class LayerKeeper:
         state.labels = companions.labels
         state.axis = None
         state.frames = None
-        self._check_axis()
+        self._check_axes()
         self.hint()
 
-    def _check_axis(self) -> None:
+    def _check_axes(self) -> None:
         state, axes = self._state, self.axes
+        channels = channel_choices(axes) if axes else {}
+        if state.channels not in channels:
+            state.channels = next(iter(channels), None)
         leading = axes.stack.leading if axes else ""
         if axes is None or not leading:
             state.axis = state.frames = None
@@ -208,6 +205,14 @@ class LayerKeeper:
         state = self._state
         layers = [h for h in (state.points, state.shapes) if h is not None]
         self._viewer.set_new_prompts(layers, state.object_id, positive=state.positive)
+
+
+def _words_on_prompts(number: int, axes: NamedAxes) -> str:
+    if not number:
+        return "Click on an object, or draw a rectangle around it."
+    if axes.stack.leading:
+        return "Try this frame first, then go through the stack."
+    return "Segment the image."
 
 
 def _same_place(one: Shape, other: Shape) -> bool:

@@ -41,17 +41,17 @@ def collect_prompts(
 ) -> tuple[FramePrompts, ...]:
     """Sort points and shapes by frame and object.
 
-    Rectangles and ellipses are boxes, polygons are masks (a negative polygon is cut out of
-    the positive one), lines and paths are strokes of points. Points without an object
-    belong to `default_object`; a box or mask without one is an object of its own, counted
-    up from `default_object`.
+    Rectangles and ellipses are boxes, polygons are masks (a negative polygon is cut out
+    of the positive one), lines and paths are strokes of points. Points without an
+    object belong to `default_object`; a box or mask without one is an object of its
+    own, counted up from `default_object`.
 
     Raises
     ------
     PromptError
-        A prompt is not finite, lies outside the stack, spans frames, is a negative box, or
-        is one box too many for its object and frame; or points without an object could
-        belong to several shapes without one. The message names it.
+        A prompt is not finite, lies outside the stack, spans frames, is a negative box,
+        or is one box too many for its object and frame; or points without an object
+        could belong to several shapes without one. The message names it.
     """
     collector = _Collector(axes, points, shapes, default_object)
     for index in range(len(points) if points is not None else 0):
@@ -74,7 +74,9 @@ class _Collector:
         self._shapes = shapes
         self._default = default_object
         self._drafts: dict[tuple[tuple[int, ...], int], _Draft] = {}
-        used = {shape.obj_id for shape in shapes} | set(points.obj_ids if points else ())
+        used = {shape.obj_id for shape in shapes} | set(
+            points.obj_ids if points else ()
+        )
         self._free_ids = (i for i in count(default_object) if i not in used)
         self._refuse_doubtful_points()
 
@@ -83,12 +85,14 @@ class _Collector:
         return self._axes.stack.hw
 
     def _refuse_doubtful_points(self) -> None:
-        loose_boxes = [s for s in self._shapes if not s.obj_id and s.kind in _OWN_OBJECT]
+        loose_boxes = [
+            s for s in self._shapes if not s.obj_id and s.kind in _OWN_OBJECT
+        ]
         if len(loose_boxes) > 1 and self._points and 0 in self._points.obj_ids:
             msg = (
-                f"{len(loose_boxes)} shapes and some points do not say which object they "
-                "belong to. Fill features['object_id'] of the Points layer and of the "
-                "Shapes layer with the same numbers."
+                f"{len(loose_boxes)} shapes and some points do not say which object "
+                "they belong to. Fill features['object_id'] of the Points layer and "
+                "of the Shapes layer with the same numbers."
             )
             raise PromptError(msg)
 
@@ -138,16 +142,17 @@ class _Collector:
     ) -> None:
         if not shape.positive:
             msg = (
-                f"{where} is a negative box, which the model does not know. Use negative "
-                "points for what must be left out, or set its label to positive."
+                f"{where} is a negative box, which the model does not know. Use "
+                "negative points for what must be left out, or set its label to "
+                "positive."
             )
             raise PromptError(msg)
         obj_id = shape.obj_id or next(self._free_ids)
         draft = self._draft(position, obj_id)
         if draft.box is not None:
             msg = (
-                f"{where} is a second box for object {obj_id}. An object takes one box a "
-                "frame: delete one, or give it another object_id."
+                f"{where} is a second box for object {obj_id}. An object takes one box "
+                "a frame: delete one, or give it another object_id."
             )
             raise PromptError(msg)
         with _named(where):
@@ -205,8 +210,8 @@ class _Collector:
             if not 0 <= index < length:
                 msg = (
                     f"{name} lies at {self._axes.word(letter)} = {index}, outside the "
-                    f"stack (0 to {length - 1}). Move it, or check the scale and translate "
-                    "of its layer."
+                    f"stack (0 to {length - 1}). Move it, or check the scale and "
+                    "translate of its layer."
                 )
                 raise PromptError(msg)
         return position

@@ -21,7 +21,7 @@ from napari_hqsam2.plugin.state import Message, RunStatus
 
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.runner import Engine, Job, Runner
-    from napari_hqsam2.plugin.snapshots import Handle, ImageSnapshot
+    from napari_hqsam2.plugin.snapshots import Handle, ImageSnapshot, Shape
     from napari_hqsam2.plugin.state import PluginState
     from napari_hqsam2.plugin.viewer_port import ViewerPort
     from napari_hqsam2.segmentation.masks import FrameResult
@@ -85,7 +85,7 @@ class PluginController:
         return self._start("frame")
 
     def segment_stack(self) -> bool:
-        """Follow objects through the stack; False (and a message) if it cannot be done."""
+        """Follow objects through the stack; False (and a message) if it cannot be."""
         return self._start("stack")
 
     def cancel(self) -> None:
@@ -114,7 +114,9 @@ class PluginController:
         """
         image = self.state.image
         if image is None:
-            msg = "There is no image layer yet. Open an image, or drop one on the viewer."
+            msg = (
+                "There is no image layer yet. Open an image, or drop one on the viewer."
+            )
             raise StackError(msg)
         snapshot = self.viewer.snapshot_image(image)
         request = self._resolve(scope, image, snapshot)
@@ -124,10 +126,10 @@ class PluginController:
         return Run(request, image, labels, scope)
 
     def launch(self, run: Run) -> Run:
-        """Start a prepared run; errors of a runner without a thread are the caller's."""
+        """Start a prepared run; without a thread, its errors are the caller's."""
         self._run = run
         self._set_run("starting")
-        self._tell(f"Segmenting {run.request.words} …")
+        self._tell("Starting …")
         callbacks = RunCallbacks(
             on_frame=self._on_frame,
             on_report=self._on_report,
@@ -161,13 +163,14 @@ class PluginController:
         points = None
         if state.points is not None:
             points = viewer.snapshot_points(state.points, image)
-        shapes = ()
+        shapes: tuple[Shape, ...] = ()
         if state.shapes is not None:
             shapes = viewer.snapshot_shapes(state.shapes, image)
         settings = RunSettings(
             model=state.model,
             device=state.device,
             hq_mode=state.hq_mode,
+            channels=state.channels,
             axis=state.axis,
             direction=state.direction,
             frames=state.frames,
@@ -178,8 +181,8 @@ class PluginController:
         position = viewer.current_position(image)
         if position is None:
             msg = (
-                "No single frame is on show. Switch to 2D display with the last two axes "
-                "of the image on the canvas, or segment through the stack."
+                "No single frame is on show. Switch to 2D display with the last two "
+                "axes of the image on the canvas, or segment through the stack."
             )
             raise StackError(msg)
         return resolve_frame(snapshot, points, shapes, settings, position)
@@ -204,6 +207,8 @@ class PluginController:
             return
         if notice:
             self.viewer.notify(notice)
+        if not run.done:
+            self._tell(f"Segmenting {run.request.words} …")
         run.done += 1
         run.seen.update(mask.obj_id for mask in result.masks if mask.mask.any())
         self._set_run("cancelling" if run.stopped_by else "running")
@@ -212,7 +217,7 @@ class PluginController:
         if self._run is not None:
             self._tell(f"{text} …")
 
-    def _on_done(self, was_cancelled: bool) -> None:  # noqa: FBT001 - a callback
+    def _on_done(self, was_cancelled: bool) -> None:
         run = self._finish()
         if run is None:
             return
@@ -226,8 +231,8 @@ class PluginController:
         lost = [str(obj) for obj in run.request.obj_ids if obj not in run.seen]
         if lost:
             self._tell(
-                f"Object {', '.join(lost)} was not found on any frame. Add a box around "
-                "it, or more points on it.",
+                f"Object {', '.join(lost)} was not found on any frame. Add a box "
+                "around it, or more points on it.",
                 problem=True,
             )
             return
@@ -251,7 +256,9 @@ class PluginController:
         if layer is run.labels:
             self._stop(run, "The Labels layer was removed.", can_write=False)
         elif layer is run.image:
-            self._stop(run, "The image layer was removed.", can_write=run.labels is not None)
+            self._stop(
+                run, "The image layer was removed.", can_write=run.labels is not None
+            )
 
     def _on_data_replaced(self, layer: Handle) -> None:
         if self._run is not None and layer is self._run.image:
@@ -296,5 +303,6 @@ def _provenance(request: SegmentRequest) -> dict[str, str]:
         "what": request.words,
         "direction": settings.direction,
         "hq_mode": settings.hq_mode,
+        "channels": str(settings.channels),
         "contrast_limits": str(request.contrast_limits),
     }

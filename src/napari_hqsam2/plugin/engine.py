@@ -55,6 +55,7 @@ class ModelEngine:
             direction=settings.direction,
             frames=request.frames,
             contrast_limits=request.contrast_limits,
+            channels=settings.channels,
             hq_mode=settings.hq_mode,
             cancel=is_cancelled,
         )
@@ -76,11 +77,13 @@ class ModelEngine:
         self._loaded = None
         report(f"Loading {settings.model}")
 
-        def tell(done: int, total: int) -> None:
+        def tell(done: int, total: int | None) -> None:
             share = f", {100 * done // total} %" if total else ""
             report(f"Downloading {settings.model}{share}")
 
-        predictor = api.load_model(settings.model, device=settings.device, progress=tell)
+        predictor = api.load_model(
+            settings.model, device=settings.device, progress=tell
+        )
         if not self._is_released:
             self._loaded = _Loaded(*wanted, predictor)
         return predictor

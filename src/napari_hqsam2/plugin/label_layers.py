@@ -1,9 +1,9 @@
 """Labels layers: made to lie on an image, and written to frame by frame.
 
 Undo: one frame that the user asked for ("segment this frame") is written through
-`Labels.data_setitem`, so that Ctrl+Z takes it back in one step. A run through a stack is
-written straight into the array: as one history entry a frame it would push every stroke of
-the user out of napari's history, which holds 100.
+`Labels.data_setitem`, so that Ctrl+Z takes it back in one step. A run through a stack
+is written straight into the array: as one history entry a frame it would push every
+stroke of the user out of napari's history, which holds 100.
 """
 
 from __future__ import annotations
@@ -93,15 +93,15 @@ def make_room(labels: Labels, largest_id: int) -> str:
         return ""
     if not isinstance(data, np.ndarray):
         msg = (
-            f"'{labels.name}' holds {old} values up to {np.iinfo(old).max}, too small for "
-            f"object {largest_id}, and is not in memory. Choose a new Labels layer."
+            f"'{labels.name}' holds {old} values up to {np.iinfo(old).max}, too small "
+            f"for object {largest_id}, and is not in memory. Choose a new Labels layer."
         )
         raise StackError(msg)
     new = next(t for t in WIDER if largest_id <= np.iinfo(t).max)
     labels.data = data.astype(new)
     return (
-        f"'{labels.name}' now holds {np.dtype(new)} values: object {largest_id} does not "
-        f"fit into {old}."
+        f"'{labels.name}' now holds {np.dtype(new)} values: object {largest_id} does "
+        f"not fit into {old}."
     )
 
 
@@ -154,8 +154,8 @@ def _frame(labels: Labels, position: tuple[int, ...]) -> tuple[LabelArray, bool]
     )
     if not inside:
         msg = (
-            f"'{labels.name}' has been given other data of shape {shape} during the run. "
-            "The run stopped; start it again."
+            f"'{labels.name}' has been given other data of shape {shape} during the "
+            "run. The run stopped; start it again."
         )
         raise StackError(msg)
     if isinstance(data, np.ndarray):

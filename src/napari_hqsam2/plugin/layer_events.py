@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class LayerEvents:
     """Follows the layers of one viewer and passes on what matters.
 
-    napari keeps only weak references to bound methods, and `close` disconnects them, so a
-    closed widget leaves nothing behind in the viewer.
+    napari keeps only weak references to bound methods, and `close` disconnects them, so
+    a closed widget leaves nothing behind in the viewer.
     """
 
     def __init__(self, viewer: ViewerModel, events: ViewerEvents) -> None:
@@ -49,7 +49,7 @@ class LayerEvents:
         return (events.inserted, events.removed, events.reordered)
 
     def _layer_emitters(self, layer: Layer) -> list[tuple[Any, Any]]:
-        pairs = [(layer.events.name, self._on_list_changed)]
+        pairs: list[tuple[Any, Any]] = [(layer.events.name, self._on_list_changed)]
         if isinstance(layer, Image):
             pairs.append((layer.events.axis_labels, self._on_list_changed))
         if isinstance(layer, Image | Labels):

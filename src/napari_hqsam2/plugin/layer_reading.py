@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def read_image(viewer: ViewerModel, image: Image) -> ImageSnapshot:
     """Read an image layer.
 
-    Of a multiscale layer the finest level is taken, which is also the level that its data
-    coordinates count in.
+    Of a multiscale layer the finest level is taken, which is also the level that its
+    data coordinates count in.
 
     Raises
     ------
@@ -42,12 +42,16 @@ def read_image(viewer: ViewerModel, image: Image) -> ImageSnapshot:
 
 
 def read_axes(viewer: ViewerModel, image: Image) -> NamedAxes:
-    """Axes of an image layer: its own labels, else the labels of the viewer's sliders."""
+    """Axes of an image layer: its own labels, else those of the viewer's sliders."""
     data = image.data[0] if image.multiscale else image.data
     shape = tuple(int(length) for length in data.shape)
     labels = tuple(image.axis_labels)
     sliders = tuple(viewer.dims.axis_labels)[-image.ndim :]
-    if _are_numbers(labels) and len(sliders) == image.ndim and not _are_numbers(sliders):
+    if (
+        _are_numbers(labels)
+        and len(sliders) == image.ndim
+        and not _are_numbers(sliders)
+    ):
         labels = sliders
     return name_axes(labels, shape, rgb=bool(image.rgb))
 
@@ -93,8 +97,8 @@ def to_image(
     """Move coordinates from the data of a layer to the data of an image.
 
     The way leads through the world of the viewer, with the full transforms and units of
-    both layers. A layer with fewer axes than the image has no say on the first ones and is
-    taken to lie on the frame on show.
+    both layers. A layer with fewer axes than the image has no say on the first ones and
+    is taken to lie on the frame on show.
 
     Returns
     -------
@@ -112,7 +116,9 @@ def to_image(
 
 def layer_affine(viewer: ViewerModel, layer: Layer) -> LayerAffine:
     """Map from the data of a layer to the world of the viewer, units included."""
-    return LayerAffine.probe(layer.data_to_world, layer.ndim, _unit_factors(viewer, layer))
+    return LayerAffine.probe(
+        layer.data_to_world, layer.ndim, _unit_factors(viewer, layer)
+    )
 
 
 def index_on_show(viewer: ViewerModel, layer: Layer) -> tuple[int, ...]:
@@ -125,8 +131,8 @@ def index_on_show(viewer: ViewerModel, layer: Layer) -> tuple[int, ...]:
 def read_position(viewer: ViewerModel, image: Image) -> tuple[int, ...] | None:
     """Leading indices of the frame of an image on show.
 
-    None if the canvas does not show the last two axes of the image, or the sliders stand
-    outside the image.
+    None if the canvas does not show the last two axes of the image, or the sliders
+    stand outside the image.
     """
     ndim = viewer.dims.ndim
     if set(viewer.dims.displayed) != {ndim - 2, ndim - 1}:
@@ -152,8 +158,8 @@ def _world_on_show(viewer: ViewerModel, ndim: int) -> Coordinates:
 def _unit_factors(viewer: ViewerModel, layer: Layer) -> Coordinates:
     """World units of the viewer per unit of a layer, per axis of the layer.
 
-    napari scales layers to common units only where `dims.units` says which; older versions
-    have no such attribute and show all layers as if in the same unit.
+    napari scales layers to common units only where `dims.units` says which; older
+    versions have no such attribute and show all layers as if in the same unit.
     """
     world_units = getattr(viewer.dims, "units", None)
     if world_units is None or len(world_units) < layer.ndim:

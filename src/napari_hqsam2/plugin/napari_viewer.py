@@ -87,7 +87,7 @@ class NapariViewer:
         return label_layers.read_labels(self._viewer, labels, image)
 
     def current_position(self, image: Image) -> tuple[int, ...] | None:
-        """Leading indices of the frame of an image on show; None if no frame is shown."""
+        """Leading indices of the frame of an image on show; None if none is."""
         return layer_reading.read_position(self._viewer, image)
 
     def add_prompt_layers(self, image: Image) -> tuple[Points, Shapes]:
@@ -110,7 +110,7 @@ class NapariViewer:
             prompt_layers.set_defaults(layer, obj_id, positive=positive)
 
     def new_prompts(self, layer: Points | Shapes) -> tuple[int, bool] | None:
-        """Object and polarity of prompts that will be drawn in a layer, if it says so."""
+        """Object and polarity of the next prompt in a layer, if it says so."""
         return prompt_layers.read_defaults(layer)
 
     def set_object(self, shapes: Shapes, index: int, obj_id: int) -> None:
@@ -182,4 +182,3 @@ class NapariViewer:
             if ndim - labels.ndim + axis not in displayed and shown[axis] != index:
                 return False
         return True
-

@@ -22,7 +22,9 @@ POSITIVE = "positive"
 NEGATIVE = "negative"
 _POLARITY_COLUMNS = (LABEL, "polarity")
 _POLARITIES = {
-    **dict.fromkeys((POSITIVE, "pos", "+", "true", "1", "1.0", "", "nan", "none"), True),
+    **dict.fromkeys(
+        (POSITIVE, "pos", "+", "true", "1", "1.0", "", "nan", "none"), True
+    ),
     **dict.fromkeys((NEGATIVE, "neg", "-", "false", "0", "0.0", "-1", "-1.0"), False),
 }
 
@@ -90,8 +92,8 @@ def _object_id(value: Any, layer: str) -> int:
         number = math.nan
     if not (math.isfinite(number) and number == int(number) and number >= 1):
         msg = (
-            f"Layer '{layer}' has {value!r} in features[{OBJECT_ID!r}]; an object id is a "
-            "whole number of 1 or more: the label value of the object."
+            f"Layer '{layer}' has {value!r} in features[{OBJECT_ID!r}]; an object id "
+            "is a whole number of 1 or more: the label value of the object."
         )
         raise PromptError(msg)
     return int(number)

@@ -28,8 +28,8 @@ POINT_FRACTION = 0.02
 def add_prompt_layers(viewer: ViewerModel, image: Image) -> tuple[Points, Shapes]:
     """Add an empty points and an empty shapes layer that lie on an image.
 
-    They carry the features that prompts are read by, and the points layer is selected and
-    ready for clicks.
+    They carry the features that prompts are read by, and the points layer is selected
+    and ready for clicks.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def add_prompt_layers(viewer: ViewerModel, image: Image) -> tuple[Points, Shapes
 
 
 def remember(layer: Layer, image: Image) -> None:
-    """Note that a layer was made for an image; by reference here, by name in metadata."""
+    """Note that a layer was made for an image."""
     _MADE_FOR[layer] = ref(image)
     layer.metadata[METADATA] = {**layer.metadata.get(METADATA, {}), "image": image.name}
 
@@ -97,7 +97,7 @@ def set_defaults(layer: Points | Shapes, obj_id: int, *, positive: bool) -> None
 
 
 def read_defaults(layer: Points | Shapes) -> tuple[int, bool] | None:
-    """Object and polarity of new prompts in a layer; None without the feature columns."""
+    """Object and polarity of new prompts in a layer; None without these features."""
     if not {LABEL, OBJECT_ID} <= set(layer.features):
         return None
     defaults = _as_dict(layer.feature_defaults)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     )
     from napari_hqsam2.prompts import FramePrompts
 
+MAX_CHANNELS = 3
+"""The model sees red, green and blue."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
@@ -37,8 +40,10 @@ class RunSettings:
     model: str
     device: str = "auto"
     hq_mode: Literal["add", "only", "off"] = "add"
+    channels: tuple[int, ...] | None = None
+    """Channels shown to the model; None takes the default of the image."""
     axis: str | None = None
-    """Letter of the axis to follow objects along; None takes the default of the stack."""
+    """Letter of the axis to follow objects along; None takes the default."""
     direction: Direction = "both"
     frames: tuple[int, int] | None = None
     """Half-open range along the axis; None is all."""
@@ -50,7 +55,7 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentRequest:
-    """Everything a run needs; it crosses into the worker thread and refers to no layer."""
+    """Everything a run needs; crosses into the worker thread, refers to no layer."""
 
     image: str
     """Name of the image layer."""
@@ -89,8 +94,24 @@ def range_words(axes: NamedAxes, axis: str, frames: tuple[int, int]) -> str:
     return f"through {axes.word(axis)}, {counted} {start} to {stop - 1}"
 
 
+def channel_choices(axes: NamedAxes) -> dict[tuple[int, ...], str]:
+    """Channels that can be shown to the model, with words, the default first.
+
+    Empty for images without a channel axis; colours of RGB images always go together.
+    """
+    if axes.stack.letters[0] != "C":
+        return {}
+    number = axes.stack.shape[0]
+    choices: dict[tuple[int, ...], str] = {
+        (index,): f"{index} alone" for index in range(number)
+    }
+    if number == 1 or number > MAX_CHANNELS:
+        return choices
+    return {tuple(range(number)): f"all {number} together", **choices}
+
+
 def default_axis(axes: NamedAxes) -> str | None:
-    """Axis that objects are followed along unless told otherwise; None for one frame."""
+    """Axis that objects are followed along by default; None for one frame."""
     return axes.stack.propagation_axis() if axes.stack.leading else None
 
 
@@ -164,8 +185,8 @@ def check_image(image: ImageSnapshot) -> None:
     kind = np.dtype(image.data.dtype).kind
     if kind not in "buif":
         msg = (
-            f"'{image.name}' holds {image.data.dtype} values, which have no brightness. "
-            "Segment a real image, such as its magnitude."
+            f"'{image.name}' holds {image.data.dtype} values, which have no "
+            "brightness. Segment a real image, such as its magnitude."
         )
         raise StackError(msg)
 
@@ -181,15 +202,15 @@ def check_labels(labels: LabelsSnapshot, image: ImageSnapshot) -> None:
     expected = image.axes.stack.labels_shape
     if labels.shape != expected:
         msg = (
-            f"'{labels.name}' has shape {labels.shape}, but '{image.name}' needs labels "
-            f"of shape {expected}. Choose another Labels layer, or a new one."
+            f"'{labels.name}' has shape {labels.shape}, but '{image.name}' needs "
+            f"labels of shape {expected}. Choose another Labels layer, or a new one."
         )
         raise StackError(msg)
     if not labels.is_aligned:
         msg = (
             f"'{labels.name}' lies elsewhere in the world than '{image.name}': compare "
-            "their scale, translate, rotate, shear, affine and units. Choose a new Labels "
-            "layer, or give it the transform of the image."
+            "their scale, translate, rotate, shear, affine and units. Choose a new "
+            "Labels layer, or give it the transform of the image."
         )
         raise StackError(msg)
     if labels.obstacle:
@@ -212,8 +233,8 @@ def _inside_range(
     if lost:
         msg = (
             f"Object {_some(sorted(lost))} has no prompt inside the range "
-            f"{frames.start} to {frames.stop - 1} of {axes.word(axis)}. Widen the range, "
-            "or prompt it there."
+            f"{frames.start} to {frames.stop - 1} of {axes.word(axis)}. Widen the "
+            "range, or prompt it there."
         )
         raise PromptError(msg)
     return kept
@@ -237,12 +258,28 @@ def _request(
         data=image.data,
         axes=image.axes,
         prompts=prompts,
-        settings=settings,
+        settings=_with_channels(settings, image.axes),
         axis=axis,
         frames=(frames.start, frames.stop),
         contrast_limits=image.contrast_limits,
         num_results=_count_results(image.axes, prompts, settings, axis, frames),
     )
+
+
+def _with_channels(settings: RunSettings, axes: NamedAxes) -> RunSettings:
+    choices = channel_choices(axes)
+    if not choices:
+        return replace(settings, channels=None)
+    chosen = settings.channels or next(iter(choices))
+    number = axes.stack.shape[0]
+    allowed = len(chosen) <= MAX_CHANNELS and all(0 <= c < number for c in chosen)
+    if not allowed:
+        msg = (
+            f"channels={chosen} cannot be shown to the model: choose one to three of "
+            f"the channels 0 to {number - 1}."
+        )
+        raise StackError(msg)
+    return replace(settings, channels=tuple(chosen))
 
 
 def _count_results(

@@ -54,14 +54,14 @@ def made_volume() -> list[LayerData]:
     from napari_hqsam2 import synthetic  # noqa: PLC0415 - the real ones open at once
 
     scene = synthetic.make_volume(np.random.default_rng(SEED), (24, 192, 192))
-    return _made(scene.images, scene.labels, "procedural volume", "ZYX")
+    return _made(scene.image, scene.labels, "procedural volume", "ZYX")
 
 
 def made_time_volume() -> list[LayerData]:
-    """Procedural nuclei in a volume of 12 slices over 8 time points, with exact labels."""
+    """Procedural nuclei in 12 slices over 8 time points, with exact labels."""
     from napari_hqsam2 import synthetic  # noqa: PLC0415 - the real ones open at once
 
-    scene = synthetic.make_time_volume(np.random.default_rng(SEED), 8, (12, 128, 128))
+    scene = synthetic.make_time_volume(np.random.default_rng(SEED), (8, 12, 128, 128))
     return _made(scene.images, scene.labels, "procedural volume over time", "TZYX")
 
 

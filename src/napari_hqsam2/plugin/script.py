@@ -28,12 +28,14 @@ class RunOptions(TypedDict, total=False):
     """Keyword arguments of `segment_layers` about the run."""
 
     axis: str | None
-    """Axis label along which objects are followed, such as "Z"; None takes the last axis
+    """Letter of the axis along which objects are followed; None takes the last axis
     that counts frames."""
     direction: Direction
     """"forward", "backward" or "both" (default)."""
     frames: tuple[int, int] | None
     """Half-open range along the axis; None is all of it."""
+    channels: tuple[int, ...] | None
+    """One to three indices along C; None takes all of up to three channels."""
     hq_mode: HqMode
     """"add" (default), "only" or "off"."""
     device: str
@@ -50,7 +52,7 @@ class _Layers:
     labels: Labels | None
 
 
-def segment_layers(  # noqa: PLR0913 - one keyword for each layer
+def segment_layers(
     viewer: ViewerModel,
     image: str | Image,
     *,
@@ -76,11 +78,11 @@ def segment_layers(  # noqa: PLR0913 - one keyword for each layer
         Points layer or its name: clicks. Feature "label" is "positive" or "negative",
         feature "object_id" the object. Points may have any transform.
     shapes
-        Shapes layer or its name: rectangles and ellipses are boxes, polygons masks, lines
-        and paths strokes of points.
+        Shapes layer or its name: rectangles and ellipses are boxes, polygons masks,
+        lines and paths strokes of points.
     labels
-        Labels layer or its name to write to; None adds a new one that lies on the image.
-        Labels of other objects are not touched.
+        Labels layer or its name to write to; None adds a new one that lies on the
+        image. Labels of other objects are not touched.
     model
         Name as in ``napari-hqsam2 models``.
     scope
@@ -121,27 +123,25 @@ def segment_layers(  # noqa: PLR0913 - one keyword for each layer
         None if shapes is None else _find(viewer, shapes, Shapes),
         None if labels is None else _find(viewer, labels, Labels),
     )
-    own_engine = ModelEngine() if engine is None else None
+    used_engine: Engine = engine or ModelEngine()
     port = NapariViewer(viewer)
     state = PluginState()
-    controller = PluginController(state, port, SyncRunner(), engine or own_engine)
+    controller = PluginController(state, port, SyncRunner(), used_engine)
     try:
         _fill(state, chosen, model, options)
         run = controller.launch(controller.prepare(scope))
     finally:
         controller.layers.close()
         port.close()
-        if own_engine is not None:
-            own_engine.release()
+        if engine is None:
+            used_engine.release()
     if not isinstance(run.labels, Labels):
         msg = f"The model gave no frame for '{chosen.image.name}'; nothing was written."
         raise StackError(msg)
     return run.labels
 
 
-def _fill(
-    state: PluginState, chosen: _Layers, model: str, options: RunOptions
-) -> None:
+def _fill(state: PluginState, chosen: _Layers, model: str, options: RunOptions) -> None:
     state.image = chosen.image
     state.points, state.shapes = chosen.points, chosen.shapes
     state.labels = chosen.labels
@@ -167,8 +167,8 @@ def _find(viewer: ViewerModel, layer: str | Any, kind: type[L]) -> L:
         layer = viewer.layers[layer]
     if not isinstance(layer, kind):
         msg = (
-            f"'{getattr(layer, 'name', layer)}' is a {type(layer).__name__}; a layer of "
-            f"type {kind.__name__} is needed here."
+            f"'{getattr(layer, 'name', layer)}' is a {type(layer).__name__}; a layer "
+            f"of type {kind.__name__} is needed here."
         )
         raise TypeError(msg)
     return layer

@@ -1,4 +1,4 @@
-"""What the plugin reads from layers: values that no later edit of the viewer changes."""
+"""What the plugin reads from layers: values that no later edit changes."""
 
 from __future__ import annotations
 

@@ -56,6 +56,8 @@ class PluginState:
     model: str = DEFAULT_MODEL
     device: str = "auto"
     hq_mode: HqMode = "add"
+    channels: tuple[int, ...] | None = None
+    """Channels shown to the model; None where the image has no channel axis."""
     axis: str | None = None
     """Letter of the axis objects are followed along; None for a single frame."""
     direction: Direction = "both"

@@ -19,7 +19,8 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 class LayerAffine:
     """Affine map from the data of a layer with n axes to world coordinates.
 
-    World axes are aligned at the end: the n axes of the layer are the last n of the world.
+    World axes are aligned at the end: the n axes of the layer are the last n of the
+    world.
     """
 
     matrix: Matrix
@@ -63,8 +64,7 @@ class LayerAffine:
     def to_data(self, world: npt.ArrayLike) -> Matrix:
         """(N, n) world coordinates to (N, n) data coordinates."""
         shifted = np.asarray(world, dtype=np.float64) - self.offset
-        solved: Matrix = np.linalg.solve(self.matrix, shifted.T).T
-        return solved
+        return np.linalg.solve(self.matrix, shifted.T).T.astype(np.float64, copy=False)
 
     def is_close(self, other: LayerAffine, shape: Sequence[int]) -> bool:
         """Whether both maps put every pixel of an array of `shape` in one place.
@@ -91,18 +91,20 @@ def between_layers(
     source, target
         Maps of both layers to the same world.
     elsewhere
-        World coordinates of the frame on show, one per world axis (at least as many as the
-        larger layer has). A source with fewer axes than the target has no coordinate on the
-        first world axes and is taken to lie on the frame on show.
+        World coordinates of the frame on show, one per world axis (at least as many as
+        the larger layer has). A source with fewer axes than the target has no
+        coordinate on the first world axes and is taken to lie on the frame on show.
 
     Returns
     -------
     ndarray
-        (N, m) coordinates in the data of the target layer. Axes that only the source has
-        are dropped.
+        (N, m) coordinates in the data of the target layer. Axes that only the source
+        has are dropped.
     """
     world_point = np.asarray(elsewhere, dtype=np.float64)
-    source_world = source.to_world(np.asarray(points, np.float64).reshape(-1, source.ndim))
+    source_world = source.to_world(
+        np.asarray(points, np.float64).reshape(-1, source.ndim)
+    )
     world = np.tile(world_point, (len(source_world), 1))
     world[:, len(world_point) - source.ndim :] = source_world
     return target.to_data(world[:, len(world_point) - target.ndim :])

@@ -85,7 +85,7 @@ class ViewerPort(Protocol):
         ...
 
     def current_position(self, image: Handle) -> tuple[int, ...] | None:
-        """Leading indices of the frame of an image on show; None if no frame is shown."""
+        """Leading indices of the frame of an image on show; None if none is."""
         ...
 
     def add_prompt_layers(self, image: Handle) -> tuple[Handle, Handle]:
@@ -103,7 +103,7 @@ class ViewerPort(Protocol):
         ...
 
     def new_prompts(self, layer: Handle) -> tuple[int, bool] | None:
-        """Object and polarity of prompts that will be drawn in a layer, if it says so."""
+        """Object and polarity of the next prompt in a layer, if it says so."""
         ...
 
     def set_object(self, shapes: Handle, index: int, obj_id: int) -> None:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
 from napari.utils import progress
-from qtpy.QtCore import QObject, Signal, Slot
-
-from napari_hqsam2.segmentation.masks import FrameResult
+from qtpy.QtCore import QObject
+from superqt.utils import ensure_main_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from napari_hqsam2.plugin.resolve import SegmentRequest
     from napari_hqsam2.plugin.runner import Engine, IsCancelled, Report, RunCallbacks
     from napari_hqsam2.plugin.state import PluginState, RunStatus
+    from napari_hqsam2.segmentation.masks import FrameResult
 
 MAX_WAITING = 4
 """Frame results that may wait for the viewer before the worker pauses."""
@@ -30,7 +30,7 @@ class _Failure:
 
 
 class QtRunner:
-    """Starts runs in another thread; callbacks come back in the thread that started them."""
+    """Starts runs in another thread; callbacks come back in the starting one."""
 
     def __init__(self) -> None:
         self._jobs: set[QtJob] = set()
@@ -39,9 +39,8 @@ class QtRunner:
         self, engine: Engine, request: SegmentRequest, callbacks: RunCallbacks
     ) -> QtJob:
         """Start a run and return at once."""
-        job = QtJob(callbacks)
+        job = QtJob(callbacks, self._jobs.discard)
         self._jobs.add(job)
-        job.finished.connect(lambda: self._jobs.discard(job))
         job.start(engine, request)
         return job
 
@@ -49,16 +48,15 @@ class QtRunner:
 class QtJob(QObject):
     """One run in another thread. Frames reach the viewer in order, a few at a time."""
 
-    finished = Signal()
-    _reported = Signal(str)
-
-    def __init__(self, callbacks: RunCallbacks) -> None:
+    def __init__(
+        self, callbacks: RunCallbacks, on_end: Callable[[QtJob], None]
+    ) -> None:
         super().__init__()
+        self._on_end = on_end
         self._callbacks = callbacks
         self._cancelled = threading.Event()
         self._room = threading.Semaphore(MAX_WAITING)
         self._error: Exception | None = None
-        self._reported.connect(self._on_reported)
 
     def start(self, engine: Engine, request: SegmentRequest) -> None:
         """Hand the run to a worker thread."""
@@ -66,7 +64,7 @@ class QtJob(QObject):
             _work,
             engine,
             request,
-            self._reported.emit,
+            self._on_reported,
             self._cancelled.is_set,
             self._room,
             _start_thread=False,
@@ -77,12 +75,10 @@ class QtJob(QObject):
         worker.finished.connect(self._on_finished)
         worker.start()
 
-    @Slot()
     def cancel(self) -> None:
         """Stop after the present frame."""
         self._cancelled.set()
 
-    @Slot(object)
     def _on_yielded(self, item: FrameResult | _Failure) -> None:
         if isinstance(item, _Failure):
             self._error = item.error
@@ -90,17 +86,16 @@ class QtJob(QObject):
         self._room.release()
         self._callbacks.on_frame(item)
 
-    @Slot(str)
+    @ensure_main_thread
     def _on_reported(self, text: str) -> None:
         self._callbacks.on_report(text)
 
-    @Slot()
     def _on_finished(self) -> None:
         if self._error is not None:
             self._callbacks.on_error(self._error)
         else:
             self._callbacks.on_done(self._cancelled.is_set())
-        self.finished.emit()
+        self._on_end(self)
 
 
 def _work(

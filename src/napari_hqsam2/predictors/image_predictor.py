@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.modeling.outputs import HqMode, ImageFeatures, ModelPrompts
+from napari_hqsam2.predictors.frame_source import open_frames
 from napari_hqsam2.predictors.intensity import estimate_limits, to_unit_rgb
 from napari_hqsam2.predictors.postprocess import fill_holes, remove_islands
 from napari_hqsam2.predictors.precision import inference
@@ -103,36 +104,36 @@ class SAM2ImagePredictor:
         *,
         contrast_limits: Limits | None = None,
     ) -> None:
-        """Encode several images, of any sizes, for `predict_batch`; arguments of `set_image`."""
+        """Encode images of any sizes for `predict_batch`; arguments of `set_image`."""
         self.reset_predictor()
-        arrays = [np.asarray(image) for image in image_list]
+        sources = [open_frames([np.asarray(image)]) for image in image_list]
         batch = [
             to_model_image(
-                to_unit_rgb(array, contrast_limits or estimate_limits([array])),
+                to_unit_rgb(source.read(0), contrast_limits or estimate_limits(source)),
                 self.model.image_size,
                 self.device,
                 "bilinear",
             )
-            for array in arrays
+            for source in sources
         ]
         with inference(self.device):
             self._features = self.model.encode_image(torch.cat(batch))
-        self._sizes = [(array.shape[0], array.shape[1]) for array in arrays]
+        self._sizes = [source.hw for source in sources]
 
     def get_image_embedding(self) -> Tensor:
         """(B, C, h, w) embedding that the decoder reads."""
         with inference(self.device):
             return self.model.without_memory(self._require_features().embedding)
 
-    def predict(  # noqa: PLR0913 - SAM 2's signature
+    def predict(
         self,
         point_coords: npt.ArrayLike | None = None,
         point_labels: npt.ArrayLike | None = None,
         box: npt.ArrayLike | None = None,
         mask_input: npt.ArrayLike | None = None,
-        multimask_output: bool = True,  # noqa: FBT001, FBT002
-        return_logits: bool = False,  # noqa: FBT001, FBT002
-        normalize_coords: bool = True,  # noqa: FBT001, FBT002
+        multimask_output: bool = True,
+        return_logits: bool = False,
+        normalize_coords: bool = True,
         *,
         hq_token_only: bool = False,
     ) -> tuple[AnyArray, AnyArray, AnyArray]:
@@ -160,7 +161,8 @@ class SAM2ImagePredictor:
         Returns
         -------
         masks : ndarray
-            (M, H, W) boolean, or float32 with `return_logits`; (N, M, H, W) for N > 1 objects.
+            (M, H, W) boolean, or float32 with `return_logits`; (N, M, H, W) for N > 1
+            objects.
         scores : ndarray
             (M,) or (N, M) float32, predicted IoU.
         low_res : ndarray
@@ -187,19 +189,19 @@ class SAM2ImagePredictor:
             masks = masks > self.mask_threshold
         return _to_numpy(masks), _to_numpy(scores), _to_numpy(low_res)
 
-    def predict_batch(  # noqa: PLR0913 - SAM 2's signature
+    def predict_batch(
         self,
         point_coords_batch: Sequence[npt.ArrayLike] | None = None,
         point_labels_batch: Sequence[npt.ArrayLike] | None = None,
         box_batch: Sequence[npt.ArrayLike] | None = None,
         mask_input_batch: Sequence[npt.ArrayLike] | None = None,
-        multimask_output: bool = True,  # noqa: FBT001, FBT002
-        return_logits: bool = False,  # noqa: FBT001, FBT002
-        normalize_coords: bool = True,  # noqa: FBT001, FBT002
+        multimask_output: bool = True,
+        return_logits: bool = False,
+        normalize_coords: bool = True,
         *,
         hq_token_only: bool = False,
     ) -> tuple[list[AnyArray], list[AnyArray], list[AnyArray]]:
-        """`predict` for every image of `set_image_batch`; each argument is a list over images."""
+        """`predict` for the images of `set_image_batch`; arguments are lists over them."""
         features = self._require_features()
         sizes = self._sizes
         results = []
@@ -299,7 +301,7 @@ def _merge_points(
             coords, labels = coords[None], labels[None]
         if coords.shape[:-1] != labels.shape or coords.shape[-1] != 2:
             msg = (
-                "point_coords must be (P, 2) or (N, P, 2) with one label for each point, "
+                "point_coords must be (P, 2) or (N, P, 2) with one label a point, "
                 f"got {tuple(coords.shape)} and labels {tuple(labels.shape)}."
             )
             raise PromptError(msg)

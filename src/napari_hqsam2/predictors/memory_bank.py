@@ -39,7 +39,8 @@ class MemorySelection:
     """Frames that one frame reads, in the order in which attention sees them."""
 
     spatial: tuple[tuple[int, int], ...]
-    """(slot, frame): slot 0 for conditioning frames, 1 (farthest) to 6 (nearest) for others."""
+    """(slot, frame): slot 0 for conditioning frames, 1 (farthest) to 6 (nearest) for
+    others."""
     pointers: tuple[tuple[int, int], ...]
     """(signed distance, frame)."""
 
@@ -67,7 +68,7 @@ class MemoryReach:
 
 
 def closest_conditioning(frame: int, frames: Collection[int], most: int) -> list[int]:
-    """Select the conditioning frames to attend to; upstream ``select_closest_cond_frames``.
+    """Select conditioning frames to attend to; upstream ``select_closest_cond_frames``.
 
     The closest one before and the closest one from `frame` on come first, then others
     by distance, up to `most` (-1 for all of them).
@@ -125,7 +126,7 @@ def select_memory_frames(
 
 @dataclass
 class MemoryBank:
-    """Outputs of one object that can still be read, and its masks elsewhere, archived."""
+    """Outputs of one object that can still be read; its other masks, archived."""
 
     conditioning: dict[int, FrameOutput] = field(default_factory=dict)
     """Outputs of prompted frames, by frame."""
@@ -136,7 +137,11 @@ class MemoryBank:
 
     def __getitem__(self, frame: int) -> FrameOutput:
         """Output of a frame, prompted or tracked."""
-        return self.conditioning[frame] if frame in self.conditioning else self.tracked[frame]
+        return (
+            self.conditioning[frame]
+            if frame in self.conditioning
+            else self.tracked[frame]
+        )
 
     def get(self, frame: int) -> FrameOutput | None:
         """Output of a frame, or None."""
@@ -155,7 +160,7 @@ class MemoryBank:
         self.archive.pop(frame, None)
 
     def forget_out_of_reach(self, frame: int, reach: MemoryReach) -> None:
-        """Drop what neither `frame` nor a run from a conditioning frame can read any more."""
+        """Drop what neither `frame` nor a run from a conditioning frame can read."""
         anchors = (frame, *self.conditioning)
         for t, output in list(self.tracked.items()):
             distance = min(abs(t - anchor) for anchor in anchors)
@@ -183,4 +188,7 @@ def _unpack(packed: bytes) -> Tensor:
     height, width = np.frombuffer(packed[:4], dtype="<u2").astype(int)
     bits = np.frombuffer(zlib.decompress(packed[4:]), dtype=np.uint8)
     mask = np.unpackbits(bits, count=height * width).reshape(1, 1, height, width)
-    return torch.from_numpy(mask.astype(np.float32)) * (2 * ARCHIVED_LOGIT) - ARCHIVED_LOGIT
+    return (
+        torch.from_numpy(mask.astype(np.float32)) * (2 * ARCHIVED_LOGIT)
+        - ARCHIVED_LOGIT
+    )

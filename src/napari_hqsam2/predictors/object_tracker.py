@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectTracker:
-    """Prompt, track and remember single objects; upstream ``_run_single_frame_inference``."""
+    """Prompt, track and remember single objects.
+
+    Upstream ``_run_single_frame_inference``.
+    """
 
     model: HqSam2
     config: TrackingConfig
@@ -60,7 +63,7 @@ class ObjectTracker:
     def prompt_clicks(
         self, session: VideoSession, state: ObjectState, frame: int, clicks: Clicks
     ) -> FrameOutput:
-        """Result of points and boxes; a frame that was tracked is corrected with its memories."""
+        """Result of points and boxes; a tracked frame is corrected with its memories."""
         features = self.features(session, frame)
         state.clicks[frame] = clicks
         state.masks.pop(frame, None)
@@ -95,7 +98,10 @@ class ObjectTracker:
         return self._add_pending(session, state, frame, prediction)
 
     def remember_prompts(self, session: VideoSession, state: ObjectState) -> None:
-        """Turn results of new prompts into memories; upstream ``propagate_in_video_preflight``."""
+        """Turn results of new prompts into memories.
+
+        Upstream ``propagate_in_video_preflight``.
+        """
         bank = state.bank
         for frame, pending in state.pending.items():
             with inference(self.model.device):

@@ -33,7 +33,7 @@ def fill_holes(logits: Tensor, max_area: int, value: float = HOLE_LOGIT) -> Tens
 
 
 def remove_islands(logits: Tensor, max_area: int, value: float = -10.0) -> Tensor:
-    """Lower foreground components of at most `max_area` pixels of (N, M, H, W) logits to `value`."""
+    """Lower foreground components of at most `max_area` pixels; see `fill_holes`."""
     return -fill_holes(-logits, max_area, -value) if max_area > 0 else logits
 
 

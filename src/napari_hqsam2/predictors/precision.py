@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def compute_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 on CUDA devices that have it in hardware, float32 elsewhere."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(
+        including_emulation=False
+    ):
         return torch.bfloat16
     return torch.float32
 

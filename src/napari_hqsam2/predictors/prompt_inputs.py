@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def new_clicks(  # noqa: PLR0913 - everything that a prompt may consist of
+def new_clicks(
     points: npt.ArrayLike | None,
     labels: npt.ArrayLike | None,
     box: npt.ArrayLike | None,
@@ -43,7 +43,10 @@ def new_clicks(  # noqa: PLR0913 - everything that a prompt may consist of
         coords = torch.as_tensor(points, dtype=torch.float32).reshape(1, -1, 2)
         kinds = torch.as_tensor(labels, dtype=torch.int32).reshape(1, -1)
         if coords.shape[1] != kinds.shape[1]:
-            msg = f"Every point needs one label, got {coords.shape[1]} points and {kinds.shape[1]} labels."
+            msg = (
+                f"Every point needs one label, got {coords.shape[1]} points and "
+                f"{kinds.shape[1]} labels."
+            )
             raise PromptError(msg)
         parts.append((coords, kinds))
     coords = torch.cat([c for c, _ in parts], dim=1)

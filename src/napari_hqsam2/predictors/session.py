@@ -110,7 +110,10 @@ class VideoSession:
     def check_frame(self, frame: int) -> None:
         """Raise IndexError if the video has no such frame."""
         if not 0 <= frame < self.num_frames:
-            msg = f"Frame {frame} does not exist; the stack has frames 0 to {self.num_frames - 1}."
+            msg = (
+                f"Frame {frame} does not exist; the stack has frames 0 to "
+                f"{self.num_frames - 1}."
+            )
             raise IndexError(msg)
 
     def add_object(self, obj_id: int) -> ObjectState:

@@ -81,7 +81,7 @@ def to_coords_norm(
 
 
 def box_points(box: Tensor | npt.ArrayLike) -> tuple[Tensor, Tensor]:
-    """(N, 4) or (4,) boxes (x0, y0, x1, y1) as (N, 2, 2) corner points with labels 2 and 3."""
+    """(N, 4) boxes (x0, y0, x1, y1) as (N, 2, 2) corner points, labels 2 and 3."""
     corners = torch.as_tensor(box, dtype=torch.float32).reshape(-1, 2, 2)
     labels = torch.tensor([2, 3], dtype=torch.int32).expand(len(corners), -1)
     return corners, labels

@@ -1,4 +1,4 @@
-"""Masks of objects through a video, with SAM 2's verbs; upstream ``SAM2VideoPredictor``."""
+"""Objects through a video, with SAM 2's verbs; upstream ``SAM2VideoPredictor``."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class SAM2VideoPredictor:
         return self.model.image_size
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the model; sessions made before stay where they are and must be made anew."""
+        """Move the model; sessions made before must be made anew."""
         self.model.to(device)
         return self
 
@@ -92,16 +92,18 @@ class SAM2VideoPredictor:
         """Parameters of the model, by their official names."""
         return self.model.state_dict()
 
-    def load_state_dict(self, state_dict: dict[str, Tensor], *, strict: bool = True) -> Any:  # noqa: ANN401 - torch's own type
+    def load_state_dict(
+        self, state_dict: dict[str, Tensor], *, strict: bool = True
+    ) -> Any:
         """Load parameters by their official names."""
         return self.model.load_state_dict(state_dict, strict=strict)
 
-    def init_state(  # noqa: PLR0913 - SAM 2's signature and ours
+    def init_state(
         self,
-        video_path: Any,  # noqa: ANN401 - whatever open_frames takes
-        offload_video_to_cpu: bool = False,  # noqa: FBT001, FBT002
-        offload_state_to_cpu: bool = False,  # noqa: FBT001, FBT002
-        async_loading_frames: bool = False,  # noqa: FBT001, FBT002
+        video_path: Any,
+        offload_video_to_cpu: bool = False,
+        offload_state_to_cpu: bool = False,
+        async_loading_frames: bool = False,
         *,
         contrast_limits: Limits | tuple[Limits, ...] | None = None,
         hq_token_only: bool = False,
@@ -115,7 +117,8 @@ class SAM2VideoPredictor:
             (T, H, W) or (T, H, W, C) array (NumPy, Dask, Zarr), a folder of images, a
             multi-page TIFF, a video file, or any `FrameSource`.
         offload_video_to_cpu, async_loading_frames : bool
-            Accepted for SAM 2's callers; frames are always read one at a time and never kept.
+            Accepted for SAM 2's callers; frames are always read one at a time and
+            never kept.
         offload_state_to_cpu : bool
             Keep memories in host memory.
         contrast_limits : tuple, optional
@@ -144,15 +147,15 @@ class SAM2VideoPredictor:
             features=FeatureCache(feature_cache_bytes),
         )
 
-    def add_new_points_or_box(  # noqa: PLR0913 - SAM 2's signature
+    def add_new_points_or_box(
         self,
         inference_state: VideoSession,
         frame_idx: int,
         obj_id: int,
         points: npt.ArrayLike | None = None,
         labels: npt.ArrayLike | None = None,
-        clear_old_points: bool = True,  # noqa: FBT001, FBT002
-        normalize_coords: bool = True,  # noqa: FBT001, FBT002
+        clear_old_points: bool = True,
+        normalize_coords: bool = True,
         box: npt.ArrayLike | None = None,
     ) -> tuple[int, list[int], Tensor]:
         """Prompt an object on a frame; a new id adds the object.
@@ -181,7 +184,7 @@ class SAM2VideoPredictor:
         obj_ids : list of int
             All objects.
         masks : Tensor
-            (N, 1, H, W) float32 logits of all objects on this frame; -1024 without result.
+            (N, 1, H, W) float32 logits of all objects here; -1024 without result.
         """
         if box is not None and not clear_old_points:
             msg = "A box replaces old points: pass clear_old_points=True with a box."
@@ -257,7 +260,7 @@ class SAM2VideoPredictor:
         inference_state: VideoSession,
         start_frame_idx: int | None = None,
         max_frame_num_to_track: int | None = None,
-        reverse: bool = False,  # noqa: FBT001, FBT002
+        reverse: bool = False,
     ) -> Iterator[tuple[int, list[int], Tensor]]:
         """Track all objects frame by frame.
 
@@ -334,9 +337,9 @@ class SAM2VideoPredictor:
         inference_state: VideoSession,
         frame_idx: int,
         obj_id: int,
-        need_output: bool = True,  # noqa: FBT001, FBT002
+        need_output: bool = True,
     ) -> tuple[int, list[int], Tensor] | None:
-        """Remove an object's prompts from a frame; its result there stays as a tracked one.
+        """Remove an object's prompts from a frame; its result stays as a tracked one.
 
         Raises
         ------
@@ -357,8 +360,8 @@ class SAM2VideoPredictor:
         self,
         inference_state: VideoSession,
         obj_id: int,
-        strict: bool = False,  # noqa: FBT001, FBT002
-        need_output: bool = True,  # noqa: FBT001, FBT002
+        strict: bool = False,
+        need_output: bool = True,
     ) -> tuple[list[int], list[tuple[int, Tensor]]]:
         """Forget an object; all others keep what they have.
 
@@ -367,7 +370,8 @@ class SAM2VideoPredictor:
         obj_ids : list of int
             The objects that are left.
         updated : list of (int, Tensor)
-            Frames that the object was prompted on, with the (N, 1, H, W) logits of the others.
+            Frames that the object was prompted on, with the (N, 1, H, W) logits of
+            the others.
 
         Raises
         ------
@@ -377,10 +381,12 @@ class SAM2VideoPredictor:
         if strict:
             inference_state.require_object(obj_id)
         state = inference_state.objects.pop(obj_id, None)
-        updated = []
-        if state is not None and need_output and inference_state.objects:
-            for frame in sorted(state.prompted_frames):
-                updated.append((frame, self._all_objects(inference_state, frame)[2]))
+        if state is None or not need_output or not inference_state.objects:
+            return inference_state.obj_ids, []
+        updated = [
+            (frame, self._all_objects(inference_state, frame)[2])
+            for frame in sorted(state.prompted_frames)
+        ]
         return inference_state.obj_ids, updated
 
     def reset_state(self, inference_state: VideoSession) -> None:
@@ -394,7 +400,9 @@ class SAM2VideoPredictor:
         for obj_id, state in session.objects.items():
             self._tracker.remember_prompts(session, state)
             if not state.bank.conditioning:
-                msg = f"Object {obj_id} has no prompt left; add one or remove the object."
+                msg = (
+                    f"Object {obj_id} has no prompt left; add one or remove the object."
+                )
                 raise PromptError(msg)
 
     def _to_frame_logits(

@@ -29,6 +29,8 @@ class Path:
         Factors across and along the long axis.
     phase : (T,) float
         Deformation phase in radians.
+    grain : (T,) float
+        Radians that the texture has evolved by; a quarter turn makes it a new one.
     present : (T,) bool
         False before it appears and after it is gone.
     """
@@ -37,6 +39,7 @@ class Path:
     angle: F64Array
     stretch: F64Array
     phase: F64Array
+    grain: F64Array
     present: npt.NDArray[np.bool_]
 
 
@@ -156,7 +159,9 @@ def paint_actor(
     q = np.clip(depth / np.float32(actor.shape.thickness * scale), 0, 1)
     light = _fill(actor, depth, q, paint)
     if paint.texture:
-        light *= 1 + np.float32(paint.texture) * _texture(actor, v, u, paint, tile)
+        light *= 1 + np.float32(paint.texture) * _texture(
+            actor, (v, u), frame, paint, tile
+        )
     for inner in actor.inner:
         light *= _inner_factor(inner, v, u, float(actor.path.phase[frame]))
     keep = 1 - np.float32(paint.opacity) * cover
@@ -211,11 +216,16 @@ def _fill(actor: Actor, depth: F32Array, q: F32Array, paint: Paint) -> F32Array:
 
 
 def _texture(
-    actor: Actor, v: F32Array, u: F32Array, paint: Paint, tile: F32Array
+    actor: Actor,
+    vu: tuple[F32Array, F32Array],
+    frame: int,
+    paint: Paint,
+    tile: F32Array,
 ) -> F32Array:
     zoom = np.float32(paint.zoom)
     oy, ox = actor.texel_yx
-    return sample_tile(tile, zoom * v + np.float32(oy), zoom * u + np.float32(ox))
+    v, u = zoom * vu[0] + np.float32(oy), zoom * vu[1] + np.float32(ox)
+    return sample_tile(tile, v, u, float(actor.path.grain[frame]))
 
 
 def _inner_factor(inner: Inner, v: F32Array, u: F32Array, phase: float) -> F32Array:

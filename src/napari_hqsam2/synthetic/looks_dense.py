@@ -50,12 +50,12 @@ def draw_stain(rng: np.random.Generator, setting: Setting) -> Stain:
     """Draw a histological stain and the tissue around the nuclei."""
     size = _grown(setting)
     ground = np.float32(rng.uniform(0.1, 0.6)) + np.float32(
-        rng.uniform(0.05, 0.3)
+        rng.uniform(0.1, 0.5)
     ) * fractal_field(rng, size, rng.uniform(15, 60), octaves=4)
     ground += np.float32(rng.uniform(0, 0.25)) * _fibres(rng, size)
     if chance(rng, 0.4):
         gaps = fractal_field(rng, size, rng.uniform(25, 70), octaves=2)
-        ground *= 1 / (1 + np.exp(8 * (gaps - np.float32(rng.uniform(0.3, 1.4)))))
+        ground *= 1 / (1 + np.exp(16 * (gaps - np.float32(rng.uniform(0.15, 0.8)))))
     return Stain(
         paint=Paint(
             flat=float(rng.uniform(0.5, 0.9)),
@@ -91,12 +91,12 @@ def _fibres(rng: np.random.Generator, size: tuple[int, int]) -> F32Array:
     base = columns.astype(np.intp)
     part = (columns - base).astype(np.float32)
     field = stretched[:, base] * (1 - part) + stretched[:, base + 1] * part
-    bend = 12 * smooth_field(rng, size, 60.0)
+    bend = 24 * smooth_field(rng, size, 60.0)
     rows = np.clip(np.arange(size[0])[:, None] + bend, 0, size[0] - 1).astype(np.intp)
     field = np.take_along_axis(field, rows, axis=0)
     if chance(rng, 0.5) and size[0] == size[1]:
         field = np.ascontiguousarray(field.T)
-    return np.exp(-((field * 3) ** 2))
+    return np.exp(-((field * 6) ** 2))
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def draw_particles(rng: np.random.Generator, setting: Setting) -> Particles:
         ),
         level=float(rng.uniform(0.55, 0.85)),
         contrast=float(rng.uniform(0.3, 0.6)),
-        film=Backdrop(np.float32(rng.uniform(0.005, 0.04)) * film, setting.pad),
+        film=Backdrop(np.float32(rng.uniform(0.01, 0.07)) * film, setting.pad),
     )
 
 
@@ -237,13 +237,13 @@ def draw_photo(rng: np.random.Generator, setting: Setting) -> Photo:
     seed = rng.integers(2**32)
     clutter = int(rng.integers(0, 9))
     shared = fractal_field(rng, size, rng.uniform(10, 90), octaves=4)
-    contrast = rng.uniform(0.03, 0.13)
+    contrast = rng.uniform(0.05, 0.22)
     steps = chance(rng, 0.4)
     for _ in range(3):
         own = fractal_field(rng, size, rng.uniform(20, 120), octaves=2)
         mixed = shared + np.float32(0.4) * own
         if steps:
-            mixed = np.round(mixed * 1.2) / np.float32(1.2)
+            mixed = np.round(mixed * 2) / np.float32(2)
         same = np.random.default_rng(seed)
         sprinkle(same, mixed, clutter, (6.0, 0.2 * max(size)), 0.08)
         mixed *= np.float32(rng.choice([-1, 1]))
@@ -271,7 +271,7 @@ def draw_axons(rng: np.random.Generator, setting: Setting) -> Axons:
     tile = texture_tile(rng, "grain")
     rows, cols = (np.arange(n) % 256 for n in size)
     ground = np.float32(rng.uniform(0.15, 0.5)) + np.float32(
-        rng.uniform(0.02, 0.07)
+        rng.uniform(0.04, 0.13)
     ) * fractal_field(rng, size, rng.uniform(6, 30), octaves=3)
     ground += np.float32(0.05) * tile[np.ix_(rows, cols)]
     core = rng.uniform(0.05, 0.3) if dark_core else rng.uniform(0.5, 0.85)

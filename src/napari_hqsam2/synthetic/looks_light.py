@@ -87,7 +87,7 @@ class Membrane:
         partition, tone, texture = stage.cells()
         distance = partition.depth / np.float32(self.width)
         wall = np.exp(-distance * distance)
-        wall *= np.clip(1 + np.float32(0.35) * self.unevenness.at(stage.shift), 0.1, 2)
+        wall *= np.clip(1 + np.float32(0.6) * self.unevenness.at(stage.shift), 0.1, 2)
         body = np.float32(self.body) * tone * (1 + np.float32(self.texture) * texture)
         body = np.where(partition.owner > 0, body, np.float32(0.4 * self.body))
         image = np.maximum(body, 0) * (1 - np.minimum(wall, 1))
@@ -181,7 +181,7 @@ def _draw_phase(
 ) -> PhaseContrast:
     grown = (setting.size[0] + 2 * setting.pad, setting.size[1] + 2 * setting.pad)
     slow = fractal_field(rng, grown, rng.uniform(40, 120), octaves=4)
-    scenery = np.float32(rng.uniform(0.005, 0.03)) * slow
+    scenery = np.float32(rng.uniform(0.01, 0.05)) * slow
     if chance(rng, 0.5):
         dust = np.zeros(grown, np.float32)
         sprinkle(rng, dust, int(rng.integers(2, 20)), (1.0, 4.0), 0.5)
@@ -234,7 +234,7 @@ def draw_dic(rng: np.random.Generator, setting: Setting) -> Dic:
         slope=float(rng.uniform(0.12, 0.5)) * setting.diameter**0.7,
         direction=float(rng.uniform(-np.pi, np.pi)),
         relief=float(rng.uniform(0.05, 0.4)),
-        scenery=Backdrop(np.float32(rng.uniform(0.003, 0.025)) * scenery, setting.pad),
+        scenery=Backdrop(np.float32(rng.uniform(0.006, 0.045)) * scenery, setting.pad),
     )
 
 
@@ -285,5 +285,5 @@ def draw_brightfield(rng: np.random.Generator, setting: Setting) -> Brightfield:
         ring=float(ring),
         ring_width=float(np.clip(rng.uniform(0.04, 0.1) * setting.diameter, 0.9, 4)),
         halo=float(sign * rng.uniform(0.0, 0.5)),
-        scenery=Backdrop(np.float32(rng.uniform(0.003, 0.025)) * scenery, setting.pad),
+        scenery=Backdrop(np.float32(rng.uniform(0.006, 0.045)) * scenery, setting.pad),
     )

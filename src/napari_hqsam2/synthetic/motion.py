@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from napari_hqsam2._types import HW
 from napari_hqsam2.synthetic.arrays import U16Array
+from napari_hqsam2.synthetic.choreography import draw_motion, draw_sweep
 from napari_hqsam2.synthetic.recipes import draw_recipe
 from napari_hqsam2.synthetic.scenes import MIN_SIDE, check_size, number_ids, to_counts
-from napari_hqsam2.synthetic.style import draw_motion, draw_sweep
 from napari_hqsam2.synthetic.world import build_world, draw_diameter
 
 
@@ -86,7 +86,7 @@ def make_clip(
     if sweep:
         style = draw_sweep(rng, frames, diameter)
     else:
-        style = draw_motion(rng, frames, recipe.speed, recipe.division)
+        style = draw_motion(rng, recipe, frames)
     world = build_world(rng, recipe, size, style, diameter)
     shots = [world.film(rng, frame) for frame in range(frames)]
     ids, id_of = number_ids([owner for _, owner in shots])

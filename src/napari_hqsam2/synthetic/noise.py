@@ -12,7 +12,8 @@ from napari_hqsam2.synthetic.arrays import F32Array
 TextureKind: TypeAlias = Literal["cloud", "chromatin", "grain", "spots", "fibres"]
 
 TILE = 256
-_BSPLINE_STD = 0.479  # of a cubic B-spline through unit white noise, per axis
+_FAR_TEXEL = 97 * TILE + 131
+_BSPLINE_STD = 0.479  # of a cubic B-spline surface through unit white noise
 
 
 @lru_cache(maxsize=256)
@@ -69,7 +70,7 @@ def smooth_field(rng: np.random.Generator, size: HW, cell: float) -> F32Array:
     """Smooth noise of zero mean and about unit deviation; features span ``cell`` px."""
     nodes = (int(size[0] / cell) + 5, int(size[1] / cell) + 5)
     lattice = rng.standard_normal(nodes, dtype=np.float32)
-    return upsample(lattice, size, cell) / np.float32(_BSPLINE_STD**2)
+    return upsample(lattice, size, cell) / np.float32(_BSPLINE_STD)
 
 
 def fractal_field(
@@ -122,8 +123,19 @@ def texture_tile(rng: np.random.Generator, kind: TextureKind) -> F32Array:
     return np.clip(tile, -3, 3)
 
 
-def sample_tile(tile: F32Array, v: F32Array, u: F32Array) -> F32Array:
-    """Texture at the local coordinates ``(v, u)``, in texels, wrapped around."""
+def sample_tile(
+    tile: F32Array, v: F32Array, u: F32Array, turn: float = 0.0
+) -> F32Array:
+    """Texture at the local coordinates (v, u), in texels, wrapped around.
+
+    ``turn`` (radians) blends the texture into another one of its kind, which is how it
+    changes over time and depth.
+    """
     rows = np.floor(v).astype(np.int32) & (TILE - 1)
     cols = np.floor(u).astype(np.int32) & (TILE - 1)
-    return tile.ravel()[rows * TILE + cols]
+    index = rows * TILE + cols
+    flat = tile.ravel()
+    if not turn:
+        return flat[index]
+    other = flat[(index + _FAR_TEXEL) & (TILE * TILE - 1)]
+    return np.float32(np.cos(turn)) * flat[index] + np.float32(np.sin(turn)) * other

@@ -52,6 +52,11 @@ class Backdrop:
         """Scenery of zeros for a view of this size."""
         return cls(np.zeros((size[0] + 2 * pad, size[1] + 2 * pad), np.float32), pad)
 
+    @property
+    def strongest(self) -> float:
+        """Largest magnitude in the scenery."""
+        return float(np.abs(self.field).max())
+
     def at(self, shift: tuple[float, float]) -> F32Array:
         """View of the scenery after it moved by ``shift`` (y, x) pixels, (H, W)."""
         if not self.pad:
@@ -63,9 +68,8 @@ class Backdrop:
         block = self.field[iy : iy + h + 1, ix : ix + w + 1]
         if not fy and not fx:
             return block[:h, :w]
-        one = np.float32(1)
-        rows = (one - fy) * block[:h] + fy * block[1:]
-        return (one - fx) * rows[:, :w] + fx * rows[:, 1:]
+        rows: F32Array = block[:h] + fy * (block[1:] - block[:h])
+        return rows[:, :w] + fx * (rows[:, 1:] - rows[:, :w])
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def draw_camera(
     light = None
     if rng.random() < 0.5:
         field = smooth_field(rng, size, 0.9 * max(size))
-        light = np.clip(1 + np.float32(rng.uniform(0.02, 0.15)) * field, 0.5, 1.3)
+        light = np.clip(1 + np.float32(rng.uniform(0.03, 0.2)) * field, 0.5, 1.3)
     fade = rng.uniform(0, 0.05) if rng.random() < dim else 0.0
     flicker = rng.uniform(0, 0.03) * float(rng.random() < 0.5)
     if style.is_sweep and not style.planes:
@@ -180,7 +184,7 @@ def draw_haze(
     """Out-of-focus light: soft clouds and blurred objects, mostly 0, up to about 2."""
     grown = (size[0] + 2 * pad, size[1] + 2 * pad)
     field = smooth_field(rng, grown, 1.5 * diameter)
-    field = np.maximum(field + np.float32(0.3), 0) ** 2 * np.float32(0.25)
+    field = np.maximum(field + np.float32(0.2), 0) ** 2 * np.float32(0.6)
     count = int(rng.integers(0, 12))
     sprinkle(rng, field, count, (0.4 * diameter, 0.8 * diameter), 0.45)
     return Backdrop(field, pad)

@@ -43,6 +43,8 @@ class SceneRecipe:
         How bent the walls of a tissue are, in cell diameters.
     speed : span
         Step per frame in diameters.
+    crossing : float
+        Chance of a clip to let objects pass over each other.
     division, sweep : float
         Chance of an object to divide, and of a clip to be a sweep through depth.
     sharpness, dim : float
@@ -60,8 +62,9 @@ class SceneRecipe:
     closeness: Span = (0.75, 1.2)
     elongation: Span = (1.0, 1.8)
     roughness: Span = (0.02, 0.2)
-    waviness: Span = (0.01, 0.13)
-    speed: Span = (0.01, 0.3)
+    waviness: Span = (0.02, 0.26)
+    speed: Span = (0.015, 0.35)
+    crossing: float = 0.3
     division: float = 0.1
     sweep: float = 0.3
     sharpness: float = 1.0
@@ -123,6 +126,7 @@ MODALITIES: Mapping[str, SceneRecipe] = MappingProxyType(
             elongation=(2.0, 6.0),
             roughness=(0.02, 0.2),
             speed=(0.005, 0.12),
+            crossing=1.0,
             division=0.3,
             sweep=0.0,
         ),
@@ -134,6 +138,7 @@ MODALITIES: Mapping[str, SceneRecipe] = MappingProxyType(
             elongation=(1.5, 6.0),
             roughness=(0.02, 0.2),
             speed=(0.005, 0.12),
+            crossing=1.0,
             division=0.3,
             sweep=0.0,
             dim=0.3,
@@ -178,6 +183,7 @@ MODALITIES: Mapping[str, SceneRecipe] = MappingProxyType(
             elongation=(1.0, 2.0),
             roughness=(0.1, 0.4),
             speed=(0.01, 0.1),
+            crossing=1.0,
             division=0.0,
             sweep=0.0,
             weight=0.5,
@@ -200,7 +206,7 @@ MODALITIES: Mapping[str, SceneRecipe] = MappingProxyType(
             variety=(0.3, 0.8),
             elongation=(1.0, 3.0),
             roughness=(0.05, 0.3),
-            waviness=(0.03, 0.2),
+            waviness=(0.06, 0.4),
             speed=(0.002, 0.04),
             division=0.0,
             sweep=0.9,
@@ -215,7 +221,7 @@ MODALITIES: Mapping[str, SceneRecipe] = MappingProxyType(
             variety=(0.2, 0.6),
             elongation=(1.0, 3.0),
             roughness=(0.05, 0.3),
-            waviness=(0.03, 0.2),
+            waviness=(0.06, 0.4),
             speed=(0.002, 0.04),
             division=0.0,
             sweep=0.9,
@@ -242,6 +248,7 @@ MODALITIES: Mapping[str, SceneRecipe] = MappingProxyType(
             elongation=(1.0, 1.3),
             roughness=(0.0, 0.15),
             division=0.0,
+            sweep=0.1,
             weight=0.7,
         ),
         "photo": SceneRecipe(
@@ -254,6 +261,7 @@ MODALITIES: Mapping[str, SceneRecipe] = MappingProxyType(
             elongation=(1.0, 3.0),
             roughness=(0.0, 0.5),
             speed=(0.01, 0.35),
+            crossing=0.8,
             division=0.0,
             sweep=0.0,
             weight=1.0,

@@ -1,4 +1,4 @@
-"""What the movements of a clip have in common, and how they are drawn."""
+"""What the movements of one clip have in common."""
 
 from dataclasses import dataclass
 
@@ -24,12 +24,17 @@ class MotionStyle:
         0 is a random walk, 1 a straight line.
     spin, wobble : float
         Turning and deformation in radians.
+    repulsion : float
+        Objects that come closer than this many sums of their radii push each other
+        away; 0 lets them cross.
     stage : (moments, 2) float or None
         Where the whole scene has shifted to, (y, x) in pixels; None is nowhere.
     division : float
         Chance of an object to divide within the clip.
     z_step : float
         Pixels that the focal plane moves; 0 unless the clip is a sweep through depth.
+    grain : float
+        Evolution of textures in radians.
     planes : int
         Frames of one sweep; as many sweeps as fit follow each other in time.
         0 makes all frames one sweep.
@@ -41,9 +46,11 @@ class MotionStyle:
     persistence: float = 0.8
     spin: float = 0.0
     wobble: float = 0.0
+    repulsion: float = 0.0
     stage: F64Array | None = None
     division: float = 0.0
     z_step: float = 0.0
+    grain: float = 0.0
     planes: int = 0
 
     def stage_at(self, frame: int) -> tuple[float, float]:
@@ -79,47 +86,15 @@ class MotionStyle:
         return np.arange(self.frames) // max(self.planes, 1)
 
     @property
+    def grains(self) -> F64Array:
+        """Evolution of textures up to every frame, (T,) radians."""
+        return np.arange(self.frames, dtype=np.float64) * self.grain
+
+    @property
     def focus(self) -> F64Array:
         """Height of the focal plane in every frame, (T,) pixels."""
-        return np.arange(self.frames) % (self.planes or self.frames) * self.z_step
+        plane = np.arange(self.frames) % (self.planes or self.frames)
+        return plane.astype(np.float64) * self.z_step
 
 
 STILL = MotionStyle(frames=1)
-
-
-def draw_motion(
-    rng: np.random.Generator, frames: int, speed: tuple[float, float], division: float
-) -> MotionStyle:
-    """Draw the common movements of a time-lapse."""
-    if frames == 1:
-        return STILL
-    pace = float(np.exp(rng.uniform(np.log(speed[0]), np.log(speed[1]))))
-    return MotionStyle(
-        frames,
-        speed=pace,
-        cohesion=float(rng.uniform(0, 0.9)),
-        persistence=float(rng.uniform(0.3, 0.98)),
-        spin=float(rng.uniform(0, 0.6) * min(pace * 2, 0.5)),
-        wobble=float(rng.uniform(0.05, 0.5)),
-        stage=_stage(rng, frames) if rng.random() < 0.3 else None,
-        division=division * float(rng.random() < 0.6),
-    )
-
-
-def draw_sweep(rng: np.random.Generator, frames: int, diameter: float) -> MotionStyle:
-    """Draw a sweep of the focal plane through objects of this diameter."""
-    return MotionStyle(
-        frames,
-        speed=float(rng.uniform(0, 0.03)),
-        cohesion=float(rng.uniform(0.5, 1.0)),
-        persistence=0.98,
-        spin=float(rng.uniform(0, 0.04)),
-        wobble=float(rng.uniform(0.02, 0.25)),
-        z_step=float(rng.uniform(0.03, 0.22)) * diameter,
-    )
-
-
-def _stage(rng: np.random.Generator, frames: int) -> F64Array:
-    steps = rng.normal(rng.normal(0, 1.5, 2), rng.uniform(0.1, 1.5), (frames, 2))
-    steps[0] = 0
-    return steps.cumsum(axis=0, dtype=np.float64)

@@ -47,6 +47,8 @@ class Tissue:
         Typical distance of two seeds in pixels.
     warp_y, warp_x : Backdrop
         Displacement of every pixel before the distances are taken: bent walls.
+    grain : float
+        Evolution of the texture in radians per frame.
     gap : float
         Half the width in pixels of what lies between two cells.
     """
@@ -64,6 +66,7 @@ class Tissue:
     spacing: float
     warp_y: Backdrop
     warp_x: Backdrop
+    grain: float
     gap: float
 
 
@@ -88,8 +91,7 @@ def partition(
     bend_y, bend_x = tissue.warp_y.at(shift), tissue.warp_x.at(shift)
     yy = np.arange(size[0], dtype=np.float32)[:, None] + bend_y
     xx = np.arange(size[1], dtype=np.float32)[None, :] + bend_x
-    margin = 2 + float(max(np.abs(bend_y).max(), np.abs(bend_x).max()))
-    first, second, cell = _nearest_two(tissue, frame, (yy, xx), margin)
+    first, second, cell = _nearest_two(tissue, frame, size, (yy, xx))
     depth = np.minimum((second - first) / 2, np.float32(tissue.spacing))
     inside = (first < _FAR) & tissue.filled[cell] & (depth > tissue.gap)
     owner = np.where(inside, cell + 1, 0).astype(np.int32)
@@ -97,12 +99,13 @@ def partition(
 
 
 def _nearest_two(
-    tissue: Tissue, frame: int, grid: tuple[F32Array, F32Array], margin: float
+    tissue: Tissue, frame: int, size: HW, grid: tuple[F32Array, F32Array]
 ) -> tuple[F32Array, F32Array, I32Array]:
     yy, xx = grid
-    first = np.full(yy.shape, _FAR)
-    second = np.full(yy.shape, _FAR)
-    cell = np.zeros(yy.shape, np.int32)
+    margin = 2 + tissue.warp_y.strongest + tissue.warp_x.strongest
+    first = np.full(size, _FAR)
+    second = np.full(size, _FAR)
+    cell = np.zeros(size, np.int32)
     branching = np.bincount(tissue.cell, minlength=len(tissue.cell)) > 1
     for i in np.flatnonzero(tissue.present[frame]).tolist():
         weight = float(tissue.weight[i])
@@ -112,7 +115,7 @@ def _nearest_two(
             continue
         reach = (reach**2 - height**2) ** 0.5 * float(tissue.elongation[i]) ** 0.5
         reach += margin
-        window = _box(tissue.yx[frame, i], reach, (len(cell), cell.shape[1]))
+        window = _box(tissue.yx[frame, i], reach, size)
         if window is None:
             continue
         dy = yy[window] - np.float32(tissue.yx[frame, i, 0])
@@ -157,13 +160,13 @@ def _box(yx: F64Array, reach: float, size: HW) -> tuple[slice, slice] | None:
 def moving_texture(
     tissue: Tissue, cells: Partition, frame: int, tile: F32Array, zoom: float
 ) -> F32Array:
-    """Texture (H, W) of the cells' insides, which moves with them."""
+    """Texture (H, W) of the cells' insides, which moves and evolves with them."""
     origin = (tissue.texel_yx - zoom * tissue.yx[frame]).astype(np.float32)
     height, width = cells.cell.shape
     k = np.float32(zoom)
     v = k * np.arange(height, dtype=np.float32)[:, None] + origin[cells.cell, 0]
     u = k * np.arange(width, dtype=np.float32)[None, :] + origin[cells.cell, 1]
-    return sample_tile(tile, v, u)
+    return sample_tile(tile, v, u, tissue.grain * frame)
 
 
 def largest_pieces(owner: I32Array) -> I32Array:

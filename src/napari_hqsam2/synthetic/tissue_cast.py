@@ -117,6 +117,7 @@ def _assemble(
         spacing=form.spacing,
         warp_y=warp[0],
         warp_x=warp[1],
+        grain=style.grain,
         gap=float(rng.choice([0.0, 0.0, rng.uniform(0.3, 1.2)])),
     )
 
@@ -179,6 +180,7 @@ def _divide_cells(
         spacing=tissue.spacing,
         warp_y=tissue.warp_y,
         warp_x=tissue.warp_x,
+        grain=tissue.grain,
         gap=tissue.gap,
     )
     return divided, parents
@@ -257,5 +259,6 @@ def _carried(
         angle=np.full(frames, angle),
         stretch=np.repeat(section[:, None], 2, axis=1),
         phase=phase,
+        grain=style.grains,
         present=tissue.present[:, host] & (section > 0.12),
     )

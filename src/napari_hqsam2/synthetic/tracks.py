@@ -29,8 +29,19 @@ def walk(
         position += style.cohesion * common + (1 - style.cohesion) * velocity
         kick = pace * rng.normal(size=(count, 2))
         keep = style.persistence
+        if style.repulsion:
+            position += _push(position, style.repulsion * diameters / 2)
         velocity = keep * velocity + (1 - keep**2) ** 0.5 * kick
     return np.repeat(out, style.frames // style.moments, axis=0)
+
+
+def _push(position: F64Array, radii: F64Array) -> F64Array:
+    """Displacements (N, 2) that move overlapping discs apart, most of the way."""
+    apart = position[:, None] - position[None, :]
+    distance = np.hypot(apart[..., 0], apart[..., 1]) + 1e-6
+    overlap = np.maximum(radii[:, None] + radii[None, :] - distance, 0)
+    np.fill_diagonal(overlap, 0)
+    return (apart * (0.4 * overlap / distance)[..., None]).sum(axis=1)
 
 
 def make_paths(
@@ -58,7 +69,14 @@ def make_paths(
         present &= _visits(rng, style.frames, count)
     stretch = np.repeat(pulse[:, :, None], 2, axis=2)
     return [
-        Path(yx[:, i], angle[:, i], stretch[:, i], phase[:, i], present[:, i])
+        Path(
+            yx=yx[:, i],
+            angle=angle[:, i],
+            stretch=stretch[:, i],
+            phase=phase[:, i],
+            grain=style.grains,
+            present=present[:, i],
+        )
         for i in range(count)
     ]
 

@@ -8,9 +8,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_hqsam2.synthetic.arrays import F32Array, I32Array, U16Array
+from napari_hqsam2.synthetic.choreography import draw_motion, draw_sweep
 from napari_hqsam2.synthetic.recipes import MODALITIES, SceneRecipe, draw_recipe
 from napari_hqsam2.synthetic.scenes import MIN_SIDE, check_size, number_ids, to_counts
-from napari_hqsam2.synthetic.style import MotionStyle, draw_motion, draw_sweep
+from napari_hqsam2.synthetic.style import MotionStyle
 from napari_hqsam2.synthetic.tissue import largest_pieces
 from napari_hqsam2.synthetic.world import (
     MIN_PIXELS,
@@ -134,7 +135,7 @@ def make_time_volume(
     diameter = draw_diameter(rng, recipe, size[2:])
     style = _draw_style(rng, recipe, size[:2], diameter)
     world = build_world(rng, recipe, size[2:], style, diameter)
-    blur = float(rng.uniform(0.3, 1.2)) if recipe.dim else 0.0
+    blur = float(rng.uniform(0.3, 0.8)) if recipe.dim else 0.0
     images, owners = [], []
     for moment in range(size[0]):
         levels, owner = _film_stack(rng, world, moment, blur)
@@ -163,8 +164,10 @@ def _draw_style(
     sweep = draw_sweep(rng, moments * planes, d)
     if moments == 1:
         return replace(sweep, planes=0)
-    lapse = draw_motion(rng, moments, recipe.speed, 0.0)
-    return replace(lapse, frames=moments * planes, z_step=sweep.z_step, planes=planes)
+    lapse = draw_motion(rng, recipe, moments)
+    return replace(
+        lapse, frames=moments * planes, z_step=sweep.z_step, planes=planes, division=0.0
+    )
 
 
 def _film_stack(

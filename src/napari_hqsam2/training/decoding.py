@@ -46,7 +46,7 @@ def decode_all(
     image_pe = model.sam_prompt_encoder.pe_layer.grid(*fused.shape[-2:])
     count = max(sparse.shape[0], dense.shape[0])
     image = (fused + dense).expand(count, -1, -1, -1)
-    parts = decoder._decode(  # noqa: SLF001 - training needs the masks forward() leaves out
+    parts = decoder.decode(
         image, image_pe, sparse.expand(count, -1, -1), high_res
     )
     score = decoder.pred_obj_score_head(parts.tokens[:, OBJECT_SCORE])

@@ -1,11 +1,13 @@
 """Start values for training from scratch that make prompts spatial from the first step.
 
 With default start values a click reaches the image only through random projections of
-its position code, so attention between tokens and image is flat and thousands of steps
-go by before a mask appears near its click. Here the query and key projections of all
-token-image attentions select the same sine and cosine pairs of the position code, so
-that ``q . k`` is a bump around the click, and the first self-attention passes each
-token on instead of averaging them.
+its position code: attention between tokens and image is flat, what a click writes into
+the image has another direction at every place, and thousands of steps go by before a
+mask appears near its click. Here half of the channels start as "where" and the other
+half as "what". The queries and keys of all token-image attentions select matching
+sine-cosine pairs of the position code in the where-channels, so that ``q . k`` is a
+bump around the click; all values are read from and written to the what-channels, so
+that the bump looks the same everywhere. Nothing is fixed: training may change it all.
 """
 
 from __future__ import annotations
@@ -30,12 +32,15 @@ class SpatialStart:
 
     logit: float = 8.0
     """Attention logit at the click itself, for a pure position code."""
-    frequencies: tuple[float, float] = (0.5, 2.0)
-    """Range of standard deviations of the position code's frequencies."""
+    frequencies: tuple[float, ...] = (2.0, 1.0, 0.6, 0.35)
+    """Standard deviations of the position code's frequencies, shared out among the heads.
+
+    Frequency 1 makes a bump whose standard deviation is 8 % of the image side.
+    """
     token_std: float = 0.3
     """Output tokens."""
-    kind_std: float = 0.2
-    """Embeddings of point labels and of no mask."""
+    kind_std: float = 1.0
+    """Embeddings of point labels."""
     value_gain: float = 3**0.5
     """Scale on values, upscaling and mask heads; sqrt(3) makes torch's start keep variance."""
     noise: float = 0.02
@@ -51,37 +56,48 @@ def _trunk(model: HqSam2) -> None:
     nn.init.trunc_normal_(trunk.pos_embed, std=0.02)
     nn.init.trunc_normal_(trunk.pos_embed_window, std=0.02)
     for module in model.image_encoder.neck.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(module.bias)
 
 
-def _pairs(channels: int, heads: int, inner: int) -> Tensor:
-    """(inner, channels) zeros and ones: each head takes its own sine-cosine pairs."""
-    half, width = channels // 2, inner // heads
+def where_channels(channels: int, inner: int) -> Tensor:
+    """(channels,) bool: the sine and cosine channels that attention of width `inner` selects."""
+    index = torch.arange(channels) % (channels // 2)
+    return index < inner // 2
+
+
+def _select(channels: int, inner: int) -> Tensor:
+    """(inner, channels) zeros and ones: sine and cosine of one frequency after the other."""
     select = torch.zeros(inner, channels)
-    for head in range(heads):
-        for i in range(width // 2):
-            frequency = (head * (width // 2) + i) * half // (inner // 2)
-            row = head * width + 2 * i
-            select[row, frequency] = 1.0
-            select[row + 1, half + frequency] = 1.0
+    frequency = torch.arange(inner // 2)
+    select[2 * frequency, frequency] = 1.0
+    select[2 * frequency + 1, channels // 2 + frequency] = 1.0
     return select
 
 
-def _localise(attention: Attention, channels: int, start: SpatialStart) -> None:
+def _localise(attention: Attention, where: Tensor, start: SpatialStart) -> None:
     """Make attention between two position codes a bump around equal positions."""
-    inner = attention.q_proj.out_features
+    inner, channels = attention.q_proj.weight.shape
     width = inner // attention.num_heads
     # q . k of equal codes is gain^2 * width / 2, over sqrt(width)
     gain = math.sqrt(start.logit * 2 / math.sqrt(width))
-    select = gain * _pairs(channels, attention.num_heads, inner)
+    select = gain * _select(channels, inner)
     for projection in (attention.q_proj, attention.k_proj):
         noise = start.noise * torch.randn_like(projection.weight)
         projection.weight.copy_(select + noise)
         nn.init.zeros_(projection.bias)
-    for projection in (attention.v_proj, attention.out_proj):
-        projection.weight.mul_(start.value_gain)
+    attention.v_proj.weight.mul_(start.value_gain)
+    attention.v_proj.weight[:, where] = 0
+    _write_what(attention.out_proj, where, start.value_gain)
+
+
+def _write_what(layer: nn.Linear | nn.Conv2d, where: Tensor, gain: float = 1.0) -> None:
+    """Let a layer write into the what-channels alone."""
+    layer.weight.mul_(gain)
+    layer.weight[where] = 0
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _pass_on(attention: Attention, start: SpatialStart) -> None:
@@ -92,6 +108,35 @@ def _pass_on(attention: Attention, start: SpatialStart) -> None:
         noise = start.noise * torch.randn_like(projection.weight)
         projection.weight.copy_(eye + noise)
         nn.init.zeros_(projection.bias)
+
+
+def _embeddings(model: HqSam2, where: Tensor, start: SpatialStart) -> None:
+    prompt, decoder = model.sam_prompt_encoder, model.sam_mask_decoder
+    kinds = [*prompt.point_embeddings, prompt.not_a_point_embed]
+    tokens = [decoder.iou_token, decoder.mask_tokens, decoder.obj_score_token]
+    parts = [(kind.weight, start.kind_std) for kind in kinds]
+    parts += [(token.weight, start.token_std) for token in tokens]
+    parts += [(prompt.no_mask_embed.weight, 0.02), (model.no_mem_embed, 0.02)]
+    for weight, std in parts:
+        nn.init.normal_(weight, std=std)
+        weight[..., where] = 0
+
+
+def _decoder(model: HqSam2, where: Tensor, start: SpatialStart) -> None:
+    decoder = model.sam_mask_decoder
+    transformer = decoder.transformer
+    for layer in transformer.layers:
+        _localise(layer.cross_attn_token_to_image, where, start)
+        _localise(layer.cross_attn_image_to_token, where, start)
+        _write_what(layer.mlp.layers[-1], where)
+    _localise(transformer.final_attn_token_to_image, where, start)
+    _pass_on(transformer.layers[0].self_attn, start)
+    for layer in transformer.layers[1:]:
+        _write_what(layer.self_attn.out_proj, where)
+    for part in (decoder.output_upscaling, decoder.output_hypernetworks_mlps):
+        for module in part.modules():
+            if isinstance(module, nn.Linear | nn.ConvTranspose2d):
+                module.weight.mul_(start.value_gain)
 
 
 @torch.no_grad()
@@ -108,25 +153,60 @@ def initialise(model: HqSam2, start: SpatialStart | None = None) -> None:
     _trunk(model)
     if start is None:
         return
-    prompt, decoder = model.sam_prompt_encoder, model.sam_mask_decoder
-    matrix = prompt.pe_layer.positional_encoding_gaussian_matrix
-    half = matrix.shape[1]
-    low, high = start.frequencies
-    scale = low * (high / low) ** torch.rand(half)
-    matrix.copy_(torch.randn(2, half) * scale)
-    for embedding in (*prompt.point_embeddings, prompt.no_mask_embed):
-        nn.init.normal_(embedding.weight, std=start.kind_std)
-    nn.init.normal_(prompt.not_a_point_embed.weight, std=start.token_std)
-    tokens = [decoder.iou_token, decoder.mask_tokens, decoder.obj_score_token]
-    for token in tokens:
-        nn.init.normal_(token.weight, std=start.token_std)
-    channels = 2 * half
-    for layer in decoder.transformer.layers:
-        _localise(layer.cross_attn_token_to_image, channels, start)
-        _localise(layer.cross_attn_image_to_token, channels, start)
-    _localise(decoder.transformer.final_attn_token_to_image, channels, start)
-    for part in (decoder.output_upscaling, decoder.output_hypernetworks_mlps):
-        for module in part.modules():
-            if isinstance(module, nn.Linear | nn.ConvTranspose2d):
-                module.weight.mul_(start.value_gain)
-    _pass_on(decoder.transformer.layers[0].self_attn, start)
+    matrix = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+    inner, channels = _inner_and_channels(model)
+    where = where_channels(channels, inner)
+    scale = torch.tensor(start.frequencies).repeat_interleave(
+        -(-inner // 2 // len(start.frequencies))
+    )
+    scale = torch.cat((scale, scale.new_full((channels // 2,), 0.1)))[: channels // 2]
+    matrix.copy_(torch.randn(matrix.shape) * scale)
+    _embeddings(model, where, start)
+    for lateral in model.image_encoder.neck.convs[:2]:
+        _write_what(lateral.conv, where)
+    _write_what(model.sam_prompt_encoder.mask_downscaling[-1], where)
+    _decoder(model, where, start)
+
+
+@torch.no_grad()
+def initialise_memory(
+    model: HqSam2, token_std: float, bump: float = 2.5, frequency: float = 0.1
+) -> None:
+    """Set start values of memory attention: every place first reads memory at its own place.
+
+    Rotary codes make attention between constant queries and keys a bump around equal
+    positions; so the biases are constant in the fast rotating channel pairs.
+
+    Parameters
+    ----------
+    model : HqSam2
+        A model that has learned to segment images.
+    token_std : float
+        Deviation over the channels of an image embedding; the output gets the same.
+    bump : float
+        Size of the biases; logits fall by about 4 at a distance of two cells.
+    frequency : float
+        Slowest pair to use, in radians per cell.
+    """
+    inner, channels = _inner_and_channels(model)
+    where = where_channels(channels, inner)
+    pairs = channels // 4
+    fast = 10000 ** (-torch.arange(pairs) / pairs) >= frequency
+    bias = torch.zeros(2, pairs, 2)
+    bias[:, fast, 0] = bump
+    for layer in model.memory_attention.layers:
+        attention = layer.cross_attn_image
+        for projection in (attention.q_proj, attention.k_proj):
+            projection.weight.mul_(0.5)
+            projection.bias.copy_(bias.flatten())
+        attention.v_proj.weight.mul_(3**0.5)
+        _write_what(attention.out_proj, where, 3**0.5)
+        _write_what(layer.self_attn.out_proj, where, 0.5)
+        _write_what(layer.linear2, where)
+    nn.init.constant_(model.memory_attention.norm.weight, token_std)
+
+
+def _inner_and_channels(model: HqSam2) -> tuple[int, int]:
+    attention = model.sam_mask_decoder.transformer.final_attn_token_to_image
+    inner, channels = attention.q_proj.weight.shape
+    return inner, channels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
+from psygnal import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class CompactCombo(QComboBox):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def choose_data(self, data: Any) -> None:
-        """Select the entry with this data, without a signal; none if there is no such."""
+        """Select the entry with this data, if there is one, without a signal."""
         found = [i for i in range(self.count()) if self.itemData(i) == data]
         was_blocked = self.blockSignals(True)
         self.setCurrentIndex(found[0] if found else -1)
@@ -32,11 +32,13 @@ class CompactCombo(QComboBox):
 
 
 class LayerCombo(CompactCombo):
-    """Offers layers; emits the chosen handle, None for the entry that stands for none."""
+    """Offers layers; emits the chosen handle, or None."""
 
     chosen = Signal(object)
 
-    def __init__(self, none_text: str | None = None, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, none_text: str | None = None, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._none_text = none_text
         self._handles: list[Any] = []

@@ -66,7 +66,7 @@ def unfold(text: str, tip: str, widget: QWidget) -> QPushButton:
     )
     widget.setVisible(False)
 
-    def show(is_open: bool) -> None:  # noqa: FBT001 - a Qt slot
+    def show(is_open: bool) -> None:
         widget.setVisible(is_open)
         button.setText(f"{'▾' if is_open else '▸'} {text}")
 
@@ -86,13 +86,15 @@ class VerticalScroll(QScrollArea):
         content.installEventFilter(self)
         self._fit()
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(  # noqa: N802 - named by Qt
+        self, watched: QObject | None, event: QEvent | None
+    ) -> bool:
         """Follow the width of the content."""
         if event is not None and event.type() == QEvent.Type.LayoutRequest:
             self._fit()
         return bool(super().eventFilter(watched, event))
 
-    def sizeHint(self) -> QSize:
+    def sizeHint(self) -> QSize:  # noqa: N802 - named by Qt
         """As much as the content wants."""
         content = self.widget()
         hint = QSize(super().sizeHint())
@@ -106,4 +108,3 @@ class VerticalScroll(QScrollArea):
             width = content.minimumSizeHint().width() + bar.sizeHint().width()
             if width != self.minimumWidth():
                 self.setMinimumWidth(width)
-

@@ -10,8 +10,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_hqsam2.plugin.controller import PluginController
 from napari_hqsam2.plugin.engine import ModelEngine
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
+from napari_hqsam2.plugin.resolve import channel_choices
 from napari_hqsam2.plugin.state import PluginState
-from napari_hqsam2.plugin.widgets.layer_combo import LayerCombo
+from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo, LayerCombo
 from napari_hqsam2.plugin.widgets.layout import (
     VerticalScroll,
     quiet_label,
@@ -56,11 +57,16 @@ class SegmentWidget(QWidget):
         self._progress = ProgressBar(self.state)
         self.image = LayerCombo()
         self.summary = quiet_label()
+        self.channels = CompactCombo()
+        self.channels.setToolTip("Channels shown to the model, as red, green and blue")
+        self._channel_row = row("Channels", self.channels)
         self.labels = LayerCombo("new layer")
         self.prompts = PromptPanel(self.controller)
         self.tracking = TrackingPanel(self.controller)
         self.model = ModelPanel(self.state)
-        self.settings = unfold("Model", "Which model, and where it computes", self.model)
+        self.settings = unfold(
+            "Model", "Which model, and where it computes", self.model
+        )
         self.run = RunPanel(self.controller)
         self._lay_out()
         self._connect()
@@ -79,6 +85,7 @@ class SegmentWidget(QWidget):
         for widget in (
             row("Image", self.image),
             row("", self.summary),
+            self._channel_row,
             self.prompts,
             separator(),
             row("Labels", self.labels),
@@ -97,10 +104,14 @@ class SegmentWidget(QWidget):
     def _connect(self) -> None:
         state = self.state
         self.image.chosen.connect(self.choose_image)
+        self.channels.activated.connect(
+            lambda _: setattr(state, "channels", self.channels.currentData())
+        )
         self.labels.chosen.connect(lambda layer: setattr(state, "labels", layer))
         self.controller.viewer.events.layers_changed.connect(self._show_layers)
         state.events.image.connect(self._show_layers)
         state.events.labels.connect(self._show_layers)
+        state.events.channels.connect(self._show_layers)
 
     def _show_layers(self) -> None:
         viewer, state = self.controller.viewer, self.state
@@ -111,6 +122,12 @@ class SegmentWidget(QWidget):
         axes = self.controller.layers.axes
         self.summary.setText("" if axes is None else axes.summary)
         self.summary.setVisible(axes is not None)
+        choices = channel_choices(axes) if axes else {}
+        self.channels.clear()
+        for channels, words in choices.items():
+            self.channels.addItem(words, channels)
+        self.channels.choose_data(state.channels)
+        self._channel_row.setVisible(bool(choices))
 
 
 def _close(

@@ -81,8 +81,8 @@ class PromptPanel(QWidget):
 
     def _connect(self) -> None:
         state, keeper = self._state, self._controller.layers
-        self.add_layers.clicked.connect(lambda: keeper.add_prompt_layers())
-        self.new_object.clicked.connect(lambda: keeper.new_object())
+        self.add_layers.clicked.connect(lambda _: keeper.add_prompt_layers())
+        self.new_object.clicked.connect(lambda _: keeper.new_object())
         self.points.chosen.connect(lambda layer: setattr(state, "points", layer))
         self.shapes.chosen.connect(lambda layer: setattr(state, "shapes", layer))
         self.object_id.valueChanged.connect(lambda v: setattr(state, "object_id", v))
@@ -97,4 +97,3 @@ class PromptPanel(QWidget):
         self.object_id.setValue(self._state.object_id)
         self.positive.setChecked(self._state.positive)
         self.negative.setChecked(not self._state.positive)
-

@@ -38,7 +38,9 @@ class RunPanel(QWidget):
         self.frame = QPushButton("Segment this frame")
         self.frame.setToolTip("Segment the prompted objects on the frame on show only")
         self.stack = QPushButton("Segment through the stack")
-        self.stack.setToolTip("Segment the prompted objects and follow them along the axis")
+        self.stack.setToolTip(
+            "Segment the prompted objects and follow them along the axis"
+        )
         self.progress = QProgressBar()
         self.progress.setTextVisible(True)
         self.cancel = QPushButton("Cancel")
@@ -48,7 +50,9 @@ class RunPanel(QWidget):
         self.message.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse
         )
-        self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.message.setSizePolicy(
+            QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred
+        )
         self._running = QWidget()
         running = QHBoxLayout(self._running)
         running.setContentsMargins(0, 0, 0, 0)
@@ -58,9 +62,9 @@ class RunPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.frame, self.stack, self._running, self.message):
             layout.addWidget(widget)
-        self.frame.clicked.connect(lambda: controller.segment_frame())
-        self.stack.clicked.connect(lambda: controller.segment_stack())
-        self.cancel.clicked.connect(lambda: controller.cancel())
+        self.frame.clicked.connect(lambda _: controller.segment_frame())
+        self.stack.clicked.connect(lambda _: controller.segment_stack())
+        self.cancel.clicked.connect(lambda _: controller.cancel())
         for event in (self._state.events.run, self._state.events.message):
             event.connect(self._show)
         for event in (self._state.events.axis, self._state.events.image):

@@ -43,7 +43,7 @@ class TrackingPanel(QWidget):
         self.direction.setToolTip("From the first prompt of an object on")
         for name, title in DIRECTIONS.items():
             self.direction.addItem(title, name)
-        self.frames = QRangeSlider(Qt.Orientation.Horizontal)
+        self.frames = QRangeSlider(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
         self.frames.setToolTip("First and last frame to segment")
         self.words = quiet_label()
         layout = QVBoxLayout(self)

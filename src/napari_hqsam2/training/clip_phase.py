@@ -1,0 +1,218 @@
+"""Second phase: objects are followed through short clips by memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_hqsam2.modeling.hqsam2 import MASK_BIAS, MASK_SCALE, PointerMemory, SpatialMemory
+from napari_hqsam2.modeling.mask_decoder import FIRST_MASK
+from napari_hqsam2.modeling.outputs import ModelPrompts
+from napari_hqsam2.training.clips import ClipBatch, ClipBatches
+from napari_hqsam2.training.decoding import Decoded, decode_all, first_prompts
+from napari_hqsam2.training.image_phase import ImagePhase, StepResult, mean_of
+from napari_hqsam2.training.losses import Supervised, mask_iou, supervise
+from napari_hqsam2.training.prompts import correction_clicks
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.modeling.outputs import ImageFeatures
+    from napari_hqsam2.training.config import PhaseConfig
+    from napari_hqsam2.training.data import Mixture
+
+MAX_POINTERS = 16
+MASK_START, BOX_START = 0.5, 0.25
+"""Share of batches that start from masks, and from boxes; the others start from clicks."""
+CORRECTION = 0.3
+"""Share of batches that correct the last frame with a click."""
+
+
+@dataclass
+class Remembered:
+    """What N objects remember of the frames so far."""
+
+    memories: list[Tensor] = field(default_factory=list)
+    pointers: list[Tensor] = field(default_factory=list)
+
+    def read(self, frame: int, num_memories: int, length: int) -> tuple[
+        list[SpatialMemory], list[PointerMemory]
+    ]:
+        """Memories as the video predictor hands them to `frame`: the prompted frame first."""
+        spatial = [SpatialMemory(0, self.memories[0])]
+        for slot in range(1, num_memories):
+            t = frame - (num_memories - slot)
+            if t > 0:
+                spatial.append(SpatialMemory(slot, self.memories[t]))
+        span = max(min(length, MAX_POINTERS) - 1, 1)
+        order = [0, *range(frame - 1, 0, -1)]
+        pointers = [PointerMemory((frame - t) / span, self.pointers[t]) for t in order]
+        return spatial, pointers
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Result on one frame that enters memory."""
+
+    low_res: Tensor
+    object_score: Tensor
+    pointer: Tensor
+
+
+class ClipPhase(ImagePhase):
+    """Trains everything but the HQ head, on clips.
+
+    Parameters
+    ----------
+    model : HqSam2
+        Changed in place by the trainer.
+    config : PhaseConfig
+        Loss, length of clips.
+    """
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Named parameters that this phase trains."""
+        return [
+            (name, parameter)
+            for name, parameter in self.model.named_parameters()
+            if "hf_" not in name and "embedding_maskfeature" not in name
+        ]
+
+    def batches(self, mixture: Mixture, seed: int) -> ClipBatches:  # type: ignore[override]
+        """Batches of this phase."""
+        return ClipBatches(mixture, self.config.shapes, seed, self.config.length)
+
+    def step(  # type: ignore[override]
+        self, batch: ClipBatch, index: int, generator: torch.Generator
+    ) -> StepResult:
+        """Loss of one batch: the prompted frame, then each tracked one."""
+        del index
+        frames = self._encode(batch)
+        losses: list[Tensor] = []
+        figures: dict[str, float] = {}
+        seen = self._start(batch, frames[0], generator, losses, figures)
+        remembered = Remembered()
+        self._remember(remembered, frames[0], seen, binarize=True)
+        for frame in range(1, len(frames)):
+            fused = self._fuse(remembered, frames, frame)
+            target = batch.target(frame)
+            supervised, decoded = self._supervise(fused, frames[frame], target, None)
+            losses.append(supervised.loss)
+            present = target.amax((1, 2)) > 0.5
+            figures[f"tracked_{frame}"] = mean_of(supervised.chosen_iou, present)
+            if frame + 1 < len(frames):
+                seen = self._seen(decoded, present, multimask=True)
+                self._remember(remembered, frames[frame], seen, binarize=False)
+            elif float(torch.rand((), generator=generator)) < CORRECTION:
+                losses.append(self._correct(decoded, fused, frames[frame], target, generator))
+        figures["copied"] = self._copied(batch, len(frames) - 1)
+        return StepResult(torch.stack(losses).mean(), figures)
+
+    def _encode(self, batch: ClipBatch) -> list[ImageFeatures]:
+        """Features of the N objects' images on every frame."""
+        clips, length = batch.images.shape[:2]
+        images = batch.images.flatten(0, 1)
+        images = images.contiguous(memory_format=torch.channels_last)
+        features = self.model.encode_image(images)
+        crop = batch.first.crop
+        return [features[crop * length + t] for t in range(length)] if clips else []
+
+    def _start(
+        self,
+        batch: ClipBatch,
+        features: ImageFeatures,
+        generator: torch.Generator,
+        losses: list[Tensor],
+        figures: dict[str, float],
+    ) -> Seen:
+        draw = float(torch.rand((), generator=generator))
+        if draw < MASK_START:
+            adopted = self.model.adopt_masks(features, batch.masks[:, :1].float())
+            return Seen(adopted.low_res, adopted.object_score, adopted.pointer)
+        boxes = draw < MASK_START + BOX_START
+        first = batch.first
+        use_box = torch.full((len(first.crop),), boxes, device=first.crop.device)
+        prompts = first_prompts(first.clicks_norm, first.boxes_norm, use_box)
+        fused = self.model.without_memory(features.embedding)
+        supervised, decoded = self._supervise(fused, features, batch.target(0), prompts)
+        losses.append(supervised.loss)
+        figures["box" if boxes else "click"] = float(
+            (supervised.single_iou if boxes else supervised.chosen_iou).mean()
+        )
+        return self._seen(decoded, torch.ones_like(use_box), multimask=not boxes)
+
+    def _supervise(
+        self,
+        fused: Tensor,
+        features: ImageFeatures,
+        target: Tensor,
+        prompts: ModelPrompts | None,
+    ) -> tuple[Supervised, Decoded]:
+        count = len(target)
+        if prompts is None:
+            nowhere = fused.new_zeros(count, 1, 2, dtype=torch.float32)
+            no_point = torch.full((count, 1), -1, dtype=torch.int32, device=fused.device)
+            prompts = ModelPrompts(nowhere, no_point)
+        decoded = decode_all(self.model, fused, features.high_res, prompts)
+        supervised = supervise(
+            decoded.parts.masks,
+            decoded.parts.iou_scores,
+            decoded.object_score,
+            target,
+            self.config.loss,
+        )
+        return supervised, decoded
+
+    def _seen(self, decoded: Decoded, present: Tensor, *, multimask: bool) -> Seen:
+        """What enters memory; presence is the truth, so that a wrong guess cannot end a clip."""
+        parts = decoded.parts
+        row = torch.arange(len(present), device=present.device)
+        best = 1 + parts.iou_scores[:, 1:].argmax(dim=1)
+        index = best if multimask else torch.zeros_like(best)
+        pointer = self.model.obj_ptr_proj(parts.tokens[row, FIRST_MASK + index])
+        low_res = parts.masks[row, index][:, None].float()
+        here = present[:, None]
+        return Seen(
+            torch.where(here[..., None, None], low_res, -MASK_SCALE),
+            here * MASK_SCALE + MASK_BIAS,
+            torch.where(here, pointer, self.model.no_obj_ptr.to(pointer.dtype)),
+        )
+
+    def _remember(
+        self, remembered: Remembered, features: ImageFeatures, seen: Seen, *, binarize: bool
+    ) -> None:
+        memory = self.model.encode_memory(
+            features.embedding, seen.low_res, seen.object_score, binarize=binarize
+        )
+        remembered.memories.append(memory)
+        remembered.pointers.append(seen.pointer)
+
+    def _fuse(
+        self, remembered: Remembered, frames: list[ImageFeatures], frame: int
+    ) -> Tensor:
+        spatial, pointers = remembered.read(frame, self.model.num_memories, len(frames))
+        return self.model.fuse_memory(frames[frame].embedding, spatial, pointers)
+
+    def _correct(
+        self,
+        decoded: Decoded,
+        fused: Tensor,
+        features: ImageFeatures,
+        target: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        best = 1 + decoded.parts.iou_scores[:, 1:].argmax(dim=1)
+        row = torch.arange(len(best), device=best.device)
+        logits = decoded.parts.masks[row, best][:, None].detach().float().clamp(-32, 32)
+        coords, labels = correction_clicks(logits, target[:, None], generator)
+        prompts = ModelPrompts(coords, labels, logits)
+        return self._supervise(fused, features, target, prompts)[0].loss
+
+    def _copied(self, batch: ClipBatch, frame: int) -> float:
+        """Mean IoU on `frame` of the first mask, copied."""
+        target = batch.target(frame)
+        copied = (batch.target(0) - 0.5)[:, None]
+        return mean_of(mask_iou(copied, target)[:, 0], target.amax((1, 2)) > 0.5)

@@ -1,0 +1,128 @@
+"""Third phase: the high-quality token learns fine boundaries, all else is frozen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from napari_hqsam2.modeling.hq_mask_decoder import HqMaskDecoder
+from napari_hqsam2.modeling.mask_decoder import HQ, dot_masks
+from napari_hqsam2.training.decoding import (
+    Decoded,
+    add_clicks,
+    chosen_mask,
+    decode_all,
+    first_prompts,
+)
+from napari_hqsam2.training.image_phase import ImagePhase, StepResult
+from napari_hqsam2.training.losses import balanced_bce, dice, mask_iou
+from napari_hqsam2.training.prompts import correction_clicks
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.training.config import PhaseConfig
+    from napari_hqsam2.training.data import ImageBatch
+
+FINE_STRIDE = 2
+"""Boundaries are compared at this stride, finer than the mask's own 4."""
+RIM = 5
+"""Width in fine cells of the rim that the boundary loss looks at."""
+
+
+def rim(target: Tensor) -> Tensor:
+    """(N, H, W) zeros and ones: cells within reach of the outline of (N, H, W) targets."""
+    inside = target[:, None]
+    grown = F.max_pool2d(inside, RIM, stride=1, padding=RIM // 2)
+    shrunk = -F.max_pool2d(-inside, RIM, stride=1, padding=RIM // 2)
+    return ((grown - shrunk) > 0)[:, 0].float()
+
+
+def boundary_bce(logits: Tensor, target: Tensor) -> Tensor:
+    """(N,) mean cross-entropy of (N, H, W) logits near the outline of (N, H, W) targets."""
+    near = rim(target)
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (loss * near).sum((1, 2)) / near.sum((1, 2)).clamp(min=1)
+
+
+class HqPhase(ImagePhase):
+    """Trains the parameters that HQ-SAM adds.
+
+    Parameters
+    ----------
+    model : HqSam2
+        With an HQ decoder; changed in place by the trainer.
+    config : PhaseConfig
+        Loss and prompts.
+
+    Raises
+    ------
+    TypeError
+        If the model has no HQ decoder.
+    """
+
+    def __init__(self, model: HqSam2, config: PhaseConfig) -> None:
+        super().__init__(model, config)
+        if not isinstance(model.sam_mask_decoder, HqMaskDecoder):
+            msg = f"The HQ phase needs an HqMaskDecoder, got {type(model.sam_mask_decoder).__name__}."
+            raise TypeError(msg)
+        self.decoder = model.sam_mask_decoder
+
+    def prepare(self) -> None:
+        """Nothing in the frozen parts depends on the mode; all stay in eval mode."""
+        self.model.eval()
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Named parameters of the HQ head."""
+        trained = {id(parameter) for parameter in self.decoder.hq_parameters()}
+        named = self.model.named_parameters()
+        return [(name, p) for name, p in named if id(p) in trained]
+
+    def step(self, batch: ImageBatch, index: int, generator: torch.Generator) -> StepResult:
+        """Loss of one batch: a click or box, and for half of the batches a correction too."""
+        model = self.model
+        target = batch.target
+        fine = F.avg_pool2d(batch.masks[:, None].float(), FINE_STRIDE)[:, 0]
+        draw = torch.rand(len(batch.crop), generator=generator)
+        use_box = (draw < self.config.box_share).to(batch.crop.device)
+        with torch.no_grad():
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            features = model.encode_image(images)[batch.crop]
+            fused = model.without_memory(features.embedding)
+        prompts = first_prompts(batch.clicks_norm, batch.boxes_norm, use_box)
+        decoded = decode_all(model, fused, features.high_res, prompts)
+        sam = chosen_mask(decoded, multimask=~use_box).float()
+        if index % 2:
+            logits = sam.detach()
+            coords, labels = correction_clicks(logits, target[:, None], generator)
+            prompts = add_clicks(prompts, coords, labels, logits)
+            decoded = decode_all(model, fused, features.high_res, prompts)
+            sam = chosen_mask(decoded, multimask=torch.zeros_like(use_box)).float()
+        return self._result(sam.detach(), self._hq_mask(decoded), target, fine)
+
+    def _hq_mask(self, decoded: Decoded) -> Tensor:
+        """(N, 1, 4h, 4w) logits of the HQ mask."""
+        parts = decoded.parts
+        weights = self.decoder.hf_mlp(parts.tokens[:, HQ])[:, None]
+        features = self.decoder.embedding_maskfeature(parts.upscaled.detach())
+        return dot_masks(weights, features).float()
+
+    def _result(
+        self, sam: Tensor, hq_mask: Tensor, target: Tensor, fine: Tensor
+    ) -> StepResult:
+        both = sam + hq_mask
+        loss = sam.new_zeros(())
+        for logits, share in ((both, 1.0), (hq_mask, 0.5)):
+            up = F.interpolate(logits, size=fine.shape[-2:], mode="bilinear")[:, 0]
+            edge = boundary_bce(up, fine).mean()
+            whole = (balanced_bce(logits, target) + dice(logits, target)).mean()
+            loss = loss + share * (edge + whole)
+        figures = {
+            "off": float(mask_iou(sam, target).mean()),
+            "add": float(mask_iou(both, target).mean()),
+            "only": float(mask_iou(hq_mask, target).mean()),
+        }
+        return StepResult(loss, figures)

@@ -1,0 +1,108 @@
+"""Which memories a frame reads, and which are dropped."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_hqsam2.predictors.memory_bank import (
+    ARCHIVED_LOGIT,
+    FrameOutput,
+    MemoryBank,
+    MemoryReach,
+    closest_conditioning,
+    select_memory_frames,
+)
+
+REACH = MemoryReach(num_memories=7, max_pointers=16, max_conditioning=-1)
+
+
+def output(seed: int = 0) -> FrameOutput:
+    generator = torch.Generator().manual_seed(seed)
+    return FrameOutput(
+        low_res=torch.randn(1, 1, 16, 24, generator=generator),
+        pointer=torch.zeros(1, 8),
+        object_score=torch.ones(1, 1),
+        iou_score=torch.ones(1),
+        memory=torch.zeros(1, 4, 4, 6),
+    )
+
+
+def test_forward_reads_the_prompt_and_the_six_frames_before() -> None:
+    got = select_memory_frames(30, [2], range(3, 30), REACH, reverse=False)
+    assert got.spatial == (
+        (0, 2), (1, 24), (2, 25), (3, 26), (4, 27), (5, 28), (6, 29),
+    )  # fmt: skip
+    assert got.pointers == ((28, 2), *((d, 30 - d) for d in range(1, 16)))
+
+
+def test_reverse_reads_the_frames_after() -> None:
+    got = select_memory_frames(3, [6], [4, 5, 2], REACH, reverse=True)
+    assert got.spatial == ((0, 6), (5, 5), (6, 4))
+    assert got.pointers == ((3, 6), (1, 4), (2, 5))
+
+
+def test_pointers_of_conditioning_frames_come_from_the_past_only() -> None:
+    got = select_memory_frames(3, [1, 8], [2], REACH, reverse=False)
+    assert got.spatial == ((0, 1), (0, 8), (6, 2))
+    assert got.pointers == ((2, 1), (1, 2))
+
+
+def test_conditioning_frames_beyond_the_cap_count_as_tracked() -> None:
+    reach = MemoryReach(num_memories=7, max_pointers=16, max_conditioning=2)
+    got = select_memory_frames(10, [0, 7, 9, 12], [8], reach, reverse=False)
+    assert got.spatial == ((0, 9), (0, 12), (4, 7), (5, 8))
+    assert got.pointers == ((1, 9), (2, 8), (3, 7), (10, 0))
+
+
+@given(
+    st.integers(0, 50),
+    st.sets(st.integers(0, 50), min_size=1, max_size=12),
+    st.integers(2, 6),
+)
+def test_closest_conditioning_frames(frame: int, frames: set[int], most: int) -> None:
+    chosen = closest_conditioning(frame, frames, most)
+    assert len(chosen) == len(set(chosen)) == min(most, len(frames))
+    assert set(chosen) <= frames
+    before = [t for t in frames if t < frame]
+    after = [t for t in frames if t >= frame]
+    assert not before or max(before) in chosen
+    assert not after or min(after) in chosen
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_memory_does_not_grow_with_the_video(step: int) -> None:
+    bank = MemoryBank(conditioning={100: output()})
+    for count in range(1, 101):
+        frame = 100 + step * count
+        bank.add_tracked(frame, output(frame))
+        bank.forget_out_of_reach(frame, REACH)
+        assert len(bank.tracked) <= 2 * REACH.max_pointers
+        with_features = [t for t, o in bank.tracked.items() if o.memory is not None]
+        assert len(with_features) <= 2 * REACH.num_memories
+    reachable = select_memory_frames(
+        100 + step * 101, [100], range(201), REACH, reverse=step < 0
+    )
+    for _, frame in reachable.spatial:
+        assert bank[frame].memory is not None
+    for _, frame in reachable.pointers:
+        assert bank.get(frame) is not None
+
+
+def test_archived_masks_come_back_as_masks() -> None:
+    bank = MemoryBank(conditioning={0: output()})
+    original = output(3)
+    bank.add_tracked(1, original)
+    bank.forget_out_of_reach(1, REACH)
+    assert bank.previous_logits(1) is original.low_res
+    bank.conditioning.clear()
+    bank.forget_out_of_reach(60, REACH)
+    assert bank.get(1) is None
+    logits = bank.previous_logits(1)
+    assert logits is not None
+    assert original.low_res is not None
+    assert torch.equal(logits > 0, original.low_res > 0)
+    assert set(logits.unique().tolist()) == {-ARCHIVED_LOGIT, ARCHIVED_LOGIT}
+    assert len(bank.archive[1]) < 200

@@ -1,0 +1,271 @@
+"""The command line on real files, with untrained weights."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import napari_hqsam2
+from napari_hqsam2 import batch
+from napari_hqsam2.build import build_sam2_video_predictor
+from napari_hqsam2.cli import app
+from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+from napari_hqsam2.stack_files import PixelSize, open_stack
+from napari_hqsam2.weights import registry
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run a command line; lines are as long as they need to be."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NAPARI_HQSAM2_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+def make_model(**options):
+    """Untrained, and sure that every object is in view."""
+    torch.manual_seed(0)
+    predictor = build_sam2_video_predictor(
+        "sam2.1_hq_hiera_nano", device="cpu", **options
+    )
+    score_head = predictor.model.sam_mask_decoder.pred_obj_score_head
+    with torch.no_grad():
+        list(score_head.parameters())[-1].fill_(5)
+    return predictor
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "nano.pt"
+    torch.save({"model": make_model().state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    return make_model(hydra_overrides_extra=["model.image_size=128"])
+
+
+@pytest.fixture
+def quick(monkeypatch, small_model):
+    """A model that is small instead of the one that is asked for."""
+    monkeypatch.setattr(batch, "load_model", lambda *_, **__: small_model)
+
+
+@pytest.fixture
+def files(tmp_path, rng):
+    """A stack and prompts for two objects."""
+    data = rng.integers(0, 60_000, (2, 3, 40, 50), dtype=np.uint16)
+    metadata = {
+        "axes": "TZYX",
+        "PhysicalSizeX": 0.25,
+        "PhysicalSizeZ": 2.0,
+        "PhysicalSizeZUnit": "µm",
+    }
+    tifffile.imwrite(tmp_path / "stack.ome.tif", data, metadata=metadata)
+    points = "t,z,y,x,object_id,label\n1,1,10,12,4,positive\n1,1,30,30,4,negative\n"
+    (tmp_path / "points.csv").write_text(points)
+    (tmp_path / "boxes.csv").write_text(
+        "t,z,y0,x0,y1,x1,object_id\n1,2,20,20,35,45,7\n"
+    )
+    return tmp_path
+
+
+def provenance(path):
+    with tifffile.TiffFile(path) as tiff:
+        ome = tifffile.xml2dict(tiff.ome_metadata)["OME"]
+    pairs = ome["StructuredAnnotations"]["MapAnnotation"]["Value"]["M"]
+    return {pair["K"]: str(pair["value"]) for pair in pairs}
+
+
+PROMPTS = ("--points", "points.csv", "--boxes", "boxes.csv")
+
+
+def test_segment_writes_labels_and_a_picture(run, files, checkpoint):
+    result = run(
+        "segment", "stack.ome.tif", *PROMPTS, "-o", "labels.ome.tif",
+        "--checkpoint", checkpoint, "--picture", "picture.png", "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "Wrote labels.ome.tif" in result.stdout
+    assert "Wrote picture.png" in result.stdout
+    with open_stack(files / "labels.ome.tif") as stack:
+        assert (stack.axes.letters, stack.axes.shape) == ("TZYX", (2, 3, 40, 50))
+        assert stack.pixel_sizes["X"] == PixelSize(0.25, "µm")
+        assert stack.pixel_sizes["Z"] == PixelSize(2.0, "µm")
+        labels = stack.array[:]
+    assert set(np.unique(labels)) <= {0, 4, 7}
+    assert not labels[0].any()
+    for frame in labels[1]:
+        assert {4, 7} & set(np.unique(frame))
+    said = provenance(files / "labels.ome.tif")
+    assert said["stack"] == "stack.ome.tif"
+    assert said["model"] == registry.DEFAULT_MODEL
+    assert said["checkpoint"] == "nano.pt"
+    assert (said["objects"], said["complete"]) == ("2", "True")
+    with Image.open(files / "picture.png") as picture:
+        assert min(picture.size) > 300
+
+
+def test_segment_takes_all_options(run, files, quick):
+    points = "z,y,x\n1,10,12\n"
+    (files / "points.csv").write_text(points)
+    result = run(
+        "segment", "stack.ome.tif", "--points", "points.csv", "-o", "labels.tif",
+        "--axes", "CZYX", "--axis", "Z", "--frames", "1,3",
+        "--direction", "forward", "--contrast", "0,60000", "--channels", "0",
+        "--hq", "off",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    labels = tifffile.imread(files / "labels.tif")
+    assert labels.shape == (3, 40, 50)
+    assert [bool(frame.any()) for frame in labels] == [False, True, True]
+    said = provenance(files / "labels.tif")
+    assert (said["direction"], said["hq_mode"], said["channels"]) == (
+        "forward",
+        "off",
+        "(0,)",
+    )
+    assert said["contrast_limits"] == "((0.0, 60000.0),)"
+
+
+def test_segment_takes_a_single_image(run, files, quick, rng):
+    image = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    tifffile.imwrite(files / "image.tif", image, photometric="rgb")
+    (files / "clicks.csv").write_text("y,x\n10,12\n30,40\n")
+    result = run(
+        "segment", "image.tif", "--points", "clicks.csv", "-o", "labels.tif",
+        "--picture", "picture.png",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    labels = tifffile.imread(files / "labels.tif")
+    assert labels.shape == (40, 50)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert (files / "picture.png").is_file()
+
+
+def test_ctrl_c_keeps_the_frames_that_are_finished(run, files, quick, monkeypatch):
+    propagate = SAM2VideoPredictor.propagate
+
+    def interrupted(self, *args, **kwargs):
+        yield from itertools.islice(propagate(self, *args, **kwargs), 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SAM2VideoPredictor, "propagate", interrupted)
+    result = run(
+        "segment", "stack.ome.tif", "--points", "points.csv", "-o", "labels.tif",
+    )  # fmt: skip
+    assert result.exit_code == 130
+    assert "Interrupted; 1 frame" in result.stderr
+    labels = tifffile.imread(files / "labels.tif")
+    assert not labels[0].any()
+    assert [bool(frame.any()) for frame in labels[1]] == [False, True, False]
+    assert provenance(files / "labels.tif")["complete"] == "False"
+
+
+def test_ctrl_c_before_the_first_frame_writes_nothing(run, files, quick, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SAM2VideoPredictor, "propagate", interrupted)
+    result = run(
+        "segment", "stack.ome.tif", "--points", "points.csv", "-o", "labels.tif",
+    )  # fmt: skip
+    assert result.exit_code == 130
+    assert not (files / "labels.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("nothing.tif", *PROMPTS), "There is no file or folder nothing.tif"),
+        (("stack.ome.tif",), "There are no prompts; give a CSV file"),
+        (("stack.ome.tif", "--points", "missing.csv"), "missing.csv"),
+        (("stack.ome.tif", "--points", "boxes.csv"), "boxes.csv, line 2: column 'y'"),
+        (("stack.ome.tif", *PROMPTS, "--axis", "Q"), "choose one of T, Z"),
+        (("stack.ome.tif", *PROMPTS, "--axes", "ZYX"), "names 3 axes but"),
+        (("stack.ome.tif", *PROMPTS, "--frames", "0,1"), "outside the range Z=0 to 0"),
+        (("stack.ome.tif", *PROMPTS, "--model", "sam9"), "Unknown model 'sam9'"),
+        (("stack.ome.tif", *PROMPTS, "--device", "warp"), "warp"),
+        (("stack.ome.tif", *PROMPTS, "-o", "labels.png"), "name the file .tif"),
+        (("stack.ome.tif", *PROMPTS, "-o", "no/labels.tif"), "There is no folder no"),
+    ],
+)
+def test_what_cannot_be_done_is_said_without_a_traceback(
+    run, files, arguments, problem
+):
+    result = run("segment", "-o", "labels.tif", *arguments)
+    assert result.exit_code == 1
+    assert problem in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.output
+    assert not list(files.glob("*labels*"))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--contrast", "5"),
+        ("--contrast", "9,1"),
+        ("--channels", "red"),
+        ("--channels", "0.5"),
+        ("--frames", "1"),
+        ("--direction", "sideways"),
+        ("--hq", "maybe"),
+    ],
+)
+def test_values_that_make_no_sense_are_wrong_usage(run, files, option):
+    result = run("segment", "stack.ome.tif", *PROMPTS, "-o", "labels.tif", *option)
+    assert result.exit_code == 2
+    assert option[0] in result.output
+
+
+def test_models_lists_every_model_and_whether_it_is_here(run, tmp_path):
+    cached = tmp_path / "cache" / "sam2.1_hiera_tiny.pt"
+    cached.parent.mkdir()
+    cached.write_bytes(bytes(3_000_000))
+    result = run("models")
+    assert result.exit_code == 0, result.output
+    rows = {
+        cells[1].split()[0]: cells
+        for line in result.stdout.splitlines()
+        if len(cells := [cell.strip() for cell in line.split("│")]) > 3 and cells[1]
+    }
+    assert registry.REGISTRY.keys() <= rows.keys()
+    assert rows["sam2.1_hiera_tiny"][2:4] == ["3 MB", "yes"]
+    assert rows["sam2.1_hiera_large"][2:4] == ["898 MB", "no"]
+    assert rows["sam2.1_hq_hiera_tiny"][4] == "not published"
+    assert rows[registry.DEFAULT_MODEL][4] == "built in"
+
+
+def test_download_says_why_it_cannot(run):
+    result = run("download", "sam2.1_hq_hiera_tiny")
+    assert result.exit_code == 1
+    assert "No weights of sam2.1_hq_hiera_tiny have been published" in result.stderr
+    assert run("download", "sam9").exit_code == 1
+
+
+def test_info_and_version(run):
+    result = run("info")
+    assert result.exit_code == 0, result.output
+    assert torch.__version__ in result.stdout
+    assert napari_hqsam2.__version__ in run("--version").stdout
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "napari_hqsam2", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    for name in ("segment", "models", "download", "info"):
+        assert name in done.stdout
