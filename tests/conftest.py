@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 20_240_729
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
 VIEWER_FIXTURES = frozenset(
     {"qapp", "qtbot", "make_napari_viewer", "make_napari_viewer_proxy"}
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -93,80 +94,88 @@ def main(
     )
 
 
+StackArgument = Annotated[
+    Path,
+    typer.Argument(help="TIFF, OME-TIFF, Zarr, .npy, folder of images, or video."),
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="OME-TIFF of labels to write (.tif).")
+]
+PointsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV of clicks: t,y,x,object_id,label (or z, ...), or a Points layer "
+        "saved by napari. Coordinates are pixel indices."
+    ),
+]
+BoxesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV of boxes: t,y0,x0,y1,x1,object_id, or a Shapes layer saved by napari "
+        "(rectangles)."
+    ),
+]
+AxesOption = Annotated[
+    str | None,
+    typer.Option(help="Axes of the stack, such as TZYX or TYXC; else what it says."),
+]
+AxisOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Axis to follow objects along; else the last that is not Y, X or C."
+    ),
+]
+ModelOption = Annotated[str, typer.Option(help="Name as in 'napari-hqsam2 models'.")]
+CheckpointOption = Annotated[
+    Path | None, typer.Option(help="Weights file of your own for this model.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+DirectionOption = Annotated[
+    DirectionChoice, typer.Option(help="Way to go from an object's first prompt.")
+]
+FramesOption = Annotated[
+    str | None, typer.Option(help="start,stop along the axis; stop is not included.")
+]
+ContrastOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="low,high intensities shown as black and white; once, or once for each "
+        "channel."
+    ),
+]
+ChannelsOption = Annotated[
+    str | None, typer.Option(help="One to three channel indices, such as 0,2.")
+]
+HqOption = Annotated[HqChoice, typer.Option(help="Use of the high-quality mask.")]
+PictureOption = Annotated[
+    Path | None, typer.Option(help="Also draw frames with outlines (.png).")
+]
+
+
 @app.command()
 def segment(  # noqa: PLR0913 - one argument per option
-    stack: Annotated[
-        Path,
-        typer.Argument(
-            help="TIFF, OME-TIFF, Zarr, .npy, folder of images, or video file."
-        ),
-    ],
+    stack: StackArgument,
     *,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="OME-TIFF of labels to write (.tif).")
-    ],
-    points: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV of clicks: t,y,x,object_id,label (or z, ...), or a Points layer "
-            "saved by napari. Coordinates are pixel indices."
-        ),
-    ] = None,
-    boxes: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV of boxes: t,y0,x0,y1,x1,object_id, or a Shapes layer saved by "
-            "napari (rectangles)."
-        ),
-    ] = None,
-    axes: Annotated[
-        str | None,
-        typer.Option(
-            help="Axes of the stack, such as TZYX or TYXC; else what it says."
-        ),
-    ] = None,
-    axis: Annotated[
-        str | None,
-        typer.Option(
-            help="Axis to follow objects along; else the last that is not Y, X or C."
-        ),
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="Name as in 'napari-hqsam2 models'.")
-    ] = registry.DEFAULT_MODEL,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights file of your own for this model.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    direction: Annotated[
-        DirectionChoice, typer.Option(help="Way to go from an object's first prompt.")
-    ] = DirectionChoice.both,
-    frames: Annotated[
-        str | None,
-        typer.Option(help="start,stop along the axis; stop is not included."),
-    ] = None,
-    contrast: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="low,high intensities shown as black and white; once, or once for "
-            "each channel."
-        ),
-    ] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(help="One to three channel indices, such as 0,2."),
-    ] = None,
-    hq: Annotated[
-        HqChoice, typer.Option(help="Use of the high-quality mask.")
-    ] = HqChoice.add,
-    picture: Annotated[
-        Path | None, typer.Option(help="Also draw frames with outlines (.png).")
-    ] = None,
+    output: OutputOption,
+    points: PointsOption = None,
+    boxes: BoxesOption = None,
+    axes: AxesOption = None,
+    axis: AxisOption = None,
+    model: ModelOption = registry.DEFAULT_MODEL,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = "auto",
+    direction: DirectionOption = DirectionChoice.both,
+    frames: FramesOption = None,
+    contrast: ContrastOption = None,
+    channels: ChannelsOption = None,
+    hq: HqOption = HqChoice.add,
+    picture: PictureOption = None,
 ) -> None:
     """Segment prompted objects through a stack and write their labels.
 
-    Without a column object_id every click and every box is an object of its own. Ctrl-C
-    writes the frames that are finished and exits with 130.
+    Without a column object_id every click and every box is an object of its own.
+
+    Ctrl-C writes the frames that are finished and exits with 130.
     """
     from napari_hqsam2.batch import SegmentJob  # noqa: PLC0415 - loads torch
 
@@ -204,21 +213,21 @@ def models() -> None:
 
     table = Table(title="Models")
     for heading in ("name", "size", "here", "source", "licence"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=heading == "name")
     for spec in registry.REGISTRY.values():
         path = cached_path(spec.name)
         is_here = path.is_file()
         size = path.stat().st_size if is_here else spec.size
-        source = "built in" if spec.packaged else spec.url or "not published"
-        is_default = " (default)" if spec.name == registry.DEFAULT_MODEL else ""
+        host = urlsplit(spec.url or "").netloc or "not published"
         table.add_row(
-            f"{spec.name}{is_default}",
+            spec.name,
             f"{size / 1e6:.0f} MB" if size else "",
             "yes" if is_here else "no",
-            source,
+            "built in" if spec.packaged else host,
             spec.licence,
         )
     out.print(table)
+    out.print(f"The default is {registry.DEFAULT_MODEL}.")
     out.print(f"Downloads are kept in {cache_folder()}", soft_wrap=True)
 
 

@@ -36,7 +36,7 @@ def transforms(draw, ndim):
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_probe_agrees_with_napari(ndim):
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(transforms(ndim), arrays(float, (3, ndim), elements=st.floats(-50, 50)))
     def check(options, coordinates):
         layer = Image(np.zeros((2,) * ndim), **options)
@@ -51,7 +51,7 @@ def test_probe_agrees_with_napari(ndim):
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_round_trip_between_any_two_layers(ndim):
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(
         transforms(ndim),
         transforms(ndim),

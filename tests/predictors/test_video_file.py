@@ -59,7 +59,7 @@ def write_video(
 
 
 FILES = {
-    "b-frames.mp4": ("libx264", "yuv420p", {"g": "12", "bf": "3"}),
+    "b-frames.mp4": ("libx264", "yuv420p", {"g": "12", "bf": "3", "sc_threshold": "0"}),
     "one-key.mov": ("libx264", "yuv420p", {"g": "999", "bf": "0"}),
     "open-gop.mkv": ("libx264", "yuv420p", {"g": "9", "x264-params": "open-gop=1"}),
     "no-times.avi": ("libx264", "yuv420p", {"g": "9", "bf": "3"}),

@@ -11,6 +11,7 @@ from napari_hqsam2.synthetic.noise import smooth_field, upsample
 from napari_hqsam2.synthetic.style import MotionStyle
 
 _SHRINK = 4
+_GRID_VARIANCE = _SHRINK**2 * (1 / 12 + 1 / 3)  # of block means and the B-spline
 
 
 def blur(image: F32Array, sigma: float) -> F32Array:
@@ -34,9 +35,8 @@ def glow(image: F32Array, sigma: float) -> F32Array:
     padded = np.pad(image, pad, mode="edge")
     blocks = padded.reshape(padded.shape[0] // _SHRINK, _SHRINK, -1, _SHRINK)
     small = np.pad(blocks.mean(axis=(1, 3)), ((2, 3), (2, 3)), mode="edge")
-    small = ndimage.gaussian_filter(
-        small, sigma / _SHRINK, mode="nearest", truncate=3.0
-    )
+    rest = max(sigma**2 - _GRID_VARIANCE, 0.0) ** 0.5 / _SHRINK
+    small = ndimage.gaussian_filter(small, rest, mode="nearest", truncate=3.0)
     return upsample(small.astype(np.float32), (h, w), float(_SHRINK), start=2.5)
 
 

@@ -103,7 +103,10 @@ DEFAULT_SHARES = {
     "axondeepseg": 0.5,
     "omnipose": 0.5,
     "synthetic": 1.5,
+    "synthetic_tyx": 0.5,
 }
+
+CLIP_SHARES = {"dsb2018": 2.0, "fib25_zyx": 3.0, "usiigaci_tyx": 2.0, "synthetic_tyx": 2.0}
 
 
 def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
@@ -117,7 +120,7 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             budget,
             (BatchShape(256, 4, 4),) * 4 + (BatchShape(512, 1, 4),),
             Optimisation(learning_rate=5e-4, trunk_scale=0.3, warmup=50),
-            shares=DEFAULT_SHARES | {"fib25_zyx": 3.0, "usiigaci_tyx": 2.0},
+            shares=DEFAULT_SHARES | CLIP_SHARES,
         )
     return PhaseConfig(
         name,

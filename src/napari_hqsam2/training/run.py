@@ -9,8 +9,15 @@ import torch
 from napari_hqsam2.build import build_sam2
 from napari_hqsam2.training.data import Mixture
 from napari_hqsam2.training.evaluate import Protocol, evaluate_images
+from napari_hqsam2.training.clip_phase import ClipPhase
+from napari_hqsam2.training.hq_phase import HqPhase
 from napari_hqsam2.training.image_phase import ImagePhase
-from napari_hqsam2.training.initialisation import SpatialStart, initialise
+from napari_hqsam2.training.initialisation import (
+    SpatialStart,
+    initialise,
+    initialise_memory,
+)
+from napari_hqsam2.training.data import BatchShape, ImageBatches
 from napari_hqsam2.training.sources import Stills, load_sources
 from napari_hqsam2.training.trainer import Trainer, load_weights_into
 
@@ -37,7 +44,16 @@ def build_model(run: RunConfig) -> HqSam2:
 
 def make_phase(model: HqSam2, config: PhaseConfig) -> Phase:
     """Phase of a name."""
-    return {"image": ImagePhase}[config.name](model, config)
+    classes = {"image": ImagePhase, "clip": ClipPhase, "hq": HqPhase}
+    return classes[config.name](model, config)
+
+
+@torch.no_grad()
+def prepare_memory(model: HqSam2, mixture: Mixture, seed: int) -> None:
+    """Start values of memory attention, fitted to the image embeddings of a few crops."""
+    batch = ImageBatches(mixture, [BatchShape(256, 4, 1)], seed)[0]
+    embedding = model.encode_image(batch.images).embedding
+    initialise_memory(model, float(embedding.std(dim=1).mean()))
 
 
 def validation_frames(data: Path, source: str = "dsb2018") -> list[Frame]:
@@ -70,15 +86,18 @@ def train_phase(run: RunConfig, config: PhaseConfig, start: Path | None) -> Path
     if start is not None:
         load_weights_into(model, start)
     sources = load_sources(run.data, "train")
+    if run.synthetic is not None:
+        sources += load_sources(run.synthetic, "train")
+    mixture = Mixture(sources, config.shares)
+    if config.name == "clip":
+        prepare_memory(model, mixture, run.seed)
     frames = validation_frames(run.data)
 
     def validate(model: HqSam2) -> dict[str, float]:
         protocol = Protocol(objects=8, clicks=3, hq="off")
         return evaluate_images(model, frames, protocol).means()
 
-    trainer = Trainer(
-        make_phase(model, config), run, Mixture(sources, config.shares), validate
-    )
+    trainer = Trainer(make_phase(model, config), run, mixture, validate)
     trainer.resume()
     trainer.train()
     return trainer.weights

@@ -1,0 +1,389 @@
+"""The real layers of napari, without Qt."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from napari.components import ViewerModel
+
+from napari_hqsam2.errors import StackError
+from napari_hqsam2.plugin.napari_viewer import NapariViewer
+from napari_hqsam2.segmentation.masks import ObjectMask
+
+pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
+
+FLAT = {
+    "scale": (3.0, 0.5, 0.25),
+    "translate": (6.0, -20.0, 11.0),
+    "rotate": [[1, 0, 0], [0, 0.6, -0.8], [0, 0.8, 0.6]],
+    "shear": [0, 0, 0.3],
+    "affine": np.array(
+        [[1, 0, 0, 2], [0, 1.5, 0.2, -3], [0, 0, 0.5, 9], [0, 0, 0, 1.0]]
+    ),
+}
+"""A transform that leaves frames frames."""
+
+
+def add_image(viewer, shape=(5, 20, 30), **options):
+    return viewer.add_image(np.zeros(shape, dtype=np.uint8), **options)
+
+
+def square(y, x, obj_id=1):
+    return ObjectMask(obj_id, y, x, np.ones((3, 3), dtype=bool), 1.0, 0.9)
+
+
+@pytest.mark.parametrize("options", [{}, FLAT])
+def test_labels_and_prompts_lie_exactly_on_the_image(options):
+    viewer = ViewerModel()
+    units = ("s", "um", "um")
+    image = add_image(viewer, **options, units=units, axis_labels=("t", "y", "x"))
+    port = NapariViewer(viewer)
+    points, shapes = port.add_prompt_layers(image)
+    labels = port.add_labels(image)
+    for layer in (points, shapes, labels):
+        assert layer.axis_labels == ("t", "y", "x")
+        assert layer.units == image.units
+        for corner in np.ndindex(2, 2, 2):
+            expected = image.data_to_world(corner)
+            assert layer.data_to_world(corner) == pytest.approx(expected)
+    assert port.snapshot_labels(labels, image).is_aligned
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.tuples(*[st.floats(0.1, 10)] * 3),
+    st.tuples(*[st.floats(-100, 100)] * 3),
+    st.floats(-180, 180),
+    st.floats(-1, 1),
+    st.tuples(st.integers(0, 4), st.floats(0, 19), st.floats(0, 29)),
+)
+def test_prompts_with_any_transform_land_where_they_are_seen(
+    scale, translate, angle, shear, place
+):
+    viewer = ViewerModel()
+    image = add_image(viewer, **FLAT)
+    radians = np.radians(angle)
+    turn = np.eye(3)
+    turn[1:, 1:] = [
+        [np.cos(radians), -np.sin(radians)],
+        [np.sin(radians), np.cos(radians)],
+    ]
+    points = viewer.add_points(
+        np.zeros((1, 3)),
+        scale=scale,
+        translate=translate,
+        rotate=turn,
+        shear=[0, 0, shear],
+    )
+    points.data = [points.world_to_data(image.data_to_world(place))]
+    found = NapariViewer(viewer).snapshot_points(points, image).coordinates
+    np.testing.assert_allclose(found, [place], atol=1e-4)
+
+
+def test_units_of_layers_may_differ():
+    viewer = ViewerModel()
+    image = add_image(viewer, (20, 30), scale=(0.5, 0.5), units=("um", "um"))
+    points = viewer.add_points([[2000, 3000]], units=("nm", "nm"))
+    found = NapariViewer(viewer).snapshot_points(points, image).coordinates
+    np.testing.assert_allclose(found, [[4, 6]])
+
+
+def test_incomparable_units_are_taken_as_they_are_shown():
+    viewer = ViewerModel()
+    image = add_image(viewer, (20, 30), units=("um", "um"))
+    points = viewer.add_points([[4, 6]])
+    found = NapariViewer(viewer).snapshot_points(points, image).coordinates
+    np.testing.assert_allclose(found, [[4, 6]])
+
+
+def test_flat_prompts_lie_on_the_frame_on_show():
+    viewer = ViewerModel()
+    image = add_image(viewer, (3, 5, 20, 30))
+    points = viewer.add_points([[4, 6]])
+    deep = viewer.add_points([[2, 4, 6]])
+    viewer.dims.current_step = (1, 3, 0, 0)
+    port = NapariViewer(viewer)
+    assert port.snapshot_points(points, image).coordinates.tolist() == [[1, 3, 4, 6]]
+    assert port.snapshot_points(deep, image).coordinates.tolist() == [[1, 2, 4, 6]]
+
+
+def test_prompts_with_more_axes_than_the_image():
+    viewer = ViewerModel()
+    image = add_image(viewer, (20, 30), translate=(1, 1))
+    points = viewer.add_points([[7, 4, 6]])
+    found = NapariViewer(viewer).snapshot_points(points, image).coordinates
+    assert found.tolist() == [[3, 5]]
+
+
+def test_empty_prompt_layers_are_read():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    port = NapariViewer(viewer)
+    points, shapes = port.add_prompt_layers(image)
+    assert len(port.snapshot_points(points, image)) == 0
+    assert port.snapshot_shapes(shapes, image) == ()
+
+
+def test_channels_are_dropped_from_prompts_and_labels():
+    viewer = ViewerModel()
+    image = add_image(
+        viewer,
+        (2, 5, 20, 30),
+        axis_labels=("c", "t", "y", "x"),
+        scale=(1, 2, 0.5, 0.5),
+    )
+    port = NapariViewer(viewer)
+    points, _ = port.add_prompt_layers(image)
+    points.add([[3, 4, 6]])
+    labels = port.add_labels(image)
+    viewer.dims.set_current_step(1, 2)
+    assert points.ndim == 3
+    assert port.snapshot_points(points, image).coordinates.tolist() == [[3, 4, 6]]
+    assert labels.data.shape == (5, 20, 30)
+    assert labels.scale.tolist() == [2, 0.5, 0.5]
+    assert port.snapshot_labels(labels, image).is_aligned
+    assert port.current_position(image) == (2,)
+
+
+def test_channels_that_are_turned_into_space_are_refused():
+    viewer = ViewerModel()
+    image = add_image(
+        viewer, (2, 20, 30), axis_labels=("c", "y", "x"), rotate=(0, 0, 30)
+    )
+    image.rotate = [[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, 0, 1]]
+    with pytest.raises(StackError, match="along its channel axis"):
+        NapariViewer(viewer).add_labels(image)
+
+
+def test_rgb_frames_have_no_channel_axis_of_their_own():
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((5, 20, 30, 3), dtype=np.uint8), rgb=True)
+    port = NapariViewer(viewer)
+    snapshot = port.snapshot_image(image)
+    assert snapshot.axes.stack.letters == "TYXC"
+    assert snapshot.contrast_limits is None
+    assert port.add_labels(image).data.shape == (5, 20, 30)
+    assert port.add_prompt_layers(image)[0].ndim == 3
+
+
+def test_multiscale_takes_the_finest_level():
+    viewer = ViewerModel()
+    levels = [np.zeros((5, 40, 60)), np.zeros((5, 20, 30))]
+    image = viewer.add_image(levels, multiscale=True, contrast_limits=(0, 1))
+    snapshot = NapariViewer(viewer).snapshot_image(image)
+    assert snapshot.is_multiscale
+    assert snapshot.axes.stack.shape == (5, 40, 60)
+
+
+def test_lazy_data_is_not_computed():
+    def explode(block):
+        if block.size:
+            msg = "computed"
+            raise AssertionError(msg)
+        return block
+
+    viewer = ViewerModel()
+    data = da.zeros((5, 20, 30), chunks=(1, 20, 30)).map_blocks(explode, dtype=float)
+    layer = viewer.add_image(np.zeros((5, 20, 30)), contrast_limits=(0, 1))
+    snapshot = NapariViewer(viewer).snapshot_image(layer)
+    assert snapshot.data is layer.data
+    assert data.shape == snapshot.data.shape
+
+
+def test_slider_labels_name_axes_of_unnamed_layers():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    viewer.dims.axis_labels = ("z", "y", "x")
+    axes = NapariViewer(viewer).snapshot_image(image).axes
+    assert (axes.stack.letters, axes.named) == ("ZYX", True)
+
+
+def test_contrast_limits_are_those_of_the_layer():
+    viewer = ViewerModel()
+    image = add_image(viewer, contrast_limits=(10, 90))
+    assert NapariViewer(viewer).snapshot_image(image).contrast_limits == (10.0, 90.0)
+
+
+def test_position_follows_sliders_and_display():
+    viewer = ViewerModel()
+    image = add_image(viewer, scale=(2, 1, 1), translate=(10, 0, 0))
+    port = NapariViewer(viewer)
+    viewer.dims.set_current_step(0, 3)
+    assert port.current_position(image) == (3,)
+    viewer.dims.ndisplay = 3
+    assert port.current_position(image) is None
+    viewer.dims.ndisplay = 2
+    viewer.dims.order = (1, 0, 2)
+    assert port.current_position(image) is None
+
+
+def test_position_outside_a_shorter_image_is_none():
+    viewer = ViewerModel()
+    image = add_image(viewer, (3, 20, 30))
+    add_image(viewer, (9, 20, 30))
+    viewer.dims.set_current_step(0, 7)
+    assert NapariViewer(viewer).current_position(image) is None
+
+
+def test_new_points_take_object_polarity_and_colour():
+    viewer = ViewerModel()
+    port = NapariViewer(viewer)
+    points, shapes = port.add_prompt_layers(add_image(viewer))
+    port.set_new_prompts([points, shapes], 3, positive=True)
+    points.add([[0, 1, 2]])
+    port.set_new_prompts([points, shapes], 4, positive=False)
+    points.add([[0, 5, 6]])
+    shapes.add_rectangles(np.array([(0, 1, 1), (0, 1, 5), (0, 5, 5), (0, 5, 1)]))
+    assert list(points.features["label"]) == ["positive", "negative"]
+    assert list(points.features["object_id"]) == [3, 4]
+    green, red = points.face_color
+    assert green[1] > green[0]
+    assert red[0] > red[1]
+    assert list(shapes.features["label"]) == ["positive"]
+    assert list(shapes.features["object_id"]) == [4]
+
+
+def test_events_tell_what_happens_and_stop_when_closed():
+    viewer = ViewerModel()
+    port = NapariViewer(viewer)
+    seen = []
+    port.events.layers_changed.connect(lambda: seen.append("layers"))
+    port.events.layer_removed.connect(lambda _: seen.append("removed"))
+    port.events.data_replaced.connect(lambda _: seen.append("data"))
+    port.events.shape_added.connect(lambda _, index: seen.append(index))
+    port.events.frame_changed.connect(lambda: seen.append("frame"))
+    image = add_image(viewer)
+    image.name = "other"
+    assert "layers" in seen
+    seen.clear()
+    image.data = np.ones((5, 20, 30))
+    assert "data" in seen
+    _, shapes = port.add_prompt_layers(image)
+    seen.clear()
+    corners = np.array([(0, 1, 1), (0, 1, 5), (0, 5, 5), (0, 5, 1.0)])
+    shapes.add_rectangles([corners, corners + 1])
+    assert [item for item in seen if isinstance(item, int)] == [0, 1]
+    viewer.dims.set_current_step(0, 4)
+    assert "frame" in seen
+    viewer.layers.remove(image)
+    assert "removed" in seen
+    port.close()
+    seen.clear()
+    shapes.name = "x"
+    add_image(viewer)
+    viewer.dims.set_current_step(0, 0)
+    viewer.layers.clear()
+    assert seen == []
+
+
+def test_painting_touches_only_its_own_labels_on_its_own_frame():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    port = NapariViewer(viewer)
+    labels = port.add_labels(image)
+    labels.data[2, 5:9, 5:9] = 7
+    port.paint(labels, (2,), [square(4, 4)], as_one_edit=False)
+    assert (labels.data[2] == 1).sum() == 5
+    assert (labels.data[2] == 7).sum() == 16
+    assert not labels.data[[0, 1, 3, 4]].any()
+    port.paint(labels, (2,), [square(12, 12)], as_one_edit=False)
+    assert labels.data[2, 4, 4] == 0
+    assert labels.data[2, 13, 13] == 1
+
+
+def test_this_frame_can_be_undone_in_one_step():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    port = NapariViewer(viewer)
+    labels = port.add_labels(image)
+    masks = [square(4, 4, 1), square(10, 10, 2)]
+    port.paint(labels, (2,), masks, as_one_edit=True)
+    assert sorted(np.unique(labels.data)) == [0, 1, 2]
+    labels.undo()
+    assert not labels.data.any()
+    labels.redo()
+    assert sorted(np.unique(labels.data)) == [0, 1, 2]
+
+
+def test_runs_through_the_stack_leave_the_undo_history_alone():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    port = NapariViewer(viewer)
+    labels = port.add_labels(image)
+    labels.data_setitem((np.array([0]), np.array([0]), np.array([0])), 9)
+    port.paint(labels, (2,), [square(4, 4)], as_one_edit=False)
+    labels.undo()
+    assert labels.data[0, 0, 0] == 0
+    assert labels.data[2, 5, 5] == 1
+
+
+@pytest.mark.parametrize("as_one_edit", [True, False])
+def test_labels_in_zarr_are_written_in_place(as_one_edit):
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    array = zarr.create_array(
+        store={}, shape=(5, 20, 30), chunks=(1, 20, 30), dtype="int32"
+    )
+    labels = viewer.add_labels(array)
+    port = NapariViewer(viewer)
+    assert port.snapshot_labels(labels, image).obstacle == ""
+    port.paint(labels, (2,), [square(4, 4)], as_one_edit=as_one_edit)
+    assert (array[2] == 1).sum() == 9
+
+
+def test_labels_that_cannot_be_written_say_why():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    fixed = np.zeros((5, 20, 30), dtype=np.int32)
+    fixed.flags.writeable = False
+    port = NapariViewer(viewer)
+    read_only = port.snapshot_labels(viewer.add_labels(fixed), image)
+    lazy = port.snapshot_labels(
+        viewer.add_labels(da.zeros((5, 20, 30), dtype=int)), image
+    )
+    assert "read-only" in read_only.obstacle
+    assert "computed" in lazy.obstacle
+
+
+def test_misplaced_labels_are_noticed():
+    viewer = ViewerModel()
+    image = add_image(viewer, scale=(1, 2, 2))
+    port = NapariViewer(viewer)
+    labels = viewer.add_labels(np.zeros((5, 20, 30), dtype=int))
+    assert not port.snapshot_labels(labels, image).is_aligned
+    labels.scale = (1, 2, 2)
+    assert port.snapshot_labels(labels, image).is_aligned
+
+
+def test_dtype_is_widened_for_large_ids_with_a_notice():
+    viewer = ViewerModel()
+    labels = viewer.add_labels(np.full((5, 20, 30), 3, dtype=np.uint8))
+    port = NapariViewer(viewer)
+    assert port.make_room(labels, 255) == ""
+    assert "int32" in port.make_room(labels, 256)
+    assert labels.data.dtype == np.int32
+    assert (labels.data == 3).all()
+    assert "int64" in port.make_room(labels, 2**31)
+
+
+def test_zarr_labels_are_not_widened():
+    viewer = ViewerModel()
+    array = zarr.create_array(store={}, shape=(5, 20, 30), dtype="uint8")
+    labels = viewer.add_labels(array)
+    with pytest.raises(StackError, match="too small"):
+        NapariViewer(viewer).make_room(labels, 300)
+
+
+def test_companions_are_found_again_and_forgotten_when_gone():
+    viewer = ViewerModel()
+    image, other = add_image(viewer), add_image(viewer)
+    port = NapariViewer(viewer)
+    points, shapes = port.add_prompt_layers(image)
+    labels = port.add_labels(image)
+    found = NapariViewer(viewer).companions(image)
+    assert (found.points, found.shapes, found.labels) == (points, shapes, labels)
+    assert port.companions(other).points is None
+    viewer.layers.remove(points)
+    assert port.companions(image).points is None

@@ -1,0 +1,143 @@
+"""Scripts: viewer models without Qt, with a fake engine and with the real model."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_hqsam2.errors import PromptError, StackError
+from napari_hqsam2.plugin import segment_layers
+from napari_hqsam2.plugin.engine import ModelEngine
+
+
+def make_viewer(shape=(5, 20, 30), **options):
+    viewer = ViewerModel()
+    options = {"axis_labels": tuple("tyx"[-len(shape) :]), **options}
+    data = np.random.default_rng(0).integers(0, 200, shape).astype(np.uint8)
+    viewer.add_image(data, name="cells", **options)
+    return viewer
+
+
+def test_names_of_layers_are_enough(fake_engine):
+    viewer = make_viewer(scale=(1, 0.5, 0.5), translate=(0, 10, 10))
+    viewer.add_points([[2, 5, 6]], name="clicks")
+    labels = segment_layers(viewer, "cells", points="clicks", engine=fake_engine)
+    assert labels in viewer.layers
+    assert labels.name == "HQ-SAM2 labels [cells]"
+    assert labels.data.shape == (5, 20, 30)
+    assert not labels.data.any()
+
+
+def test_prompts_in_the_world_of_the_image(fake_engine):
+    viewer = make_viewer(scale=(1, 0.5, 0.5), translate=(0, 10, 10))
+    viewer.add_points([[2, 12.5, 13]], name="clicks", features={"object_id": [4]})
+    labels = segment_layers(viewer, "cells", points="clicks", engine=fake_engine)
+    assert (labels.data[:, 5, 6] == 4).all()
+    assert not fake_engine.is_released
+
+
+def test_shapes_and_existing_labels(fake_engine):
+    viewer = make_viewer()
+    old = np.zeros((5, 20, 30), dtype=np.uint16)
+    old[:, 15:, 25:] = 9
+    viewer.add_labels(old, name="mine")
+    corners = [[1, 2, 3], [1, 2, 9], [1, 8, 9], [1, 8, 3]]
+    viewer.add_shapes([corners], name="boxes")
+    labels = segment_layers(
+        viewer,
+        "cells",
+        shapes="boxes",
+        labels="mine",
+        engine=fake_engine,
+        direction="forward",
+        frames=(1, 4),
+        hq_mode="off",
+    )
+    assert labels is viewer.layers["mine"]
+    assert (labels.data == 9).sum() == 5 * 25
+    assert (labels.data == 1).any(axis=(1, 2)).tolist() == [False, *[True] * 3, False]
+    assert fake_engine.requests[0].settings.hq_mode == "off"
+
+
+def test_frame_scope_follows_the_sliders(fake_engine):
+    viewer = make_viewer()
+    viewer.add_points([[3, 5, 6]], name="clicks")
+    viewer.dims.set_current_step(0, 3)
+    labels = segment_layers(
+        viewer, "cells", points="clicks", scope="frame", engine=fake_engine
+    )
+    assert labels.data.any(axis=(1, 2)).tolist() == [False] * 3 + [True, False]
+
+
+def test_axis_of_four_dimensions(fake_engine):
+    viewer = make_viewer((3, 4, 20, 30), axis_labels=("t", "z", "y", "x"))
+    viewer.add_points([[1, 2, 5, 6]], name="clicks")
+    labels = segment_layers(
+        viewer, "cells", points="clicks", axis="t", engine=fake_engine
+    )
+    assert labels.data[:, 2].any(axis=(1, 2)).all()
+    assert not labels.data[:, [0, 1, 3]].any()
+
+
+def test_mistakes_are_explained(fake_engine):
+    viewer = make_viewer()
+    viewer.add_points(np.empty((0, 3)), name="none")
+    with pytest.raises(KeyError, match="no layer 'cell'"):
+        segment_layers(viewer, "cell", engine=fake_engine)
+    with pytest.raises(TypeError, match="type Points is needed"):
+        segment_layers(viewer, "cells", points="cells", engine=fake_engine)
+    with pytest.raises(TypeError, match="no option 'speed'"):
+        segment_layers(viewer, "cells", points="none", engine=fake_engine, speed=9)
+    with pytest.raises(PromptError, match="no prompt yet"):
+        segment_layers(viewer, "cells", points="none", engine=fake_engine)
+    viewer.add_points([[2, 5, 6]], name="clicks")
+    with pytest.raises(StackError, match="axis='Q'"):
+        segment_layers(viewer, "cells", points="clicks", axis="q", engine=fake_engine)
+    assert [layer.name for layer in viewer.layers] == ["cells", "none", "clicks"]
+
+
+def test_errors_of_the_engine_reach_the_script(fake_engine):
+    viewer = make_viewer()
+    viewer.add_points([[2, 5, 6]], name="clicks")
+    fake_engine.error, fake_engine.fail_at = RuntimeError("broken"), 2
+    with pytest.raises(RuntimeError, match="broken"):
+        segment_layers(viewer, "cells", points="clicks", engine=fake_engine)
+    labels = viewer.layers["HQ-SAM2 labels [cells]"]
+    assert labels.data.any(axis=(1, 2)).sum() == 2
+
+
+@pytest.fixture(scope="module")
+def untrained_engine():
+    """The built-in model with random weights, behind the plugin's own engine."""
+    from napari_hqsam2 import api
+    from napari_hqsam2.build import build_sam2_video_predictor
+
+    predictor = build_sam2_video_predictor("sam2.1_hq_hiera_nano", None, "cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "load_model", lambda *_, **__: predictor)
+        yield ModelEngine()
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((3, 40, 50), {"axis_labels": ("t", "y", "x")}),
+        ((40, 50), {"axis_labels": ("y", "x")}),
+        ((2, 40, 50), {"axis_labels": ("c", "y", "x")}),
+        ((2, 2, 40, 50), {"axis_labels": ("t", "z", "y", "x")}),
+        ((2, 40, 50, 3), {"axis_labels": ("z", "y", "x"), "rgb": True}),
+    ],
+)
+def test_real_model_takes_every_shape(untrained_engine, shape, options):
+    viewer = make_viewer(shape, **options)
+    image = viewer.layers["cells"]
+    ndim = image.ndim - (options["axis_labels"][0] == "c")
+    viewer.add_points(
+        [[0] * (ndim - 2) + [12, 14], [0] * (ndim - 2) + [30, 40]],
+        name="clicks",
+        features={"object_id": [1, 2]},
+    )
+    labels = segment_layers(viewer, "cells", points="clicks", engine=untrained_engine)
+    height_width = shape[-3:-1] if options.get("rgb") else shape[-2:]
+    assert labels.data.shape[-2:] == height_width
+    assert labels.ndim == ndim
+    assert set(np.unique(labels.data)) <= {0, 1, 2}

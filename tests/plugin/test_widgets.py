@@ -1,0 +1,278 @@
+"""The dock widget in a real viewer, driven as a user would."""
+
+import threading
+
+import numpy as np
+import pytest
+from napari.layers import Layer
+from qtpy.QtCore import Qt
+
+from napari_hqsam2.errors import CheckpointError
+from napari_hqsam2.plugin import sample_data
+from napari_hqsam2.plugin.widgets.main_widget import SegmentWidget
+
+
+@pytest.fixture
+def opened(make_napari_viewer, fake_engine):
+    """A viewer with a stack and the widget on it."""
+    viewer = make_napari_viewer()
+    widget = SegmentWidget(viewer, engine=fake_engine)
+    viewer.window.add_dock_widget(widget, name="HQ-SAM 2")
+    viewer.add_layer(Layer.create(*sample_data.nuclei_timelapse()[0]))
+    viewer.dims.set_current_step(0, 10)
+    return viewer, widget
+
+
+def click(qtbot, button):
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def finish(qtbot, widget):
+    qtbot.waitUntil(lambda: not widget.state.run.is_busy, timeout=20_000)
+
+
+def test_dock_widget_opens_through_the_manifest(make_napari_viewer):
+    viewer = make_napari_viewer()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-hqsam2", "HQ-SAM 2")
+    assert isinstance(widget, SegmentWidget)
+    assert widget.image.count() == 0
+    assert "Open an image" in widget.run.message.text()
+    assert not widget.run.frame.isEnabled()
+
+
+def test_menu_command_opens_on_the_selected_layer(make_napari_viewer):
+    from napari_hqsam2.plugin.menu_commands import segment_with_hqsam2
+
+    viewer = make_napari_viewer()
+    first = viewer.add_image(np.zeros((4, 20, 30)), contrast_limits=(0, 1))
+    viewer.add_image(np.zeros((4, 20, 30)), contrast_limits=(0, 1))
+    viewer.layers.selection.active = first
+    segment_with_hqsam2(viewer)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-hqsam2", "HQ-SAM 2")
+    assert widget.state.image is first
+    assert widget.state.points in viewer.layers
+
+
+def test_every_state_tells_the_next_step(opened, qtbot):
+    _, widget = opened
+    assert "Add prompt layers" in widget.run.message.text()
+    assert widget.summary.text() == "T 32 · Y 130 · X 130"
+    assert not widget.run.stack.isEnabled()
+    click(qtbot, widget.prompts.add_layers)
+    assert "Click on an object" in widget.run.message.text()
+    assert not widget.prompts.add_layers.isVisibleTo(widget)
+    widget.state.points.add([[10, 50, 50]])
+    assert "this frame first" in widget.run.message.text()
+    assert widget.run.stack.isEnabled()
+
+
+def test_from_click_to_labelled_stack(opened, qtbot, fake_engine):
+    viewer, widget = opened
+    click(qtbot, widget.prompts.add_layers)
+    widget.state.points.add([[10, 50, 50]])
+    click(qtbot, widget.prompts.new_object)
+    widget.state.points.add([[10, 90, 90]])
+    click(qtbot, widget.run.stack)
+    assert widget.state.run.is_busy
+    finish(qtbot, widget)
+    labels = widget.state.labels
+    assert labels in viewer.layers
+    assert (labels.data[:, 50, 50] == 1).all()
+    assert (labels.data[:, 90, 90] == 2).all()
+    assert widget.labels.currentText() == labels.name
+    assert "Done: 2 objects through T" in widget.run.message.text()
+    assert fake_engine.threads
+    assert threading.get_ident() not in fake_engine.threads
+
+
+def test_mouse_clicks_on_the_canvas_are_prompts(opened, qtbot):
+    viewer, widget = opened
+    click(qtbot, widget.prompts.add_layers)
+    points = widget.state.points
+    assert viewer.layers.selection.active is points
+    assert points.mode == "add"
+    click(qtbot, widget.prompts.negative)
+    points.add([[10, 20, 20]])
+    assert list(points.features["label"]) == ["negative"]
+    assert widget.prompts.negative.isChecked()
+
+
+def test_boxes_become_objects_of_their_own(opened, qtbot):
+    _, widget = opened
+    click(qtbot, widget.prompts.add_layers)
+    shapes = widget.state.shapes
+    corners = np.array([(10, 5, 5), (10, 5, 15), (10, 15, 15), (10, 15, 5)], float)
+    shapes.add_rectangles(corners)
+    shapes.add_rectangles(corners + [0, 40, 40])
+    assert list(shapes.features["object_id"]) == [1, 2]
+    assert widget.prompts.object_id.value() == 2
+
+
+def test_this_frame_only(opened, qtbot):
+    _, widget = opened
+    click(qtbot, widget.prompts.add_layers)
+    widget.state.points.add([[10, 50, 50]])
+    click(qtbot, widget.run.frame)
+    finish(qtbot, widget)
+    labels = widget.state.labels
+    assert labels.data.any(axis=(1, 2)).nonzero()[0].tolist() == [10]
+    labels.undo()
+    assert not labels.data.any()
+
+
+def test_range_slider_speaks_and_limits(opened, qtbot):
+    _, widget = opened
+    click(qtbot, widget.prompts.add_layers)
+    widget.state.points.add([[10, 50, 50]])
+    widget.tracking.frames.setValue((8, 12))
+    assert widget.tracking.words.text() == "through T, frames 8 to 12"
+    assert widget.state.frames == (8, 13)
+    click(qtbot, widget.run.stack)
+    finish(qtbot, widget)
+    filled = widget.state.labels.data.any(axis=(1, 2)).nonzero()[0]
+    assert filled.tolist() == [8, 9, 10, 11, 12]
+    widget.tracking.frames.setValue((0, 31))
+    assert widget.state.frames is None
+
+
+def test_cancel_keeps_what_is_done(opened, qtbot, fake_engine):
+    _, widget = opened
+    click(qtbot, widget.prompts.add_layers)
+    widget.state.points.add([[0, 50, 50]])
+    fake_engine.before_frame = lambda _: threading.Event().wait(0.02)
+    click(qtbot, widget.run.stack)
+    qtbot.waitUntil(lambda: widget.state.run.done >= 3, timeout=20_000)
+    assert widget.run.cancel.isVisibleTo(widget)
+    click(qtbot, widget.run.cancel)
+    finish(qtbot, widget)
+    done = widget.state.labels.data.any(axis=(1, 2)).sum()
+    assert 3 <= done < 32
+    assert "Cancelled" in widget.run.message.text()
+    assert widget.run.stack.isEnabled()
+
+
+@pytest.mark.parametrize(
+    "error", [CheckpointError("the weights are gone"), RuntimeError("out of memory")]
+)
+def test_errors_in_the_worker_are_told_and_the_widget_lives(
+    opened, qtbot, fake_engine, error
+):
+    _, widget = opened
+    click(qtbot, widget.prompts.add_layers)
+    widget.state.points.add([[0, 50, 50]])
+    fake_engine.error, fake_engine.fail_at = error, 1
+    click(qtbot, widget.run.stack)
+    finish(qtbot, widget)
+    assert str(error) in widget.run.message.text()
+    assert widget.run.stack.isEnabled()
+    fake_engine.error = None
+    click(qtbot, widget.run.stack)
+    finish(qtbot, widget)
+    assert "Done" in widget.run.message.text()
+
+
+def test_event_loop_stays_alive_during_a_run(opened, qtbot, fake_engine):
+    _, widget = opened
+    click(qtbot, widget.prompts.add_layers)
+    widget.state.points.add([[0, 50, 50]])
+    fake_engine.go_on = threading.Event()
+    click(qtbot, widget.run.stack)
+    turns = []
+    qtbot.waitUntil(lambda: turns.append(1) or len(turns) > 20, timeout=5_000)
+    assert widget.state.run.phase == "starting"
+    fake_engine.go_on.set()
+    finish(qtbot, widget)
+
+
+@pytest.mark.parametrize("which", ["image", "labels", "points"])
+def test_layers_may_go_during_a_run(opened, qtbot, fake_engine, which):
+    viewer, widget = opened
+    click(qtbot, widget.prompts.add_layers)
+    widget.state.points.add([[0, 50, 50]])
+    fake_engine.before_frame = lambda _: threading.Event().wait(0.02)
+    click(qtbot, widget.run.stack)
+    qtbot.waitUntil(lambda: widget.state.run.done >= 2, timeout=20_000)
+    viewer.layers.remove(getattr(widget.state, which))
+    finish(qtbot, widget)
+    expected = "Done" if which == "points" else "removed"
+    assert expected in widget.run.message.text()
+
+
+def test_layers_may_be_renamed_and_moved(opened, qtbot):
+    viewer, widget = opened
+    image = widget.state.image
+    image.name = "renamed"
+    assert widget.image.currentText() == "renamed"
+    viewer.add_image(np.zeros((4, 20, 30)), name="other", contrast_limits=(0, 1))
+    viewer.layers.move(0, 2)
+    assert widget.image.currentText() == "renamed"
+    assert widget.image.count() == 2
+
+
+def test_choosing_another_image_changes_axes_and_range(opened):
+    viewer, widget = opened
+    volume = viewer.add_layer(Layer.create(*sample_data.nuclei_volume()[0]))
+    index = widget.image.findText(volume.name)
+    widget.image.setCurrentIndex(index)
+    widget.image.activated.emit(index)
+    assert widget.state.image is volume
+    assert widget.tracking.words.text() == "through Z, slices 0 to 23"
+    assert widget.tracking.axis.currentText() == "Z (24 slices)"
+
+
+def test_single_images_have_no_range(opened):
+    viewer, widget = opened
+    cells = viewer.add_layer(Layer.create(*sample_data.cells_two_channels()[0]))
+    widget.choose_image(cells)
+    assert not widget.tracking.isVisibleTo(widget)
+    assert not widget.run.stack.isVisibleTo(widget)
+    assert widget.run.frame.text() == "Segment the image"
+    assert widget.channels.isVisibleTo(widget)
+    assert widget.channels.currentText() == "all 2 together"
+
+
+def test_unsupported_images_are_refused_with_the_reason(opened):
+    viewer, widget = opened
+    deep = viewer.add_image(np.zeros((2, 2, 2, 2, 8, 8)), contrast_limits=(0, 1))
+    widget.choose_image(deep)
+    assert "6 axes without names" in widget.run.message.text()
+    assert not widget.run.stack.isVisibleTo(widget)
+
+
+def test_model_settings_unfold(opened, qtbot):
+    _, widget = opened
+    assert not widget.model.isVisibleTo(widget)
+    click(qtbot, widget.settings)
+    assert widget.model.isVisibleTo(widget)
+    assert "(built in)" in widget.model.model.currentText()
+    index = widget.model.device.findData("cpu")
+    widget.model.device.setCurrentIndex(index)
+    widget.model.device.activated.emit(index)
+    assert widget.state.device == "cpu"
+
+
+def test_two_viewers_have_two_independent_widgets(make_napari_viewer, fake_engine):
+    widgets = [
+        SegmentWidget(make_napari_viewer(), engine=fake_engine) for _ in range(2)
+    ]
+    for widget in widgets:
+        assert widget.state.image is None
+    widgets[0].controller.viewer._viewer.add_image(
+        np.zeros((4, 20, 30)), contrast_limits=(0, 1)
+    )
+    assert widgets[0].image.count() == 1
+    assert widgets[1].image.count() == 0
+    for widget in widgets:
+        widget.deleteLater()
+
+
+def test_closing_the_dock_during_a_run_frees_everything(opened, qtbot, fake_engine):
+    viewer, widget = opened
+    click(qtbot, widget.prompts.add_layers)
+    widget.state.points.add([[0, 50, 50]])
+    fake_engine.before_frame = lambda _: threading.Event().wait(0.02)
+    click(qtbot, widget.run.stack)
+    qtbot.waitUntil(lambda: widget.state.run.done >= 2, timeout=20_000)
+    viewer.window.remove_dock_widget(widget)
+    qtbot.waitUntil(lambda: fake_engine.is_released, timeout=10_000)
+    viewer.add_image(np.zeros((4, 20, 30)), contrast_limits=(0, 1))
