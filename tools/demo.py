@@ -21,9 +21,9 @@ from napari_hqsam2.plugin import segment_layers
 from napari_hqsam2.segmentation.overview import overview_tiles
 from napari_hqsam2.segmentation.stack_view import StackView
 
-CLICKS = {1: (0, 76, 31), 2: (0, 46, 118), 3: (0, 62, 88), 4: (0, 108, 112)}
+CLICKS = {1: (0, 76, 31), 2: (0, 46, 118), 3: (0, 62, 88)}
 """Object to (t, y, x)."""
-BOXES = {5: (0, 87, 36, 116, 58), 6: (0, 88, 61, 108, 89), 7: (0, 60, 104, 86, 125)}
+BOXES = {4: (0, 87, 36, 116, 58), 5: (0, 88, 61, 108, 89)}
 """Object to (t, y0, x0, y1, x1)."""
 
 

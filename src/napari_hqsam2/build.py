@@ -84,7 +84,11 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         If a device is asked for that this machine does not have.
     """
     if str(device) != "auto":
-        chosen = torch.device(device)
+        try:
+            chosen = torch.device(device)
+        except RuntimeError as error:
+            msg = f"Unknown device {device!r}; use 'auto', 'cpu', 'cuda' or 'mps'."
+            raise ValueError(msg) from error
         if chosen.type == "cuda" and not torch.cuda.is_available():
             msg = (
                 f"Device {str(device)!r} was asked for, but CUDA is not available "
@@ -109,14 +113,14 @@ def _moved(override: str) -> str:
 @contextmanager
 def _own_hydra() -> Iterator[None]:
     """Hydra with our configuration; an application's own Hydra waits untouched."""
-    instance = GlobalHydra.instance()
     with _hydra_lock:
-        held, instance.hydra = instance.hydra, None
+        held, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
         try:
             with initialize_config_module("napari_hqsam2.configs", version_base="1.3"):
                 yield
         finally:
-            instance.hydra = held
+            # Hydra may have put another instance in place
+            GlobalHydra.instance().hydra = held
 
 
 def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:

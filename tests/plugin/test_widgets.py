@@ -1,9 +1,10 @@
-"""The dock widget in a real viewer, driven as a user would."""
+"""The dock widget, driven as a user would; journeys in a window are in test_journeys."""
 
 import threading
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import Qt
 
@@ -13,11 +14,11 @@ from napari_hqsam2.plugin.widgets.main_widget import SegmentWidget
 
 
 @pytest.fixture
-def opened(make_napari_viewer, fake_engine):
-    """A viewer with a stack and the widget on it."""
-    viewer = make_napari_viewer()
+def opened(qtbot, fake_engine):
+    """The widget on a viewer without a window, which opens much faster."""
+    viewer = ViewerModel()
     widget = SegmentWidget(viewer, engine=fake_engine)
-    viewer.window.add_dock_widget(widget, name="HQ-SAM 2")
+    qtbot.addWidget(widget)
     viewer.add_layer(Layer.create(*sample_data.nuclei_timelapse()[0]))
     viewer.dims.set_current_step(0, 10)
     return viewer, widget
@@ -29,28 +30,6 @@ def click(qtbot, button):
 
 def finish(qtbot, widget):
     qtbot.waitUntil(lambda: not widget.state.run.is_busy, timeout=20_000)
-
-
-def test_dock_widget_opens_through_the_manifest(make_napari_viewer):
-    viewer = make_napari_viewer()
-    _, widget = viewer.window.add_plugin_dock_widget("napari-hqsam2", "HQ-SAM 2")
-    assert isinstance(widget, SegmentWidget)
-    assert widget.image.count() == 0
-    assert "Open an image" in widget.run.message.text()
-    assert not widget.run.frame.isEnabled()
-
-
-def test_menu_command_opens_on_the_selected_layer(make_napari_viewer):
-    from napari_hqsam2.plugin.menu_commands import segment_with_hqsam2
-
-    viewer = make_napari_viewer()
-    first = viewer.add_image(np.zeros((4, 20, 30)), contrast_limits=(0, 1))
-    viewer.add_image(np.zeros((4, 20, 30)), contrast_limits=(0, 1))
-    viewer.layers.selection.active = first
-    segment_with_hqsam2(viewer)
-    _, widget = viewer.window.add_plugin_dock_widget("napari-hqsam2", "HQ-SAM 2")
-    assert widget.state.image is first
-    assert widget.state.points in viewer.layers
 
 
 def test_every_state_tells_the_next_step(opened, qtbot):
@@ -85,7 +64,7 @@ def test_from_click_to_labelled_stack(opened, qtbot, fake_engine):
     assert threading.get_ident() not in fake_engine.threads
 
 
-def test_mouse_clicks_on_the_canvas_are_prompts(opened, qtbot):
+def test_polarity_is_chosen_by_the_toggle(opened, qtbot):
     viewer, widget = opened
     click(qtbot, widget.prompts.add_layers)
     points = widget.state.points
@@ -251,28 +230,26 @@ def test_model_settings_unfold(opened, qtbot):
     assert widget.state.device == "cpu"
 
 
-def test_two_viewers_have_two_independent_widgets(make_napari_viewer, fake_engine):
-    widgets = [
-        SegmentWidget(make_napari_viewer(), engine=fake_engine) for _ in range(2)
-    ]
+def test_two_viewers_have_two_independent_widgets(qtbot, fake_engine):
+    viewers = [ViewerModel(), ViewerModel()]
+    widgets = [SegmentWidget(viewer, engine=fake_engine) for viewer in viewers]
     for widget in widgets:
-        assert widget.state.image is None
-    widgets[0].controller.viewer._viewer.add_image(
-        np.zeros((4, 20, 30)), contrast_limits=(0, 1)
-    )
-    assert widgets[0].image.count() == 1
-    assert widgets[1].image.count() == 0
-    for widget in widgets:
-        widget.deleteLater()
+        qtbot.addWidget(widget)
+    viewers[0].add_image(np.zeros((4, 20, 30)), contrast_limits=(0, 1))
+    assert [widget.image.count() for widget in widgets] == [1, 0]
 
 
-def test_closing_the_dock_during_a_run_frees_everything(opened, qtbot, fake_engine):
-    viewer, widget = opened
-    click(qtbot, widget.prompts.add_layers)
-    widget.state.points.add([[0, 50, 50]])
+def test_deleting_the_widget_during_a_run_frees_everything(fake_engine, qtbot):
+    viewer = ViewerModel()
+    widget = SegmentWidget(viewer, engine=fake_engine)
+    viewer.add_image(np.zeros((40, 20, 30)), contrast_limits=(0, 1))
+    widget.controller.layers.add_prompt_layers()
+    widget.state.points.add([[0, 5, 5]])
     fake_engine.before_frame = lambda _: threading.Event().wait(0.02)
     click(qtbot, widget.run.stack)
-    qtbot.waitUntil(lambda: widget.state.run.done >= 2, timeout=20_000)
-    viewer.window.remove_dock_widget(widget)
+    state = widget.state
+    qtbot.waitUntil(lambda: state.run.done >= 2, timeout=20_000)
+    widget.deleteLater()
     qtbot.waitUntil(lambda: fake_engine.is_released, timeout=10_000)
     viewer.add_image(np.zeros((4, 20, 30)), contrast_limits=(0, 1))
+    viewer.layers.clear()

@@ -36,7 +36,7 @@ def test_glow_is_a_wide_blur_in_place(sigma: float) -> None:
     image = np.zeros((97, 130), np.float32)
     image[40:50, 60:75] = 1
     exact = ndimage.gaussian_filter(image, sigma, mode="nearest")
-    np.testing.assert_allclose(glow(image, sigma), exact, atol=0.02 * exact.max())
+    np.testing.assert_allclose(glow(image, sigma), exact, atol=0.05 * exact.max())
     centres = [ndimage.center_of_mass(i) for i in (glow(image, sigma), exact)]
     np.testing.assert_allclose(*centres, atol=0.2)
 

@@ -54,7 +54,7 @@ class RopeAttention(Attention):
     """Attention with rotary codes of a grid; upstream ``RoPEAttention``."""
 
     def rotate_keys(self, k: Tensor, rope: tuple[Tensor, Tensor], plain: int) -> Tensor:
-        """Rotate (N, heads, r * L + plain, D) keys; the last `plain` stay as they are."""
+        """Rotate (N, heads, r * L + plain, D) keys; the last `plain` stay."""
         length = rope[0].shape[0]
         grids = k[..., : k.shape[-2] - plain, :].unflatten(-2, (-1, length))
         turned = rotate(grids, rope).flatten(-3, -2)

@@ -118,7 +118,7 @@ class MaskDecoder(nn.Module):
         sparse: Tensor,
         high_res: tuple[Tensor, Tensor],
     ) -> DecodedTokens:
-        """All that N prompts yield, before masks are chosen; `image` has the dense prompt."""
+        """All that N prompts yield; `image` has the dense prompt added."""
         learned = self.output_tokens().expand(sparse.shape[0], -1, -1)
         tokens, features = self.transformer(
             image, image_pe, torch.cat((learned, sparse), dim=1)

@@ -19,7 +19,7 @@ PADDING = -1
 
 
 class PromptEncoder(nn.Module):
-    """SAM's prompt encoder; a box is two labelled points. Upstream ``PromptEncoder``."""
+    """SAM's ``PromptEncoder``; a box is two labelled points."""
 
     def __init__(self, channels: int, mask_channels: int = 16) -> None:
         super().__init__()

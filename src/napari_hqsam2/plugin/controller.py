@@ -94,6 +94,11 @@ class PluginController:
             self._set_run("cancelling")
             self._job.cancel()
 
+    def suspend(self) -> None:
+        """Cancel and free the model's memory, while nobody sees the widget."""
+        self.cancel()
+        self._engine.release()
+
     def close(self) -> None:
         """Cancel, stop listening and let go of the model."""
         self.cancel()

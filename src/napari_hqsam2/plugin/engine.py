@@ -28,7 +28,7 @@ class ModelEngine:
 
     def __init__(self) -> None:
         self._loaded: _Loaded | None = None
-        self._is_released = False
+        self._num_releases = 0
 
     def run(
         self, request: SegmentRequest, report: Report, is_cancelled: IsCancelled
@@ -63,8 +63,8 @@ class ModelEngine:
             yield replace(result, position=()) if is_single else result
 
     def release(self) -> None:
-        """Let go of the model, for good, so that its memory can be used again."""
-        self._is_released = True
+        """Let go of the model and its memory; the next run loads it again."""
+        self._num_releases += 1
         self._loaded = None
 
     def _predictor(self, settings: RunSettings, report: Report) -> Any:
@@ -74,7 +74,7 @@ class ModelEngine:
         loaded = self._loaded
         if loaded and (loaded.model, loaded.device) == wanted:
             return loaded.predictor
-        self._loaded = None
+        self._loaded, num_releases = None, self._num_releases
         report(f"Loading {settings.model}")
 
         def tell(done: int, total: int | None) -> None:
@@ -84,7 +84,7 @@ class ModelEngine:
         predictor = api.load_model(
             settings.model, device=settings.device, progress=tell
         )
-        if not self._is_released:
+        if num_releases == self._num_releases:
             self._loaded = _Loaded(*wanted, predictor)
         return predictor
 

@@ -47,11 +47,8 @@ def read_axes(viewer: ViewerModel, image: Image) -> NamedAxes:
     shape = tuple(int(length) for length in data.shape)
     labels = tuple(image.axis_labels)
     sliders = tuple(viewer.dims.axis_labels)[-image.ndim :]
-    if (
-        _are_numbers(labels)
-        and len(sliders) == image.ndim
-        and not _are_numbers(sliders)
-    ):
+    are_named = len(sliders) == image.ndim and not any(map(_is_number, sliders))
+    if all(map(_is_number, labels)) and are_named:
         labels = sliders
     return name_axes(labels, shape, rgb=bool(image.rgb))
 
@@ -181,5 +178,5 @@ def _contrast_limits(image: Image) -> Limits | None:
     return low, high
 
 
-def _are_numbers(labels: tuple[str, ...]) -> bool:
-    return all(label.lstrip("-").isdigit() for label in labels)
+def _is_number(label: str) -> bool:
+    return label.lstrip("-").isdigit()

@@ -25,7 +25,7 @@ class Engine(Protocol):
         ...
 
     def release(self) -> None:
-        """Let go of the model."""
+        """Let go of the model; the next run loads it again."""
         ...
 
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from napari_hqsam2._types import HW, AnyArray, Limits
+    from napari_hqsam2._types import HW, AnyArray
     from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.predictors.intensity import IntensityLimits
 
 PREVIOUS_LOGIT_LIMIT = 32.0
 """Low-resolution logits are clamped to this size before they may be fed back."""
@@ -79,7 +80,7 @@ class SAM2ImagePredictor:
         self._sizes: list[HW] = []
 
     def set_image(
-        self, image: AnyArray | Image, *, contrast_limits: Limits | None = None
+        self, image: AnyArray | Image, *, contrast_limits: IntensityLimits | None = None
     ) -> None:
         """Encode one image.
 
@@ -87,9 +88,9 @@ class SAM2ImagePredictor:
         ----------
         image : ndarray or PIL image
             (H, W), (H, W, 3) or (H, W, 4), of any real dtype.
-        contrast_limits : tuple of float, optional
-            Intensities shown as black and white. Without it uint8 uses 0 to 255, and
-            everything else the 0.1 and 99.9 percentiles of the image.
+        contrast_limits : tuple, optional
+            Intensities shown as black and white, or one pair a channel. Without it
+            uint8 uses 0 to 255, and everything else the 0.1 and 99.9 percentiles.
 
         Raises
         ------
@@ -102,7 +103,7 @@ class SAM2ImagePredictor:
         self,
         image_list: Sequence[AnyArray | Image],
         *,
-        contrast_limits: Limits | None = None,
+        contrast_limits: IntensityLimits | None = None,
     ) -> None:
         """Encode images of any sizes for `predict_batch`; arguments of `set_image`."""
         self.reset_predictor()
@@ -201,7 +202,7 @@ class SAM2ImagePredictor:
         *,
         hq_token_only: bool = False,
     ) -> tuple[list[AnyArray], list[AnyArray], list[AnyArray]]:
-        """`predict` for the images of `set_image_batch`; arguments are lists over them."""
+        """`predict` for the images of `set_image_batch`; arguments are lists."""
         features = self._require_features()
         sizes = self._sizes
         results = []

@@ -96,7 +96,7 @@ def _limit_pairs(
             )
             raise StackError(msg)
         return (FULL_RANGES[dtype.name],)
-    is_one_pair = not isinstance(limits[0], Sequence | np.ndarray)
+    is_one_pair = all(np.ndim(item) == 0 for item in limits)
     listed = [limits] if is_one_pair else limits
     if len(listed) not in (1, channels):
         msg = (
@@ -125,7 +125,11 @@ def _scaled(values: AnyArray, low: float, high: float) -> npt.NDArray[np.floatin
     half_span = high / 2 - low / 2
     if half_span <= 0:
         return np.zeros(values.shape, np.float32)
-    is_small = values.dtype.itemsize <= 2 and max(-low, high) < EXACT_IN_FLOAT32
+    is_small = (
+        values.dtype.itemsize <= 2
+        and max(-low, high) < EXACT_IN_FLOAT32
+        and half_span > 1 / EXACT_IN_FLOAT32
+    )
     with np.errstate(over="ignore", under="ignore"):
         work: npt.NDArray[np.floating] = values.astype(
             np.float32 if is_small else np.float64
@@ -183,10 +187,13 @@ def estimate_limits(
     channels = 1 if frames[0].ndim == 2 else min(frames[0].shape[2], 3)
     if per_channel is None:
         per_channel = channels == 2
+    planes = [
+        frame.reshape(-1, frame.shape[2] if frame.ndim == 3 else 1) for frame in frames
+    ]
     if channels == 1 or not per_channel:
-        return _percentile_limits([frame[..., :3].ravel() for frame in frames])
+        return _percentile_limits([plane[:, :channels] for plane in planes])
     return tuple(
-        _percentile_limits([frame[..., channel].ravel() for frame in frames])
+        _percentile_limits([plane[:, channel] for plane in planes])
         for channel in range(channels)
     )
 

@@ -63,7 +63,7 @@ class ObjectTracker:
     def prompt_clicks(
         self, session: VideoSession, state: ObjectState, frame: int, clicks: Clicks
     ) -> FrameOutput:
-        """Result of points and boxes; a tracked frame is corrected with its memories."""
+        """Result of points and boxes; tracked frames are corrected with memories."""
         features = self.features(session, frame)
         state.clicks[frame] = clicks
         state.masks.pop(frame, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -40,8 +41,9 @@ def new_clicks(
         raise PromptError(msg)
     parts = [] if box is None else [box_points(box)]
     if points is not None:
-        coords = torch.as_tensor(points, dtype=torch.float32).reshape(1, -1, 2)
-        kinds = torch.as_tensor(labels, dtype=torch.int32).reshape(1, -1)
+        coords = torch.as_tensor(np.asarray(points), dtype=torch.float32)
+        coords = coords.reshape(1, -1, 2)
+        kinds = torch.as_tensor(np.asarray(labels), dtype=torch.int32).reshape(1, -1)
         if coords.shape[1] != kinds.shape[1]:
             msg = (
                 f"Every point needs one label, got {coords.shape[1]} points and "

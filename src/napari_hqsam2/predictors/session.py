@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from napari_hqsam2._types import HW, Limits
+    from napari_hqsam2._types import HW
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.feature_cache import FeatureCache
     from napari_hqsam2.predictors.frame_source import FrameSource
+    from napari_hqsam2.predictors.intensity import IntensityLimits
 
 NOT_TRACKED, FORWARD, REVERSE = 0, 1, -1
 
@@ -79,7 +80,7 @@ class VideoSession:
 
     frames: FrameSource
     """Where frames are read, one at a time."""
-    contrast_limits: Limits | tuple[Limits, ...] | None
+    contrast_limits: IntensityLimits | None
     """Intensities shown as black and white, the same for all frames."""
     hq: HqMode
     """Use of the high-quality mask; may be changed between calls."""

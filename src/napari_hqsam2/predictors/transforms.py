@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -82,6 +83,6 @@ def to_coords_norm(
 
 def box_points(box: Tensor | npt.ArrayLike) -> tuple[Tensor, Tensor]:
     """(N, 4) boxes (x0, y0, x1, y1) as (N, 2, 2) corner points, labels 2 and 3."""
-    corners = torch.as_tensor(box, dtype=torch.float32).reshape(-1, 2, 2)
+    corners = torch.as_tensor(np.asarray(box), dtype=torch.float32).reshape(-1, 2, 2)
     labels = torch.tensor([2, 3], dtype=torch.int32).expand(len(corners), -1)
     return corners, labels

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from napari_hqsam2._types import Limits
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.modeling.outputs import HqMode
+    from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.predictors.memory_bank import FrameOutput
     from napari_hqsam2.predictors.session import Clicks, ObjectState
 
@@ -105,7 +105,7 @@ class SAM2VideoPredictor:
         offload_state_to_cpu: bool = False,
         async_loading_frames: bool = False,
         *,
-        contrast_limits: Limits | tuple[Limits, ...] | None = None,
+        contrast_limits: IntensityLimits | None = None,
         hq_token_only: bool = False,
         feature_cache_bytes: int = DEFAULT_BUDGET,
     ) -> VideoSession:

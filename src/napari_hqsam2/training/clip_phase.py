@@ -75,11 +75,12 @@ class ClipPhase(ImagePhase):
 
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Named parameters that this phase trains."""
-        return [
+        trained = [
             (name, parameter)
             for name, parameter in self.model.named_parameters()
             if "hf_" not in name and "embedding_maskfeature" not in name
         ]
+        return trained + self._auxiliary_parameters()
 
     def batches(self, mixture: Mixture, seed: int) -> ClipBatches:  # type: ignore[override]
         """Batches of this phase."""
@@ -90,7 +91,7 @@ class ClipPhase(ImagePhase):
     ) -> StepResult:
         """Loss of one batch: the prompted frame, then each tracked one."""
         del index
-        frames = self._encode(batch)
+        frames, dense = self._encode(batch)
         losses: list[Tensor] = []
         figures: dict[str, float] = {}
         seen = self._start(batch, frames[0], generator, losses, figures)
@@ -109,16 +110,18 @@ class ClipPhase(ImagePhase):
             elif float(torch.rand((), generator=generator)) < CORRECTION:
                 losses.append(self._correct(decoded, fused, frames[frame], target, generator))
         figures["copied"] = self._copied(batch, len(frames) - 1)
-        return StepResult(torch.stack(losses).mean(), figures)
+        return StepResult(torch.stack(losses).mean() + dense, figures)
 
-    def _encode(self, batch: ClipBatch) -> list[ImageFeatures]:
-        """Features of the N objects' images on every frame."""
+    def _encode(self, batch: ClipBatch) -> tuple[list[ImageFeatures], Tensor]:
+        """Features of the N objects' images on every frame, and the first one's dense loss."""
         clips, length = batch.images.shape[:2]
         images = batch.images.flatten(0, 1)
         images = images.contiguous(memory_format=torch.channels_last)
         features = self.model.encode_image(images)
+        first = features[torch.arange(clips, device=images.device) * length]
         crop = batch.first.crop
-        return [features[crop * length + t] for t in range(length)] if clips else []
+        frames = [features[crop * length + t] for t in range(length)]
+        return frames, self._dense(first, batch.first.dense)
 
     def _start(
         self,

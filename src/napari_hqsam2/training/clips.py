@@ -143,7 +143,7 @@ class ClipBatches(Dataset[ClipBatch]):
         """Draw batch number `index`."""
         rng = np.random.default_rng((self.seed, 1, index))
         shape = self.shapes[index % len(self.shapes)]
-        clips, prompted, truths, names = [], [], [], []
+        clips, first_labels, prompted, truths, names = [], [], [], [], []
         while len(clips) < shape.crops:
             source = self.mixture.draw(rng)
             drawn = self._crop(source, shape, rng)
@@ -158,10 +158,11 @@ class ClipBatches(Dataset[ClipBatch]):
                 value = labels[0][masks[i]][0]
                 truths.append(labels == value)
             clips.append(images)
+            first_labels.append(labels[0])
             prompted.append([prompt_object(masks[i], rng) for i in chosen])
             names.append(source.name)
         return ClipBatch(
-            first=collate([images[0] for images in clips], prompted, names),
+            first=collate([images[0] for images in clips], first_labels, prompted, names),
             images=normalise(torch.stack(clips)),
             masks=torch.from_numpy(np.stack(truths).view(np.uint8)),
         )

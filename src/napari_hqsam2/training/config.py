@@ -67,7 +67,7 @@ class PhaseConfig:
     """Relative share of each source of images."""
     box_share: float = 0.4
     """Share of objects that start with a box instead of a click."""
-    single_round_steps: int = 200
+    single_round_steps: int = 500
     """Steps before correction clicks begin."""
     length: int = 4
     """Frames of a clip."""
@@ -111,9 +111,15 @@ CLIP_SHARES = {"dsb2018": 2.0, "fib25_zyx": 3.0, "usiigaci_tyx": 2.0, "synthetic
 
 def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
     """Settings that trained the built-in model."""
-    small, large = BatchShape(256, 8, 6), BatchShape(512, 2, 6)
+    small, large = BatchShape(256, 6, 8), BatchShape(512, 2, 6)
     if name == "image":
-        return PhaseConfig(name, budget, (small,) * 4 + (large,), shares=DEFAULT_SHARES)
+        return PhaseConfig(
+            name,
+            budget,
+            (small,) * 9 + (large,),
+            Optimisation(learning_rate=7e-4, warmup=50),
+            shares=DEFAULT_SHARES,
+        )
     if name == "clip":
         return PhaseConfig(
             name,

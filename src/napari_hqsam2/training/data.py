@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from napari_hqsam2.training.crops import CropSettings, crop_clip, objects_of
+from napari_hqsam2.training.dense import dense_target
 from napari_hqsam2.training.prompts import interior_point, jitter_box, random_point
 from napari_hqsam2.training.sources import Clip
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_hqsam2._types import BoolArray
+    from napari_hqsam2._types import BoolArray, LabelArray
     from napari_hqsam2.training.sources import Source
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
@@ -54,6 +55,8 @@ class ImageBatch:
     """(N, 1, 2) first click as (x, y), 0 to 1."""
     boxes_norm: Tensor
     """(N, 2, 2) box corners as (x, y), 0 to 1."""
+    dense: Tensor
+    """(B, 4, S / 4, S / 4) dense target of each crop."""
     sources: tuple[str, ...]
     """Name of the source of each crop."""
 
@@ -65,7 +68,8 @@ class ImageBatch:
     def to(self, device: torch.device) -> ImageBatch:
         """Move all tensors to a device."""
         tensors = (self.images, self.crop, self.masks, self.clicks_norm, self.boxes_norm)
-        return ImageBatch(*(t.to(device) for t in tensors), sources=self.sources)
+        moved = [t.to(device) for t in (*tensors, self.dense)]
+        return ImageBatch(*moved, sources=self.sources)
 
 
 def area_target(masks: Tensor) -> Tensor:
@@ -119,6 +123,7 @@ def prompt_object(mask: BoolArray, rng: np.random.Generator) -> PromptedObject:
 
 def collate(
     images: Sequence[Tensor],
+    labels: Sequence[LabelArray],
     prompted: Sequence[Sequence[PromptedObject]],
     sources: Sequence[str],
 ) -> ImageBatch:
@@ -134,6 +139,7 @@ def collate(
         masks=torch.from_numpy(np.stack([item.mask for item in flat]).view(np.uint8)),
         clicks_norm=(clicks + 0.5) / size,
         boxes_norm=(boxes + 0.5) / size,
+        dense=torch.stack([dense_target(each) for each in labels]),
         sources=tuple(sources),
     )
 
@@ -170,6 +176,7 @@ class ImageBatches(Dataset[ImageBatch]):
         rng = np.random.default_rng((self.seed, index))
         shape = self.shapes[index % len(self.shapes)]
         images: list[Tensor] = []
+        labels: list[LabelArray] = []
         prompted: list[list[PromptedObject]] = []
         names: list[str] = []
         while len(images) < shape.crops:
@@ -177,13 +184,14 @@ class ImageBatches(Dataset[ImageBatch]):
             drawn = self._crop(source, shape, rng)
             if drawn is not None:
                 images.append(drawn[0])
-                prompted.append(drawn[1])
+                labels.append(drawn[1])
+                prompted.append(drawn[2])
                 names.append(source.name)
-        return collate(images, prompted, names)
+        return collate(images, labels, prompted, names)
 
     def _crop(
         self, source: Source, shape: BatchShape, rng: np.random.Generator
-    ) -> tuple[Tensor, list[PromptedObject]] | None:
+    ) -> tuple[Tensor, LabelArray, list[PromptedObject]] | None:
         frame = source.still(rng)
         clip = Clip(frame.image[None], frame.labels[None])
         cropped = crop_clip(clip, shape.size, self.settings, rng)
@@ -195,7 +203,7 @@ class ImageBatches(Dataset[ImageBatch]):
             return None
         count = shape.objects
         chosen = rng.permutation(np.resize(rng.permutation(len(masks)), count))
-        return images[0], [prompt_object(masks[i], rng) for i in chosen]
+        return images[0], labels[0], [prompt_object(masks[i], rng) for i in chosen]
 
 
 class Steps:

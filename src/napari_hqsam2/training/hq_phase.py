@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from napari_hqsam2.modeling.hq_mask_decoder import HqMaskDecoder
 from napari_hqsam2.modeling.mask_decoder import HQ, dot_masks
@@ -21,7 +22,7 @@ from napari_hqsam2.training.losses import balanced_bce, dice, mask_iou
 from napari_hqsam2.training.prompts import correction_clicks
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.training.config import PhaseConfig
@@ -70,6 +71,12 @@ class HqPhase(ImagePhase):
             msg = f"The HQ phase needs an HqMaskDecoder, got {type(model.sam_mask_decoder).__name__}."
             raise TypeError(msg)
         self.decoder = model.sam_mask_decoder
+        self.nothing = nn.Module()
+
+    @property
+    def auxiliary(self) -> nn.Module:
+        """Nothing here."""
+        return self.nothing
 
     def prepare(self) -> None:
         """Nothing in the frozen parts depends on the mode; all stay in eval mode."""

@@ -15,6 +15,7 @@ from napari_hqsam2.training.decoding import (
     first_prompts,
     take,
 )
+from napari_hqsam2.training.dense import DenseHead, dense_loss
 from napari_hqsam2.training.losses import Supervised, supervise
 from napari_hqsam2.training.prompts import correction_clicks
 
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
-    from napari_hqsam2.modeling.outputs import ModelPrompts
+    from napari_hqsam2.modeling.outputs import ImageFeatures, ModelPrompts
     from napari_hqsam2.training.config import PhaseConfig
 
 CORRECTION_ROUNDS = 2
+AUXILIARY = "auxiliary."
+"""Prefix of the names of parameters that are not part of the model."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ class ImagePhase:
     def __init__(self, model: HqSam2, config: PhaseConfig) -> None:
         self.model = model
         self.config = config
+        self.dense_head = DenseHead(model.no_mem_embed.shape[-1])
+
+    @property
+    def auxiliary(self) -> nn.Module:
+        """Parts that help training and are thrown away."""
+        return self.dense_head
 
     def prepare(self) -> None:
         """Put the model into the mode of this phase."""
@@ -64,12 +73,17 @@ class ImagePhase:
         """Named parameters that this phase trains."""
         memory = ("memory_", "maskmem", "no_obj", "obj_ptr", "mask_downsample", "no_mem_pos")
         high_quality = ("hf_", "embedding_maskfeature")
-        return [
+        trained = [
             (name, parameter)
             for name, parameter in self.model.named_parameters()
             if not name.startswith(memory)
             and not any(f"sam_mask_decoder.{part}" in name for part in high_quality)
         ]
+        return trained + self._auxiliary_parameters()
+
+    def _auxiliary_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        named = self.auxiliary.named_parameters()
+        return [(f"{AUXILIARY}{name}", parameter) for name, parameter in named]
 
     def batches(self, mixture: Mixture, seed: int) -> ImageBatches:
         """Batches of this phase."""
@@ -79,7 +93,8 @@ class ImagePhase:
         """Loss of one batch: first prompts, then corrections of fewer and fewer objects."""
         model = self.model
         images = batch.images.contiguous(memory_format=torch.channels_last)
-        features = model.encode_image(images)[batch.crop]
+        encoded = model.encode_image(images)
+        features = encoded[batch.crop]
         fused = model.without_memory(features.embedding)
         share = self.config.box_share
         use_box = torch.rand(len(batch.crop), generator=generator) < share
@@ -91,7 +106,9 @@ class ImagePhase:
             "box": mean_of(supervised.single_iou, use_box),
             "click": mean_of(supervised.chosen_iou, ~use_box),
         }
-        losses = [supervised.loss]
+        dense = self._dense(encoded, batch.dense)
+        figures["dense"] = float(dense.detach())
+        losses = [supervised.loss, dense]
         high_res = features.high_res
         rounds = CORRECTION_ROUNDS if index >= self.config.single_round_steps else 0
         for number in range(1, rounds + 1):
@@ -107,6 +124,11 @@ class ImagePhase:
             losses.append(supervised.loss * len(kept) / len(batch.crop))
             figures[f"corrected_{number}"] = float(supervised.single_iou.mean())
         return StepResult(torch.stack(losses).sum(), figures)
+
+    def _dense(self, features: ImageFeatures, target: Tensor) -> Tensor:
+        coarse, full = self.dense_head(features)
+        loss = dense_loss(full, target) + 0.5 * dense_loss(coarse, target)
+        return self.config.loss.dense * loss
 
     def _decode(
         self,

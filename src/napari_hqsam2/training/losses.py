@@ -17,6 +17,7 @@ class LossWeights:
     dice: float = 1.0
     quality: float = 0.5
     presence: float = 0.25
+    dense: float = 2.0
     others: float = 0.1
     """Share of the mean over all candidates added to the best one's loss."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_hqsam2.training.checkpoint import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.training.config import Optimisation, PhaseConfig, RunConfig
@@ -45,6 +46,10 @@ class Phase(Protocol):
 
     model: HqSam2
     config: PhaseConfig
+
+    @property
+    def auxiliary(self) -> nn.Module:
+        """Parts that help training and are thrown away."""
 
     def prepare(self) -> None:
         """Put the model into the mode of this phase."""
@@ -163,6 +168,7 @@ class Trainer:
         self.optimiser, self.names = make_optimiser(
             self.parameters, phase.config.optimisation
         )
+        self.saved = nn.ModuleDict({"model": phase.model, "auxiliary": phase.auxiliary})
         self.average = {name: p.detach().clone() for name, p in self.parameters}
         self.step_number = 0
         self.minutes = 0.0
@@ -182,7 +188,7 @@ class Trainer:
         if not self.checkpoint.is_dir():
             return False
         progress = load_checkpoint(
-            self.checkpoint, self.phase.model, self.average, self.optimiser, self.names
+            self.checkpoint, self.saved, self.average, self.optimiser, self.names
         )
         self.step_number, self.minutes = progress.step, progress.minutes
         return True
@@ -193,13 +199,13 @@ class Trainer:
         save_checkpoint(
             self.checkpoint,
             progress,
-            self.phase.model,
+            self.saved,
             self.average,
             self.optimiser,
             self.names,
         )
         state = {k: v.detach().clone() for k, v in self.phase.model.state_dict().items()}
-        state |= self.average
+        state |= {k: v for k, v in self.average.items() if k in state}
         save_file({k: v.cpu().contiguous() for k, v in state.items()}, self.weights)
 
     @property

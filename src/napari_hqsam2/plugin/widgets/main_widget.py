@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_hqsam2.plugin.controller import PluginController
@@ -78,6 +79,13 @@ class SegmentWidget(QWidget):
     def choose_image(self, layer: object) -> None:
         """Segment this image layer."""
         self.state.image = layer
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - named by Qt
+        """Free the model when the dock that held the widget is gone."""
+        super().changeEvent(event)
+        is_moved = event is not None and event.type() == QEvent.Type.ParentChange
+        if is_moved and self.parent() is None:
+            self.controller.suspend()
 
     def _lay_out(self) -> None:
         content = QWidget()

@@ -1,0 +1,56 @@
+"""Windows, stability and small layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_hqsam2.modeling.hiera import from_windows, to_windows
+from napari_hqsam2.modeling.layers import MLP, LayerNorm2d
+from napari_hqsam2.modeling.mask_decoder import StabilityFallback
+
+SIDE = st.integers(1, 20)
+
+
+@given(st.integers(1, 3), SIDE, SIDE, st.integers(1, 9))
+def test_windows_come_back(batch: int, height: int, width: int, size: int) -> None:
+    x = torch.arange(batch * height * width * 2.0).reshape(batch, height, width, 2)
+    windows = to_windows(x, size)
+    rows, columns = -(-height // size), -(-width // size)
+    assert windows.shape == (batch * rows * columns, size, size, 2)
+    assert torch.equal(from_windows(windows, batch, height, width), x)
+    assert torch.equal(windows[0, 0, 0], x[0, 0, 0])
+    assert windows.sum() == x.sum()
+
+
+def test_layer_norm_is_over_channels() -> None:
+    x = torch.randn(2, 5, 3, 4)
+    normed = LayerNorm2d(5)(x)
+    assert normed.shape == x.shape
+    assert normed.mean(1).abs().max() < 1e-5
+    assert (normed.var(1, correction=0) - 1).abs().max() < 1e-3
+
+
+def test_mlp_has_no_activation_at_its_end() -> None:
+    mlp = MLP((2, 8, 1))
+    assert [layer.out_features for layer in mlp.layers] == [8, 1]
+    x = torch.randn(64, 2)
+    assert (mlp(x) < 0).any() or (mlp(-x) < 0).any()
+    squashed = MLP((2, 8, 1), sigmoid_output=True)(x)
+    assert ((squashed > 0) & (squashed < 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("logits", "stable"),
+    [
+        ([0.06] * 98 + [0.0] * 2, True),
+        ([0.06] * 97 + [0.0] * 3, False),
+        ([-1.0] * 100, True),
+        ([0.04] * 100, False),
+    ],
+)
+def test_stability(logits: list[float], stable: bool) -> None:
+    grid = torch.tensor(logits).reshape(1, 10, 10)
+    assert StabilityFallback().is_stable(grid).tolist() == [stable]

@@ -1,0 +1,99 @@
+"""Names, overrides, devices, and Hydra's global state."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+from napari_hqsam2.build import (
+    build_sam2,
+    build_sam2_hq_video_predictor,
+    build_sam2_video_predictor,
+    compose_config,
+    model_name,
+    resolve_device,
+)
+
+NANO = "sam2.1_hq_hiera_nano"
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("configs/sam2.1/sam2.1_hq_hiera_l.yaml", "sam2.1_hq_hiera_large"),
+        ("configs/sam2.1/sam2.1_hiera_b+.yaml", "sam2.1_hiera_base_plus"),
+        ("sam2.1/sam2.1_hiera_s.yaml", "sam2.1_hiera_small"),
+        ("sam2.1_hiera_t.yaml", "sam2.1_hiera_tiny"),
+        ("sam2.1_hiera_t", "sam2.1_hiera_tiny"),
+        ("sam2.1_hq_hiera_base_plus", "sam2.1_hq_hiera_base_plus"),
+        (NANO, NANO),
+    ],
+)
+def test_names(given: str, name: str) -> None:
+    assert model_name(given) == name
+    assert compose_config(name).model.image_size in (512, 1024)
+
+
+@pytest.mark.parametrize("bad", ["sam2.1_hiera_huge", "sam2_hiera_l.yaml", ""])
+def test_unknown_names_list_what_there_is(bad: str) -> None:
+    with pytest.raises(ValueError, match=r"sam2\.1_\[hq_\]hiera_base_plus"):
+        model_name(bad)
+
+
+def test_an_applications_hydra_is_left_alone() -> None:
+    assert not GlobalHydra.instance().is_initialized()
+    compose_config(NANO)
+    assert not GlobalHydra.instance().is_initialized()
+    with initialize_config_module("napari_hqsam2.configs", version_base="1.3"):
+        held = GlobalHydra.instance().hydra
+        compose_config("sam2.1_hiera_tiny")
+        with pytest.raises(Exception, match="no_such_group"):
+            compose_config(NANO, ["no_such_group=1"])
+        assert GlobalHydra.instance().hydra is held
+        assert compose("model").model.image_size == 1024
+
+
+def test_overrides_under_upstreams_names_and_ours() -> None:
+    predictor = build_sam2_video_predictor(
+        NANO,
+        device="cpu",
+        hydra_overrides_extra=[
+            "++model.max_cond_frames_in_attn=4",
+            "++model.sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh=0.9",
+            "model.image_size=256",
+        ],
+    )
+    assert predictor.config.max_cond_frames_in_attn == 4
+    assert predictor.config.fill_hole_area == 8
+    assert predictor.config.binarize_mask_from_pts_for_mem_enc
+    assert predictor.model.sam_mask_decoder.stability.threshold == 0.9
+    assert predictor.image_size == 256
+
+
+def test_without_postprocessing() -> None:
+    predictor = build_sam2_hq_video_predictor(
+        NANO, device="cpu", apply_postprocessing=False
+    )
+    assert predictor.config.fill_hole_area == 0
+    assert not predictor.config.binarize_mask_from_pts_for_mem_enc
+    assert predictor.model.sam_mask_decoder.stability is None
+    model = build_sam2(NANO, device="cpu", apply_postprocessing=False, mode="train")
+    assert model.sam_mask_decoder.stability is None
+    assert model.training
+
+
+def test_hq_builder_refuses_plain_models() -> None:
+    with pytest.raises(ValueError, match=r"Use sam2\.1_hq_hiera_tiny"):
+        build_sam2_hq_video_predictor("sam2.1_hiera_tiny")
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="Unknown device 'warp'"):
+        resolve_device("warp")
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="CUDA is not available"):
+            resolve_device("cuda")
