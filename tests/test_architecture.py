@@ -6,7 +6,9 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
+from importlib.metadata import packages_distributions
 from itertools import pairwise
 from pathlib import Path
 
@@ -142,3 +144,23 @@ def test_a_repeated_block_is_found(tmp_path: Path) -> None:
     (tmp_path / "two.py").write_text(f"start = 0\n\n{block}\n", encoding="utf-8")
     found = _repeated_blocks(sorted(tmp_path.iterdir()), MAX_EQUAL_LINES)
     assert found == ["one.py:2 and two.py:3"]
+
+
+def _imported_packages(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    plain = (node.names for node in nodes if isinstance(node, ast.Import))
+    names = {alias.name for aliases in plain for alias in aliases}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names}
+
+
+def test_dependencies_are_what_is_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = {
+        re.split(r"[<>=\[ ]", line)[0] for line in project["project"]["dependencies"]
+    }
+    imported = set().union(*map(_imported_packages, SOURCES))
+    third_party = imported - sys.stdlib_module_names - {"napari_hqsam2"}
+    owners = packages_distributions()
+    needed = {owners[name][0].lower() for name in third_party}
+    assert declared == needed

@@ -20,7 +20,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 SAMPLE = ROOT / "src" / "napari_hqsam2" / "plugin" / "data" / "nuclei_tyx.ome.tif"
-FRAMES = 3
+FRAMES = 5
 
 
 def _python_blocks() -> list[object]:

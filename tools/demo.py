@@ -11,27 +11,33 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import napari
 from napari.components import ViewerModel
+from napari.layers import Layer
 
 from napari_hqsam2.export import write_labels
 from napari_hqsam2.outlines import write_outlines
 from napari_hqsam2.plugin import segment_layers
+from napari_hqsam2.plugin.sample_data import nuclei_timelapse
 from napari_hqsam2.segmentation.overview import overview_tiles
 from napari_hqsam2.segmentation.stack_view import StackView
 
-CLICKS = {1: (0, 76, 31), 2: (0, 46, 118), 3: (0, 62, 88)}
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+CLICKS = {1: (0, 76, 31), 2: (0, 46, 118), 3: (0, 72, 114)}
 """Object to (t, y, x)."""
 BOXES = {4: (0, 87, 36, 116, 58), 5: (0, 88, 61, 108, 89)}
 """Object to (t, y0, x0, y1, x1)."""
 
 
 def make_viewer() -> ViewerModel:
-    """A window if any display is there, else a viewer without one."""
+    """A viewer with a window if there is any display, else one without."""
     displays = ("DISPLAY", "WAYLAND_DISPLAY")
     if sys.platform != "linux" or any(os.environ.get(name) for name in displays):
-        return napari.Viewer()
+        return napari.Viewer(show=False)
     return ViewerModel()
 
 
@@ -57,6 +63,17 @@ def add_prompts(viewer: ViewerModel) -> None:
     )
 
 
+def show(viewer: napari.Viewer, labels: Labels, picture: Path) -> None:
+    """Open the window on the result, with the plugin docked, and take a picture."""
+    labels.contour = 1
+    viewer.layers.selection.active = labels
+    viewer.dims.set_current_step(0, len(labels.data) // 2)
+    viewer.window.add_plugin_dock_widget("napari-hqsam2", "HQ-SAM 2")
+    viewer.window.resize(1500, 950)
+    viewer.show()
+    viewer.screenshot(str(picture), canvas_only=False, flash=False)
+
+
 def main() -> None:
     """Do the job and say where the files are."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -65,11 +82,11 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
     viewer = make_viewer()
-    (image,) = viewer.open_sample("napari-hqsam2", "nuclei_timelapse")
+    (sample,) = nuclei_timelapse()
+    image = viewer.add_layer(Layer.create(*sample))
     add_prompts(viewer)
-    print(
-        f"Following {len(CLICKS) + len(BOXES)} nuclei through {len(image.data)} frames"
-    )
+    count = len(CLICKS) + len(BOXES)
+    print(f"Following {count} nuclei through {len(image.data)} frames ...", flush=True)
     start = time.monotonic()
     labels = segment_layers(viewer, image, points="clicks", shapes="boxes")
     print(f"Done in {time.monotonic() - start:.0f} s")
@@ -80,10 +97,8 @@ def main() -> None:
     write_outlines(picture, tiles)
     written = [write_labels(folder / "labels.ome.tif", labels.data, "TYX"), picture]
     if isinstance(viewer, napari.Viewer):
-        labels.contour = 1
-        viewer.dims.set_current_step(0, len(image.data) // 2)
         written.append(folder / "napari.png")
-        viewer.screenshot(str(written[-1]), canvas_only=False, flash=False)
+        show(viewer, labels, written[-1])
     for path in written:
         print(f"Wrote {path}")
     if isinstance(viewer, napari.Viewer) and not os.environ.get("HQSAM2_NO_SCREEN"):

@@ -185,7 +185,7 @@ class FakeViewer:
 
 
 class FakeEngine:
-    """Marks a square on each prompt and keeps it there; can fail, stall or find nothing."""
+    """Marks a square on each prompt and keeps it there; can also fail or stall."""
 
     def __init__(self) -> None:
         self.requests: list[SegmentRequest] = []
@@ -236,9 +236,7 @@ class FakeEngine:
         self, prompts: Sequence[FramePrompts], hw: tuple[int, int]
     ) -> tuple[ObjectMask, ...]:
         first = {prompt.obj_id: prompt for prompt in reversed(prompts)}
-        return tuple(
-            self._mask(prompt, hw) for _, prompt in sorted(first.items())
-        )
+        return tuple(self._mask(prompt, hw) for _, prompt in sorted(first.items()))
 
     def _mask(self, prompt: FramePrompts, hw: tuple[int, int]) -> ObjectMask:
         y, x = _centre(prompt)

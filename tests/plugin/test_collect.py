@@ -92,11 +92,15 @@ def test_boxes_are_cut_to_the_image():
 @pytest.mark.parametrize(
     ("chosen", "shapes", "message"),
     [
-        (points((0, 25, 5)), (), r"Point 0 on T = 0: .* outside the image"),
+        (
+            points((0, 25, 5)),
+            (),
+            r"Point 0 on T = 0 lies at \(y, x\) = \(25, 5\), outside",
+        ),
         (points((9, 5, 5)), (), r"Point 0 lies at T = 9, outside the stack \(0 to 3\)"),
         (points((-1, 5, 5)), (), "outside the stack"),
         (points((0, np.nan, 5)), (), "not a number"),
-        (None, [box(0, 40, 40, 50, 50)], r"Shape 0 \(rectangle\) on T = 0: .* outside"),
+        (None, [box(0, 40, 40, 50, 50)], r"Shape 0 \(rectangle\) on T = 0 .* outside"),
         (None, [box(0, 3, 3, 3, 9)], "area"),
         (None, [box(0, 3, 3, 6, 9, positive=False)], "negative box"),
         (

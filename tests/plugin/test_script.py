@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_hqsam2 import api
+from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.plugin import segment_layers
 from napari_hqsam2.plugin.engine import ModelEngine
@@ -18,13 +20,13 @@ def make_viewer(shape=(5, 20, 30), **options):
 
 
 def test_names_of_layers_are_enough(fake_engine):
-    viewer = make_viewer(scale=(1, 0.5, 0.5), translate=(0, 10, 10))
+    viewer = make_viewer()
     viewer.add_points([[2, 5, 6]], name="clicks")
     labels = segment_layers(viewer, "cells", points="clicks", engine=fake_engine)
     assert labels in viewer.layers
     assert labels.name == "HQ-SAM2 labels [cells]"
     assert labels.data.shape == (5, 20, 30)
-    assert not labels.data.any()
+    assert (labels.data[:, 5, 6] == 1).all()
 
 
 def test_prompts_in_the_world_of_the_image(fake_engine):
@@ -108,9 +110,6 @@ def test_errors_of_the_engine_reach_the_script(fake_engine):
 @pytest.fixture(scope="module")
 def untrained_engine():
     """The built-in model with random weights, behind the plugin's own engine."""
-    from napari_hqsam2 import api
-    from napari_hqsam2.build import build_sam2_video_predictor
-
     predictor = build_sam2_video_predictor("sam2.1_hq_hiera_nano", None, "cpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "load_model", lambda *_, **__: predictor)

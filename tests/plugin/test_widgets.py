@@ -1,4 +1,4 @@
-"""The dock widget, driven as a user would; journeys in a window are in test_journeys."""
+"""The dock widget, driven as a user would, on viewers without a window."""
 
 import threading
 
@@ -82,7 +82,7 @@ def test_boxes_become_objects_of_their_own(opened, qtbot):
     shapes = widget.state.shapes
     corners = np.array([(10, 5, 5), (10, 5, 15), (10, 15, 15), (10, 15, 5)], float)
     shapes.add_rectangles(corners)
-    shapes.add_rectangles(corners + [0, 40, 40])
+    shapes.add_rectangles(corners + np.array([0, 40, 40]))
     assert list(shapes.features["object_id"]) == [1, 2]
     assert widget.prompts.object_id.value() == 2
 

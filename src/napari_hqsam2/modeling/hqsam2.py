@@ -124,7 +124,10 @@ class HqSam2(nn.Module):
         """Encode (B, 3, S, S) images, normalised with ImageNet's statistics."""
         s0, s1, embedding = self.image_encoder(image)
         decoder = self.sam_mask_decoder
-        return ImageFeatures(embedding, (decoder.conv_s0(s0), decoder.conv_s1(s1)))
+        # one layout whatever the encoder's: convolutions that follow round alike
+        return ImageFeatures(
+            embedding.contiguous(), (decoder.conv_s0(s0), decoder.conv_s1(s1))
+        )
 
     def without_memory(self, embedding: Tensor) -> Tensor:
         """(B, C, h, w) embedding for the decoder where nothing is remembered."""

@@ -10,7 +10,12 @@ import numpy as np
 from skimage.draw import polygon2mask
 
 from napari_hqsam2.errors import PromptError
-from napari_hqsam2.geometry import check_point, clip_box, rectangle_to_box
+from napari_hqsam2.geometry import (
+    box_pixels,
+    check_point,
+    clip_box,
+    rectangle_to_box,
+)
 from napari_hqsam2.prompts import BoxPrompt, FramePrompts, PointPrompt
 
 if TYPE_CHECKING:
@@ -106,8 +111,7 @@ class _Collector:
         prompt = PointPrompt(
             float(place[-2]), float(place[-1]), bool(points.positive[index])
         )
-        with _named(f"{name} on {self._axes.where(position)}"):
-            check_point(prompt, self._hw)
+        self._check_inside(prompt, f"{name} on {self._axes.where(position)}")
         obj_id = points.obj_ids[index] or self._default
         self._draft(position, obj_id).points.append(prompt)
 
@@ -155,8 +159,7 @@ class _Collector:
                 "a frame: delete one, or give it another object_id."
             )
             raise PromptError(msg)
-        with _named(where):
-            draft.box = clip_box(rectangle_to_box(yx), self._hw)
+        draft.box = _cut_box(yx, self._hw, where)
 
     def _add_mask(
         self, shape: Shape, position: tuple[int, ...], yx: Coordinates, where: str
@@ -183,9 +186,15 @@ class _Collector:
         draft = self._draft(position, shape.obj_id or self._default)
         for y, x in _along(yx, STROKE_POINTS):
             point = PointPrompt(float(y), float(x), shape.positive)
-            with _named(where):
-                check_point(point, self._hw)
+            self._check_inside(point, where)
             draft.points.append(point)
+
+    def _check_inside(self, point: PointPrompt, where: str) -> None:
+        try:
+            check_point(point, self._hw)
+        except PromptError as error:
+            text = _outside(where, (point.y, point.x), self._hw)
+            raise PromptError(text) from error
 
     def _draft(self, position: tuple[int, ...], obj_id: int) -> _Draft:
         return self._drafts.setdefault((position, obj_id), _Draft())
@@ -217,19 +226,24 @@ class _Collector:
         return position
 
 
-class _named:  # noqa: N801 - reads like the function it stands for
-    """Put the name of a prompt before the message of an error."""
+def _cut_box(yx: Coordinates, hw: HW, where: str) -> BoxPrompt:
+    try:
+        box = rectangle_to_box(yx)
+        box_pixels(box)
+    except PromptError as error:
+        msg = f"{where}: {error}"
+        raise PromptError(msg) from error
+    if box.y1 <= 0 or box.x1 <= 0 or box.y0 > hw[0] - 1 or box.x0 > hw[1] - 1:
+        raise PromptError(_outside(where, (box.y0, box.x0), hw))
+    return clip_box(box, hw)
 
-    def __init__(self, name: str) -> None:
-        self._name = name
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, PromptError):
-            msg = f"{self._name}: {error}"
-            raise PromptError(msg) from error
+def _outside(where: str, yx: tuple[float, float], hw: HW) -> str:
+    return (
+        f"{where} lies at (y, x) = ({yx[0]:.4g}, {yx[1]:.4g}), outside the image of "
+        f"{hw[0]} x {hw[1]} pixels. Move or delete it, or check the scale and "
+        "translate of its layer."
+    )
 
 
 def _along(yx: Coordinates, number: int) -> Coordinates:

@@ -18,8 +18,8 @@ DATA = Path(__file__).parent / "data"
 TIMELAPSE = DATA / "nuclei_tyx.ome.tif"
 VOLUME = DATA / "nuclei_zyx.ome.tif"
 TWO_CHANNELS = DATA / "cells_cyx.ome.tif"
-SEED = 7
-"""Of the procedural samples: they look the same every time."""
+MODALITY = "nuclei"
+"""Of the procedural samples; their fixed seeds make them look the same every time."""
 
 
 def nuclei_timelapse() -> list[LayerData]:
@@ -41,28 +41,27 @@ def cells_two_channels() -> list[LayerData]:
 
 def made_timelapse() -> list[LayerData]:
     """Procedural nuclei over 24 frames that move and divide, with exact labels."""
-    from napari_hqsam2 import synthetic  # noqa: PLC0415 - the real ones open at once
+    from napari_hqsam2.synthetic import make_clip  # noqa: PLC0415 - real ones need none
 
-    clip = synthetic.make_clip(
-        np.random.default_rng(SEED), 24, (256, 256), "fluorescence", sweep=False
-    )
+    rng = np.random.default_rng(11)
+    clip = make_clip(rng, 24, (192, 192), MODALITY, sweep=False)
     return _made(clip.images, clip.labels, "procedural time-lapse", "TYX")
 
 
 def made_volume() -> list[LayerData]:
     """Procedural nuclei in a volume of 24 slices, with exact labels."""
-    from napari_hqsam2 import synthetic  # noqa: PLC0415 - the real ones open at once
+    from napari_hqsam2.synthetic import make_volume  # noqa: PLC0415
 
-    scene = synthetic.make_volume(np.random.default_rng(SEED), (24, 192, 192))
-    return _made(scene.image, scene.labels, "procedural volume", "ZYX")
+    volume = make_volume(np.random.default_rng(5), (24, 160, 160), MODALITY)
+    return _made(volume.image, volume.labels, "procedural volume", "ZYX")
 
 
 def made_time_volume() -> list[LayerData]:
-    """Procedural nuclei in 12 slices over 8 time points, with exact labels."""
-    from napari_hqsam2 import synthetic  # noqa: PLC0415 - the real ones open at once
+    """Procedural nuclei in 12 slices over 6 time points, with exact labels."""
+    from napari_hqsam2.synthetic import make_time_volume  # noqa: PLC0415
 
-    scene = synthetic.make_time_volume(np.random.default_rng(SEED), (8, 12, 128, 128))
-    return _made(scene.images, scene.labels, "procedural volume over time", "TZYX")
+    volumes = make_time_volume(np.random.default_rng(6), (6, 12, 96, 96), MODALITY)
+    return _made(volumes.images, volumes.labels, "procedural volume over time", "TZYX")
 
 
 def _real(path: Path, name: str, axes: str, **options: Any) -> LayerData:

@@ -90,7 +90,7 @@ def _draw_tissue(
     style: MotionStyle,
 ) -> Cast:
     inside = recipe.layout == "organelles"
-    spacing = diameter * (rng.uniform(1.5, 2.5) if inside else 1.0)
+    spacing = diameter * (rng.uniform(1.3, 2.5) if inside else 1.0)
     form = TissueForm(
         spacing,
         float(rng.uniform(*recipe.variety)),
@@ -101,7 +101,7 @@ def _draw_tissue(
     if recipe.layout == "tissue":
         return Cast((), (), tissue, labels_tissue=True, parents=parents)
     outline = _outline_style(rng, recipe)
-    share = diameter if inside else spacing * rng.uniform(0.3, 0.6)
+    share = diameter if inside else spacing * rng.uniform(0.3, 0.9)
     actors, hosts = cast_organelles(rng, tissue, outline, float(share), style)
     if not inside:
         return Cast(actors, hosts, tissue, labels_tissue=True, parents=parents)

@@ -140,7 +140,7 @@ def draw_electron(rng: np.random.Generator, setting: Setting) -> Electron:
             texture=float(rng.uniform(0.05, 0.35)),
             zoom=float(rng.uniform(0.8, 1.8)),
         ),
-        level=float(rng.uniform(0.5, 0.75)),
+        level=float(rng.uniform(0.5, 0.8)),
         spread=float(rng.uniform(0.05, 0.4)),
         wall=float(rng.uniform(0.25, 0.6)),
         wall_width=float(rng.uniform(0.9, 2.2)),
@@ -271,7 +271,7 @@ def draw_axons(rng: np.random.Generator, setting: Setting) -> Axons:
     tile = texture_tile(rng, "grain")
     rows, cols = (np.arange(n) % 256 for n in size)
     ground = np.float32(rng.uniform(0.15, 0.5)) + np.float32(
-        rng.uniform(0.04, 0.13)
+        rng.uniform(0.03, 0.1)
     ) * fractal_field(rng, size, rng.uniform(6, 30), octaves=3)
     ground += np.float32(0.05) * tile[np.ix_(rows, cols)]
     core = rng.uniform(0.05, 0.3) if dark_core else rng.uniform(0.5, 0.85)
@@ -282,7 +282,7 @@ def draw_axons(rng: np.random.Generator, setting: Setting) -> Axons:
             kind="grain" if chance(rng, 0.6) else "cloud",
             texture=float(rng.uniform(0.05, 0.4)),
             zoom=float(rng.uniform(0.7, 1.6)),
-            border=float(rng.uniform(0.6, 1.6)),
+            border=float(rng.uniform(0.7, 2.2)),
             touching=True,
         ),
         core=float(core),

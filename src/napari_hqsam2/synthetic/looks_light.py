@@ -60,7 +60,7 @@ def draw_fluorescence(rng: np.random.Generator, setting: Setting) -> Fluorescenc
         haze=draw_haze(rng, setting.size, setting.pad, setting.diameter),
         haze_gain=log_uniform(rng, 0.02, 0.3) if chance(rng, 0.6) else 0.0,
         exposure=float(rng.uniform(0.35, 0.75)),
-        tints=_tints(rng) if chance(rng, 0.1) else None,
+        tints=_tints(rng) if chance(rng, 0.06) else None,
     )
 
 

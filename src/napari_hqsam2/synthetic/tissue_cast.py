@@ -15,7 +15,7 @@ from napari_hqsam2.synthetic.style import MotionStyle
 from napari_hqsam2.synthetic.tissue import Tissue
 from napari_hqsam2.synthetic.tracks import walk
 
-_MAX_CELLS = 220
+_MAX_CELLS = 170
 _SMALLEST = 7.0
 
 
@@ -99,7 +99,7 @@ def _assemble(
         )
         for _ in range(2)
     ]
-    stretch = 1 + rng.uniform(0, 1.2) * rng.random(count)
+    stretch = 1 + rng.uniform(0, 2.5 if form.branching else 1.0) * rng.random(count)
     common = rng.uniform(-np.pi, np.pi) + rng.choice([0.3, 3.0]) * rng.normal(
         size=count
     )
@@ -223,7 +223,7 @@ def _pack(
     """Offsets and diameters of a few discs inside a cell of radius ``room``."""
     discs: list[tuple[F64Array, float]] = []
     for _ in range(int(rng.integers(1, 2 + min(int(room / diameter * 3), 6)))):
-        width = min(diameter * rng.lognormal(0, 0.35), 1.1 * room)
+        width = min(diameter * rng.lognormal(0, 0.35), 1.4 * room)
         if width < _SMALLEST and not middle:
             continue
         width = max(width, _SMALLEST)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MAX_POINTERS = 16
 MASK_START, BOX_START = 0.5, 0.25
 """Share of batches that start from masks, and from boxes; the others start from clicks."""
+TEACHER_LOGIT = 8.0
+"""Size of the logits of true masks that memory is compared to."""
+DISTILLATION = 0.3
 CORRECTION = 0.3
 """Share of batches that correct the last frame with a click."""
 
@@ -75,16 +78,24 @@ class ClipPhase(ImagePhase):
 
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Named parameters that this phase trains."""
+        frozen = ("hf_", "embedding_maskfeature")
+        if self.freezes_encoder:
+            frozen += ("image_encoder.", "conv_s0", "conv_s1")
         trained = [
             (name, parameter)
             for name, parameter in self.model.named_parameters()
-            if "hf_" not in name and "embedding_maskfeature" not in name
+            if not any(part in name for part in frozen)
         ]
-        return trained + self._auxiliary_parameters()
+        return trained if self.freezes_encoder else trained + self._auxiliary_parameters()
+
+    @property
+    def freezes_encoder(self) -> bool:
+        """Whether image features stay as they are, which saves most of a step's time."""
+        return self.config.optimisation.trunk_scale == 0
 
     def batches(self, mixture: Mixture, seed: int) -> ClipBatches:  # type: ignore[override]
         """Batches of this phase."""
-        return ClipBatches(mixture, self.config.shapes, seed, self.config.length)
+        return ClipBatches(mixture, self.config.shapes, seed, self.config.lengths)
 
     def step(  # type: ignore[override]
         self, batch: ClipBatch, index: int, generator: torch.Generator
@@ -100,6 +111,8 @@ class ClipPhase(ImagePhase):
         for frame in range(1, len(frames)):
             fused = self._fuse(remembered, frames, frame)
             target = batch.target(frame)
+            losses.append(DISTILLATION * self._distil(fused, frames[frame], target))
+            figures[f"distil_{frame}"] = float(losses[-1].detach())
             supervised, decoded = self._supervise(fused, frames[frame], target, None)
             losses.append(supervised.loss)
             present = target.amax((1, 2)) > 0.5
@@ -110,17 +123,21 @@ class ClipPhase(ImagePhase):
             elif float(torch.rand((), generator=generator)) < CORRECTION:
                 losses.append(self._correct(decoded, fused, frames[frame], target, generator))
         figures["copied"] = self._copied(batch, len(frames) - 1)
-        return StepResult(torch.stack(losses).mean() + dense, figures)
+        loss = torch.stack(losses).sum() / len(frames)
+        return StepResult(loss + dense, figures)
 
     def _encode(self, batch: ClipBatch) -> tuple[list[ImageFeatures], Tensor]:
         """Features of the N objects' images on every frame, and the first one's dense loss."""
         clips, length = batch.images.shape[:2]
         images = batch.images.flatten(0, 1)
         images = images.contiguous(memory_format=torch.channels_last)
-        features = self.model.encode_image(images)
+        with torch.set_grad_enabled(not self.freezes_encoder):
+            features = self.model.encode_image(images)
         first = features[torch.arange(clips, device=images.device) * length]
         crop = batch.first.crop
         frames = [features[crop * length + t] for t in range(length)]
+        if self.freezes_encoder:
+            return frames, images.new_zeros(())
         return frames, self._dense(first, batch.first.dense)
 
     def _start(
@@ -198,6 +215,20 @@ class ClipPhase(ImagePhase):
     ) -> Tensor:
         spatial, pointers = remembered.read(frame, self.model.num_memories, len(frames))
         return self.model.fuse_memory(frames[frame].embedding, spatial, pointers)
+
+    def _distil(self, fused: Tensor, features: ImageFeatures, target: Tensor) -> Tensor:
+        """How far memory is from saying what the true mask would say as a prompt.
+
+        The decoder knows mask prompts from the phase before, so memory learns its
+        language from them. The logarithm keeps a bad start from drowning the other losses.
+        """
+        with torch.no_grad():
+            logits = (target[:, None] - 0.5) * 2 * TEACHER_LOGIT
+            said = self.model.sam_prompt_encoder.mask_downscaling(logits).float()
+            teacher = features.embedding.float() + said
+        error = (fused.float() - teacher).pow(2).mean((1, 2, 3))
+        spread = said.var(dim=(2, 3)).mean(1)
+        return torch.log1p(error / (spread + 1e-3)).mean()
 
     def _correct(
         self,

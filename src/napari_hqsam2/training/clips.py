@@ -119,8 +119,8 @@ class ClipBatches(Dataset[ClipBatch]):
         Sizes, taken in turn; `crops` counts clips.
     seed : int
         With the index, decides everything random.
-    length : int
-        Frames of a clip.
+    lengths : sequence of int
+        Frames of a clip, taken in turn.
     settings : CropSettings
         How crops are drawn.
     """
@@ -130,23 +130,24 @@ class ClipBatches(Dataset[ClipBatch]):
         mixture: Mixture,
         shapes: Sequence[BatchShape],
         seed: int,
-        length: int,
+        lengths: Sequence[int],
         settings: CropSettings | None = None,
     ) -> None:
         self.mixture = mixture
         self.shapes = tuple(shapes)
         self.seed = seed
-        self.length = length
+        self.lengths = tuple(lengths)
         self.settings = settings or CropSettings()
 
     def __getitem__(self, index: int) -> ClipBatch:
         """Draw batch number `index`."""
         rng = np.random.default_rng((self.seed, 1, index))
         shape = self.shapes[index % len(self.shapes)]
+        length = self.lengths[index % len(self.lengths)]
         clips, first_labels, prompted, truths, names = [], [], [], [], []
         while len(clips) < shape.crops:
             source = self.mixture.draw(rng)
-            drawn = self._crop(source, shape, rng)
+            drawn = self._crop(source, shape.size, length, rng)
             if drawn is None:
                 continue
             images, labels = drawn
@@ -168,14 +169,14 @@ class ClipBatches(Dataset[ClipBatch]):
         )
 
     def _crop(
-        self, source: Source, shape: BatchShape, rng: np.random.Generator
+        self, source: Source, size: int, length: int, rng: np.random.Generator
     ) -> tuple[Tensor, LabelArray] | None:
-        clip = source.clip(rng, self.length)
+        clip = source.clip(rng, length)
         if clip is not None:
-            return crop_clip(clip, shape.size, self.settings, rng)
+            return crop_clip(clip, size, self.settings, rng)
         frame = source.still(rng)
         still = Clip(frame.image[None], frame.labels[None])
-        cropped = crop_clip(still, shape.size, self.settings, rng)
+        cropped = crop_clip(still, size, self.settings, rng)
         if cropped is None:
             return None
-        return move_still(cropped[0][0], cropped[1][0], self.length, rng)
+        return move_still(cropped[0][0], cropped[1][0], length, rng)

@@ -69,8 +69,8 @@ class PhaseConfig:
     """Share of objects that start with a box instead of a click."""
     single_round_steps: int = 500
     """Steps before correction clicks begin."""
-    length: int = 4
-    """Frames of a clip."""
+    lengths: tuple[int, ...] = (3, 4, 3, 6)
+    """Frames of a clip, taken in turn."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
         return PhaseConfig(
             name,
             budget,
-            (BatchShape(256, 4, 4),) * 4 + (BatchShape(512, 1, 4),),
-            Optimisation(learning_rate=5e-4, trunk_scale=0.3, warmup=50),
+            (BatchShape(256, 3, 4),) * 5 + (BatchShape(384, 1, 4), BatchShape(512, 1, 2)),
+            Optimisation(learning_rate=5e-4, trunk_scale=0.0, warmup=30),
             shares=DEFAULT_SHARES | CLIP_SHARES,
         )
     return PhaseConfig(

@@ -95,7 +95,7 @@ def _structure(path: Path, head: bytes, size: int) -> FileFormat:
         _check_zip(path)
         return FileFormat.TORCH
     # A pickle of protocol 2 or later: the format of torch before 1.6.
-    if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+    if head[:2] in {b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"}:
         return FileFormat.TORCH
     if head[8:9] == b"{":
         _check_safetensors(path, head, size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,19 +37,6 @@ SAFE_TORCH = (2, 10)
 SHOWN_KEYS = 4
 CONVERSION = "1"
 """Version of the files that conversion writes; another one is not read."""
-BROKEN_PICKLE = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    MemoryError,
-    OverflowError,
-    AssertionError,
-)
-"""What torch raises for damaged pickles and archives."""
 
 
 def load_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
@@ -204,23 +192,27 @@ def _unpickled(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
-            msg = (
-                f"{path} holds Python objects besides tensors, which could run code "
-                "when loaded; it is refused. Get the plain state dict. "
-                f"({_first_line(error)})"
-            )
-        else:
-            msg = f"{path} is damaged ({_first_line(error)}). Download it again."
-        raise BadFileError(msg) from error
-    except BROKEN_PICKLE as error:
-        msg = f"{path} is damaged ({_first_line(error)}). Download it again."
+        raise BadFileError(_unpickling_message(path, str(error))) from error
+    except (OSError, MemoryError) as error:
+        msg = f"{path} cannot be read ({str(error) or 'out of memory'}); try again."
+        raise CheckpointError(msg) from error
+    except Exception as error:  # a damaged pickle fails in any way
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        msg = f"{path} is damaged ({lines[0][:300]}). Download it again."
         raise BadFileError(msg) from error
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+def _unpickling_message(path: Path, text: str) -> str:
+    """Why the restricted unpickler refused; torch's own text recommends to trust."""
+    foreign = re.search(r"Unsupported (?:global|class)\S*(?: GLOBAL)? (\S+)", text)
+    if foreign:
+        return (
+            f"{path} holds Python objects besides tensors ({foreign[1]}), which could "
+            "run code when loaded; it is refused. Get the plain state dict."
+        )
+    cause = re.search(r"WeightsUnpickler error: (.{1,200})", text)
+    detail = cause[1] if cause else "not a pickle of tensors"
+    return f"{path} is damaged ({detail}). Download it again."
 
 
 def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
