@@ -370,7 +370,7 @@ def test_a_zarr_group_names_its_arrays(tmp_path: Path, zarr_format: int) -> None
     group = zarr.open_group(tmp_path / "g", mode="w", zarr_format=zarr_format)  # type: ignore[arg-type]
     for level in "01":
         group.create_array(level, shape=(2, 3, 5), dtype="u1")
-    with pytest.raises(StackError, match="zarr group.*Arrays here: 0, 1"):
+    with pytest.raises(StackError, match=r"zarr group.*Arrays here: 0, 1"):
         open_frames(tmp_path / "g")
     assert len(open_frames(tmp_path / "g" / "0")) == 2
 

@@ -115,7 +115,9 @@ def test_jpeg_cmyk_becomes_rgb(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 6), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
     frame = open_frames(tmp_path).read(0)
     assert frame.shape == (6, 8, 3)
-    assert frame[3, 4, 0] > 200 > 60 > frame[3, 4, 1]
+    red, green, _ = frame[3, 4]
+    assert red > 200
+    assert green < 60
 
 
 def test_a_folder_of_tiffs(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -150,7 +152,7 @@ def test_frames_must_be_like_the_first(tmp_path: Path) -> None:
             source.read(index)
     assert (source.read(5) == 9).all()
     (tmp_path / "5.png").unlink()
-    with pytest.raises(StackError, match="Frame 5 .*FileNotFoundError"):
+    with pytest.raises(StackError, match=r"Frame 5 .*FileNotFoundError"):
         source.read(5)
 
 

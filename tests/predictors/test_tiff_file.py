@@ -331,7 +331,7 @@ def test_a_missing_decoder_says_how_to_get_it(
 
     monkeypatch.setattr(tifffile.TiffPage, "asarray", refuse)
     monkeypatch.setattr(tifffile.TiffFrame, "asarray", refuse)
-    with pytest.raises(StackError, match="Frame 0 .*LZW.*pip install imagecodecs"):
+    with pytest.raises(StackError, match=r"Frame 0 .*LZW.*pip install imagecodecs"):
         open_frames(path).read(0)
 
 

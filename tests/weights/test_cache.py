@@ -111,7 +111,9 @@ def test_contents_reach_the_disk_before_the_name(
         monkeypatch.setattr(owner, name, noting)
     with written_whole(tmp_path / "a.bin") as temporary:
         temporary.write_bytes(b"new")
-    assert steps == (["fsync", "replace", "fsync"] if os.name == "posix" else ["fsync", "replace"])
+    assert steps == (
+        ["fsync", "replace", "fsync"] if os.name == "posix" else ["fsync", "replace"]
+    )
 
 
 def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
@@ -125,7 +127,11 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
         os.utime(path, (past, past))
     with written_whole(tmp_path / "a") as temporary:
         temporary.write_bytes(b"1")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.456.tmp", "a", "mine.tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".a.456.tmp",
+        "a",
+        "mine.tmp",
+    ]
 
 
 @pytest.mark.parametrize(

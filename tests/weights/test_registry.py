@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def shapes_of(width: int, depth: int, *extra: str) -> dict[str, tuple[int, ...]]:
     blocks = {f"image_encoder.trunk.blocks.{block}.a": (1,) for block in range(depth)}
     patch = {"image_encoder.trunk.patch_embed.proj.weight": (width, 3, 7, 7)}
-    return {**blocks, **patch, **{key: (1, 4) for key in extra}}
+    return {**blocks, **patch, **dict.fromkeys(extra, (1, 4))}
 
 
 def test_every_size_has_a_plain_and_a_high_quality_model() -> None:
@@ -49,7 +49,7 @@ def test_the_builtin_model_is_part_of_the_package(
     path = cached_path(registry.DEFAULT_MODEL)
     assert path.parts[-3:] == ("weights", "data", "sam2.1_hq_hiera_nano.safetensors")
     monkeypatch.setattr(registry, "packaged_path", lambda _: tmp_path / "nano")
-    with pytest.raises(CheckpointError, match="built-in .*missing.*Reinstall"):
+    with pytest.raises(CheckpointError, match=r"built-in .*missing.*Reinstall"):
         ensure_checkpoint(registry.DEFAULT_MODEL)
     (tmp_path / "nano").write_bytes(b"x")
     assert ensure_checkpoint(registry.DEFAULT_MODEL) == tmp_path / "nano"

@@ -153,7 +153,9 @@ BAD_FILES: dict[str, tuple[Callable[[Path, bytes], object], str]] = {
     "zip head": (lambda path, _: path.write_bytes(b"PK\x03\x04"), "cut off or damaged"),
     "cut legacy": (
         lambda path, _: (
-            torch.save({"a": torch.ones(99)}, path, _use_new_zipfile_serialization=False),
+            torch.save(
+                {"a": torch.ones(99)}, path, _use_new_zipfile_serialization=False
+            ),
             path.write_bytes(path.read_bytes()[:-100]),
         ),
         "is damaged",
@@ -199,7 +201,9 @@ BAD_FILES: dict[str, tuple[Callable[[Path, bytes], object], str]] = {
         "damaged safetensors header",
     ),
     "wrong offsets": (
-        lambda path, _: path.write_bytes(header_of({"data_offsets": [4, 8]}) + b"12345678"),
+        lambda path, _: path.write_bytes(
+            header_of({"data_offsets": [4, 8]}) + b"12345678"
+        ),
         "is damaged",
     ),
 }
@@ -242,9 +246,7 @@ def test_bad_files_of_the_cache_are_put_aside(
 
 @pytest.mark.parametrize("legacy", [True, False])
 @pytest.mark.parametrize("place", ["weights", "beside", "top"])
-def test_code_in_a_file_is_not_run(
-    tmp_path: Path, place: str, *, legacy: bool
-) -> None:
+def test_code_in_a_file_is_not_run(tmp_path: Path, place: str, *, legacy: bool) -> None:
     proof = tmp_path / "was run"
     payload = Payload(proof)
     content: Any = {
@@ -254,7 +256,9 @@ def test_code_in_a_file_is_not_run(
     }[place]
     path = tmp_path / "evil.pt"
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(CheckpointError, match=r"evil\.pt holds Python objects.*\(exec\)"):
+    with pytest.raises(
+        CheckpointError, match=r"evil\.pt holds Python objects.*\(exec\)"
+    ):
         load_checkpoint(path)
     assert not proof.exists()
     torch.load(path, weights_only=False)
@@ -298,7 +302,7 @@ def test_programs_are_not_checkpoints(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
             archive.writestr(f"a/{name}", b"")
-    with pytest.raises(CheckpointError, match="TorchScript program.*state_dict"):
+    with pytest.raises(CheckpointError, match=r"TorchScript program.*state_dict"):
         load_checkpoint(tmp_path / "a.pt")
 
 
@@ -316,13 +320,17 @@ def test_old_torch_does_not_unpickle(
         return
     cache.mkdir()
     cached = checkpoint.rename(cache / "mine.pt")
-    with pytest.raises(CheckpointError, match=r"torch 2\.10 or later.*this is torch 2\.9"):
+    with pytest.raises(
+        CheckpointError, match=r"torch 2\.10 or later.*this is torch 2\.9"
+    ):
         load_checkpoint(cached)
     assert cached.exists()  # the file is not at fault
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"nowhere\.pt cannot be opened .*No such"):
+    with pytest.raises(
+        CheckpointError, match=r"nowhere\.pt cannot be opened .*No such"
+    ):
         load_checkpoint(tmp_path / "nowhere.pt")
     with pytest.raises(CheckpointError, match="is a folder"):
         load_checkpoint(tmp_path)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hqsam2.errors import DownloadError
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -41,7 +43,9 @@ class ModelEngine:
 
         settings, letters = request.settings, request.axes.stack.letters
         data, prompts, is_single = request.data, request.prompts, request.axis is None
-        predictor = self._predictor(settings, report)
+        predictor = self._predictor(settings, report, is_cancelled)
+        if predictor is None:
+            return
         report("Reading the image")
         if is_single:
             data, letters = np.asarray(data)[np.newaxis], f"T{letters}"
@@ -67,8 +71,12 @@ class ModelEngine:
         self._num_releases += 1
         self._loaded = None
 
-    def _predictor(self, settings: RunSettings, report: Report) -> Any:
+    def _predictor(
+        self, settings: RunSettings, report: Report, is_cancelled: IsCancelled
+    ) -> Any:
+        """Load the model, or take the one at hand; None if cancelled on the way."""
         from napari_hqsam2 import api  # noqa: PLC0415 - torch stays out of the dock
+        from napari_hqsam2.weights import download  # noqa: PLC0415
 
         wanted = (settings.model, settings.device)
         loaded = self._loaded
@@ -81,8 +89,14 @@ class ModelEngine:
             share = f", {100 * done // total} %" if total else ""
             report(f"Downloading {settings.model}{share}")
 
+        try:
+            path = download.ensure_checkpoint(settings.model, tell, cancel=is_cancelled)
+        except DownloadError:
+            if is_cancelled():
+                return None
+            raise
         predictor = api.load_model(
-            settings.model, device=settings.device, progress=tell
+            settings.model, checkpoint=path, device=settings.device
         )
         if num_releases == self._num_releases:
             self._loaded = _Loaded(*wanted, predictor)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 WIDER = (np.int32, np.int64)
 """Types that labels are widened to, in order."""
+MAX_SCANNED_BYTES = 2**32
+"""Larger arrays are not searched for their largest label, which takes seconds."""
 
 
 def add_labels(viewer: ViewerModel, image: Image) -> Labels:
@@ -69,9 +71,11 @@ def read_labels(viewer: ViewerModel, labels: Labels, image: Image) -> LabelsSnap
 
 
 def largest_label(labels: Labels) -> int:
-    """Largest label value in use; 0 for arrays that are not in memory."""
+    """Largest label value in use; 0 for arrays not in memory, or too large to scan."""
     data = _array(labels)
-    return int(data.max(initial=0)) if isinstance(data, np.ndarray) else 0
+    if not isinstance(data, np.ndarray) or data.nbytes > MAX_SCANNED_BYTES:
+        return 0
+    return int(data.max(initial=0))
 
 
 def make_room(labels: Labels, largest_id: int) -> str:

@@ -1,4 +1,4 @@
-"""Measure a model as it is used: clicks, boxes and HQ modes on whole images."""
+"""Quick scores of a model on whole images, all objects of an image at once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.training.augment import to_rgb
 from napari_hqsam2.training.crops import objects_of, resize_images
 from napari_hqsam2.training.data import normalise
 from napari_hqsam2.training.decoding import CLAMP
+from napari_hqsam2.training.measures import Scores
 from napari_hqsam2.training.prompts import interior_point, largest_error
 
 if TYPE_CHECKING:
@@ -38,52 +38,6 @@ class Protocol:
     """Most objects per image, spread over the label values."""
     clicks: int = 3
     hq: HqMode = "add"
-
-
-@dataclass
-class Scores:
-    """IoU of every object by kind of prompt."""
-
-    iou: dict[str, list[float]] = field(default_factory=dict)
-    boundary: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, name: str, guesses: BoolArray, truths: BoolArray) -> None:
-        """Add objects: (N, H, W) masks."""
-        for guess, truth in zip(guesses, truths, strict=True):
-            self.iou.setdefault(name, []).append(iou(guess, truth))
-            self.boundary.setdefault(name, []).append(boundary_iou(guess, truth))
-
-    def means(self) -> dict[str, float]:
-        """Mean IoU, and mean boundary IoU, of every kind of prompt."""
-        result = {name: float(np.mean(values)) for name, values in self.iou.items()}
-        return result | {
-            f"{name}_boundary": float(np.mean(v)) for name, v in self.boundary.items()
-        }
-
-
-def iou(guess: BoolArray, truth: BoolArray) -> float:
-    """IoU of two masks; 1 for two empty ones."""
-    union = np.count_nonzero(guess | truth)
-    return np.count_nonzero(guess & truth) / union if union else 1.0
-
-
-def _band(mask: BoolArray, width: int) -> BoolArray:
-    padded = np.pad(mask, 1)
-    inner = ndimage.binary_erosion(padded, iterations=width)
-    band: BoolArray = (padded & ~inner)[1:-1, 1:-1]
-    return band
-
-
-def boundary_iou(guess: BoolArray, truth: BoolArray, width: int = 2) -> float:
-    """IoU of the inner rims, `width` pixels wide, of two masks."""
-    rows, columns = np.nonzero(guess | truth)
-    if not len(rows):
-        return 1.0
-    window = (
-        slice(rows.min(), rows.max() + 1),
-        slice(columns.min(), columns.max() + 1),
-    )
-    return iou(_band(guess[window], width), _band(truth[window], width))
 
 
 def pick_objects(frame: Frame, count: int) -> list[BoolArray]:
@@ -144,18 +98,23 @@ class Annotator:
         return result
 
 
+def _add(scores: Scores, name: str, guesses: BoolArray, truths: BoolArray) -> None:
+    for guess, truth in zip(guesses, truths, strict=True):
+        scores.add(name, guess, truth)
+
+
 def _clicks(annotator: Annotator, scores: Scores, count: int) -> None:
     truths = annotator.truths
     ones = torch.ones(len(truths), 1)
     annotator.say(annotator.norm([interior_point(t) for t in truths]), ones)
     guesses = annotator.masks(multimask=True)
-    scores.add("click_1", guesses, truths)
+    _add(scores, "click_1", guesses, truths)
     for number in range(2, count + 1):
         errors = [largest_error(g, t) for g, t in zip(guesses, truths, strict=True)]
         labels = torch.tensor([[float(positive)] for _, _, positive in errors])
         annotator.say(annotator.norm([(r, c) for r, c, _ in errors]), labels)
         guesses = annotator.masks(multimask=False)
-        scores.add(f"click_{number}", guesses, truths)
+        _add(scores, f"click_{number}", guesses, truths)
 
 
 def _boxes(annotator: Annotator, scores: Scores) -> None:
@@ -167,7 +126,7 @@ def _boxes(annotator: Annotator, scores: Scores) -> None:
         high.append((rows[-1], columns[-1]))
     corners = torch.cat((annotator.norm(low), annotator.norm(high)), 1)
     annotator.say(corners, torch.tensor([[2.0, 3.0]]).repeat(len(truths), 1))
-    scores.add("box", annotator.masks(multimask=False), truths)
+    _add(scores, "box", annotator.masks(multimask=False), truths)
 
 
 @torch.inference_mode()

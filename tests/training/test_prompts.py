@@ -1,0 +1,86 @@
+"""Properties of simulated clicks and boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from napari_hqsam2.training.prompts import (
+    correction_clicks,
+    interior_point,
+    jitter_box,
+    largest_error,
+    random_point,
+)
+
+MASKS = hnp.arrays(bool, (9, 7)).filter(np.any)
+
+
+def test_interior_point_of_a_square_is_its_centre() -> None:
+    mask = np.zeros((20, 20), dtype=bool)
+    mask[5:10, 8:13] = True
+    assert interior_point(mask) == (7, 10)
+
+
+def test_interior_point_keeps_away_from_the_image_border() -> None:
+    assert interior_point(np.ones((5, 5), dtype=bool)) == (2, 2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(mask=MASKS, seed=st.integers(0, 99))
+def test_clicks_lie_on_the_object(mask: np.ndarray, seed: int) -> None:
+    assert mask[interior_point(mask)]
+    assert mask[random_point(mask, np.random.default_rng(seed))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 999), noise=st.floats(0, 1))
+def test_jittered_boxes_stay_in_order_and_inside(seed: int, noise: float) -> None:
+    box = np.array([3.0, 10.0, 20.0, 12.0])
+    x0, y0, x1, y1 = jitter_box(box, np.random.default_rng(seed), 32, noise=noise)
+    assert 0 <= x0 <= x1 <= 31
+    assert 0 <= y0 <= y1 <= 31
+
+
+def test_largest_error_adds_what_is_missing_and_removes_what_is_too_much() -> None:
+    truth = np.zeros((30, 30), dtype=bool)
+    truth[5:15, 5:15] = True
+    assert largest_error(np.zeros_like(truth), truth)[2]
+    prediction = truth.copy()
+    prediction[20:29, 20:29] = True
+    row, column, positive = largest_error(prediction, truth)
+    assert (row, column, positive) == (24, 24, False)
+
+
+def test_largest_error_of_a_perfect_mask_is_a_click_inside() -> None:
+    truth = np.zeros((9, 9), dtype=bool)
+    truth[2:7, 2:7] = True
+    assert largest_error(truth, truth) == (4, 4, True)
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_batched_corrections_hit_the_error(positive: bool) -> None:  # noqa: FBT001
+    target = torch.zeros(32, 1, 16, 16)
+    target[:, :, 2:8, 2:8] = 1
+    logits = torch.where(target > 0, 5.0, -5.0)
+    region = (slice(2, 8), slice(2, 5)) if positive else (slice(10, 15), slice(9, 15))
+    logits[:, :, region[0], region[1]] *= -1
+    generator = torch.Generator().manual_seed(0)
+    coords, labels = correction_clicks(logits, target, generator)
+    assert labels.tolist() == [[int(positive)]] * 32
+    columns, rows = (coords[:, 0] * 16).long().unbind(1)
+    assert set(rows.tolist()) <= set(range(region[0].start, region[0].stop))
+    assert set(columns.tolist()) <= set(range(region[1].start, region[1].stop))
+
+
+def test_batched_corrections_of_perfect_masks_lie_on_the_object() -> None:
+    target = torch.zeros(4, 1, 16, 16)
+    target[:, :, 3:9, 4:10] = 1
+    coords, labels = correction_clicks(target * 10 - 5, target)
+    columns, rows = (coords[:, 0] * 16).long().unbind(1)
+    assert labels.all()
+    assert target[torch.arange(4), 0, rows, columns].all()

@@ -1,0 +1,134 @@
+"""The loop: learns, stops in time, and goes on exactly where it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from napari_hqsam2.training.config import (
+    Budget,
+    Optimisation,
+    PhaseConfig,
+    PhaseName,
+    RunConfig,
+)
+from napari_hqsam2.training.data import BatchShape, ImageBatches, Mixture
+from napari_hqsam2.training.run import make_phase
+from napari_hqsam2.training.sources import load_sources
+from napari_hqsam2.training.trainer import Trainer, ema_decay, learning_rate
+
+if TYPE_CHECKING:
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+
+SHAPE = BatchShape(64, 2, 3)
+
+
+def trainer_of(
+    model: HqSam2, run: RunConfig, name: PhaseName = "image", steps: int = 4
+) -> Trainer:
+    optimisation = Optimisation(learning_rate=2e-3, warmup=2)
+    config = PhaseConfig(
+        name, Budget(steps=steps), (SHAPE,), optimisation, single_round_steps=1
+    )
+    mixture = Mixture(load_sources(run.data, "train"))
+    return Trainer(make_phase(model, config), run, mixture)
+
+
+def test_batches_depend_on_seed_and_index_alone(run: RunConfig) -> None:
+    mixture = Mixture(load_sources(run.data, "train"))
+    first, again = (ImageBatches(mixture, [SHAPE], 5) for _ in range(2))
+    torch.testing.assert_close(first[3].images, again[3].images, rtol=0, atol=0)
+    assert not torch.equal(first[3].images, first[4].images)
+
+
+def test_prompts_lie_on_their_objects(run: RunConfig) -> None:
+    batch = ImageBatches(Mixture(load_sources(run.data, "train")), [SHAPE], 1)[0]
+    columns, rows = (batch.clicks_norm[:, 0] * SHAPE.size).long().unbind(1)
+    assert batch.masks[torch.arange(len(rows)), rows, columns].all()
+
+
+def test_loss_falls_on_one_scene(micro: HqSam2, run: RunConfig) -> None:
+    trainer = trainer_of(micro, run, steps=30)
+    batch = trainer.phase.batches(trainer.mixture, 0)[0]
+    losses = []
+    for _ in range(30):
+        losses.append(trainer._step(batch)["loss"])
+        trainer.step_number = 0  # one round, constant generator
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["image", "clip", "hq"])
+def test_resuming_equals_not_stopping(
+    name: PhaseName, micro: HqSam2, run: RunConfig
+) -> None:
+    start = {k: v.clone() for k, v in micro.state_dict().items()}
+    whole = trainer_of(micro, replace(run, out=run.out / "whole"), name)
+    whole.train()
+    micro.load_state_dict(start)
+    first = trainer_of(micro, replace(run, out=run.out / "parts"), name)
+    first.train(stop_at=2)
+    micro.load_state_dict(start)
+    second = trainer_of(micro, replace(run, out=run.out / "parts"), name)
+    assert second.resume()
+    assert second.step_number == 2
+    second.train()
+    expected, found = load_file(whole.weights), load_file(second.weights)
+    changed = [k for k in start if not torch.equal(start[k], expected[k])]
+    assert changed
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=0, atol=0, msg=key)
+
+
+def test_hq_phase_leaves_everything_else_alone(micro: HqSam2, run: RunConfig) -> None:
+    start = {k: v.clone() for k, v in micro.state_dict().items()}
+    trainer_of(micro, run, "hq", steps=2).train()
+    changed = {k for k, v in micro.state_dict().items() if not torch.equal(v, start[k])}
+    assert changed
+    assert all("hf_" in key or "embedding_maskfeature" in key for key in changed)
+
+
+def test_log_has_a_row_per_interval(micro: HqSam2, run: RunConfig) -> None:
+    trainer = trainer_of(micro, run, steps=3)
+    trainer.train()
+    lines = (trainer.folder / "log.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert {"loss", "lr", "norm"} <= rows[0].keys()
+
+
+def test_learning_rate_warms_up_and_decays_to_the_end_of_the_budget() -> None:
+    settings = Optimisation(learning_rate=1.0, warmup=10, final=0.01)
+    assert learning_rate(settings, 0, 0.0) == pytest.approx(0.1)
+    assert learning_rate(settings, 50, 0.5) == pytest.approx(0.5)
+    assert learning_rate(settings, 100, 1.0) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        (Budget(steps=10), 0.5),
+        (Budget(minutes=4.0), 0.75),
+        (Budget(steps=10, minutes=4.0), 0.75),
+        (Budget(minutes=1.0), 1.0),
+    ],
+)
+def test_budget_is_used_up_by_whichever_bound_comes_first(
+    budget: Budget, expected: float
+) -> None:
+    assert budget.progress(step=5, minutes=3.0) == expected
+
+
+def test_budget_needs_a_bound() -> None:
+    with pytest.raises(ValueError, match="steps or of minutes"):
+        Budget()
+
+
+def test_average_forgets_its_start() -> None:
+    settings = Optimisation(ema=0.999)
+    assert ema_decay(settings, 0) == pytest.approx(0.1)
+    assert ema_decay(settings, 10**6) == 0.999
