@@ -16,27 +16,9 @@ from napari_hqsam2.predictors.intensity import estimate_limits, to_unit_rgb
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DTYPES = st.sampled_from(
-    [
-        "?",
-        "i1",
-        "u1",
-        "<i2",
-        ">i2",
-        "<u2",
-        ">u2",
-        "i4",
-        ">u4",
-        "i8",
-        "u8",
-        "<f2",
-        ">f2",
-        "f4",
-        ">f4",
-        "f8",
-        ">f8",
-    ]
-).map(np.dtype)
+SMALL_DTYPES = ["?", "i1", "u1", "<i2", ">i2", "<u2", ">u2", "<f2", ">f2"]
+LARGE_DTYPES = ["i4", ">u4", "i8", "u8", "f4", ">f4", "f8", ">f8"]
+DTYPES = st.sampled_from([*SMALL_DTYPES, *LARGE_DTYPES]).map(np.dtype)
 SHAPES = st.one_of(
     hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=6),
     st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 4)),

@@ -342,9 +342,7 @@ def test_lzw_and_jpeg_stacks(stack: np.ndarray, tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(
     kind=st.sampled_from(["plain", "zlib", "imagej", "ome"]),

@@ -398,9 +398,7 @@ def test_files_elsewhere_and_known_hashes_are_not_pinned(
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch wonders at the pickles
 @settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(
     kind=st.sampled_from(["zip", "legacy", "safetensors"]),

@@ -69,6 +69,8 @@ class PhaseConfig:
     """Share of objects that start with a box instead of a click."""
     single_round_steps: int = 500
     """Steps before correction clicks begin."""
+    correct_every: int = 1
+    """Correction clicks are simulated on every such step."""
     lengths: tuple[int, ...] = (3, 4, 3, 6)
     """Frames of a clip, taken in turn."""
 
@@ -97,7 +99,7 @@ class RunConfig:
 
 
 DEFAULT_SHARES = {
-    "dsb2018": 4.0,
+    "dsb2018": 5.0,
     "fib25_zyx": 1.5,
     "usiigaci_tyx": 1.0,
     "axondeepseg": 0.5,
@@ -116,9 +118,11 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
         return PhaseConfig(
             name,
             budget,
-            (small,) * 9 + (large,),
-            Optimisation(learning_rate=7e-4, warmup=50),
+            (large, large, small, large),
+            Optimisation(learning_rate=5e-4, warmup=20),
             shares=DEFAULT_SHARES,
+            single_round_steps=1,
+            correct_every=2,
         )
     if name == "clip":
         return PhaseConfig(

@@ -110,7 +110,9 @@ class ImagePhase:
         figures["dense"] = float(dense.detach())
         losses = [supervised.loss, dense]
         high_res = features.high_res
-        rounds = CORRECTION_ROUNDS if index >= self.config.single_round_steps else 0
+        config = self.config
+        corrects = index >= config.single_round_steps and index % config.correct_every == 0
+        rounds = CORRECTION_ROUNDS if corrects else 0
         for number in range(1, rounds + 1):
             coords, labels = correction_clicks(logits, target[:, None], generator)
             prompts = add_clicks(prompts, coords, labels, logits)

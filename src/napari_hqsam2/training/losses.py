@@ -15,7 +15,7 @@ class LossWeights:
 
     mask: float = 1.0
     dice: float = 1.0
-    quality: float = 0.5
+    quality: float = 1.0
     presence: float = 0.25
     dense: float = 2.0
     others: float = 0.1
