@@ -14,6 +14,8 @@ import zarr
 from napari_hqsam2.axes import StackAxes, resolve_axes
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.predictors.frame_source import open_frames
+from napari_hqsam2.predictors.tiff_chain import check_page_chain
+from napari_hqsam2.predictors.tiff_file import only_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -127,15 +129,13 @@ def _open_npy(path: Path, axes: str | None) -> StackFile:
 
 def _open_tiff(path: Path, axes: str | None) -> StackFile:
     with ExitStack() as resources:
+        check_page_chain(path)
         try:
             tiff = resources.enter_context(tifffile.TiffFile(path))
         except tifffile.TiffFileError as error:
             msg = f"{path.name} is not a readable TIFF file: {error}"
             raise StackError(msg) from error
-        if not tiff.series:
-            msg = f"{path.name} holds no image."
-            raise StackError(msg)
-        series = tiff.series[0]
+        series = only_series(tiff, path)
         store = resources.enter_context(series.aszarr(level=0))
         array = zarr.open_array(store, mode="r")
         stack_axes = resolve_axes(array.shape, axes or _tiff_letters(series.axes))

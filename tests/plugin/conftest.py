@@ -105,7 +105,9 @@ class FakeViewer:
 
     def snapshot_points(self, points: Any, image: Any) -> PointSet:
         del image
-        return PointSet(points.data, np.array(points.positive), tuple(points.obj_ids))
+        return PointSet(
+            points.data, np.array(points.positive, dtype=bool), tuple(points.obj_ids)
+        )
 
     def snapshot_shapes(self, shapes: Any, image: Any) -> tuple[Shape, ...]:
         del image

@@ -10,6 +10,7 @@ from napari_hqsam2.plugin.axis_names import name_axes
         (("-2", "-1"), "YX", False),
         (("-3", "-2", "-1"), "TYX", False),
         (("0", "1", "2", "3"), "TZYX", False),
+        (("axis -3", "axis -2", "axis -1"), "TYX", False),
         (("t", "y", "x"), "TYX", True),
         (("Time", "Depth", "row", "column"), "TZYX", True),
         (("channel", "z", "y", "x"), "CZYX", True),

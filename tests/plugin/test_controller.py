@@ -334,6 +334,21 @@ def test_second_box_on_a_frame_is_a_new_object(controller, state, fake_viewer):
     assert shapes.obj_ids == [1, 2, 2]
 
 
+def test_box_around_a_click_belongs_to_its_object_and_one_elsewhere_does_not(
+    controller, state, fake_viewer
+):
+    fake_viewer.add_image((4, 20, 30), "TYX")
+    controller.layers.add_prompt_layers()
+    state.points.data = np.array([[0, 4.0, 4], [2, 15, 15]])
+    state.points.positive, state.points.obj_ids = [True, True], [1, 1]
+    shapes = state.shapes
+    for x in (2, 20):
+        corners = [(0, 2, x), (0, 2, x + 4), (0, 6, x + 4), (0, 6, x)]
+        shapes.data, shapes.obj_ids = [np.array(corners, dtype=float)], [1]
+        fake_viewer.events.shape_added.emit(shapes, 0)
+        assert shapes.obj_ids == ([1] if x == 2 else [2])
+
+
 def test_selected_prompt_sets_object_and_polarity(controller, state, fake_viewer):
     fake_viewer.add_image((4, 20, 30), "TYX")
     controller.layers.add_prompt_layers()
@@ -390,6 +405,7 @@ def test_messages_name_the_problem_of_bad_features(controller, state, fake_viewe
     fake_viewer.snapshot_points = refuse
     fake_viewer.add_points([[0, 5, 6]])
     assert state.message.text == "features are wrong"
+    assert controller.layers.new_object() == 2
     assert not controller.segment_stack()
 
 

@@ -79,6 +79,8 @@ def test_prompts_with_any_transform_land_where_they_are_seen():
 
 def test_units_of_layers_may_differ():
     viewer = ViewerModel()
+    if not hasattr(viewer.dims, "units"):
+        pytest.skip("this napari shows all layers as if in the same unit")
     image = add_image(viewer, (20, 30), scale=(0.5, 0.5), units=("um", "um"))
     points = viewer.add_points([[2000, 3000]], units=("nm", "nm"))
     found = NapariViewer(viewer).snapshot_points(points, image).coordinates

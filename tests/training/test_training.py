@@ -36,6 +36,7 @@ def trainer_of(
         name, Budget(steps=steps), (SHAPE,), optimisation, single_round_steps=1
     )
     mixture = Mixture(load_sources(run.data, "train"))
+    torch.manual_seed(0)
     return Trainer(make_phase(model, config), run, mixture)
 
 

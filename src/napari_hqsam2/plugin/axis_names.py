@@ -33,7 +33,7 @@ _WORDS = {
     "width": "X",
 }
 _COUNTED = {"T": "frames", "Z": "slices"}
-_NUMBER = re.compile(r"-?\d+")
+_DEFAULT = re.compile(r"(axis )?-?\d+")
 MAX_LEADING = 2
 """Most axes that may count frames: time and depth."""
 
@@ -68,6 +68,11 @@ class NamedAxes:
         return " · ".join(f"{self.word(letter)} {length}" for letter, length in pairs)
 
 
+def is_default_label(label: str) -> bool:
+    """Whether napari made up an axis label: a number, before napari 0.7 "axis -1"."""
+    return _DEFAULT.fullmatch(label) is not None
+
+
 def name_axes(
     labels: Sequence[str], shape: tuple[int, ...], *, rgb: bool = False
 ) -> NamedAxes:
@@ -76,8 +81,8 @@ def name_axes(
     Parameters
     ----------
     labels
-        One axis label per layer dimension, without the colour axis. Numbers, napari's
-        default, mean that nobody named them.
+        One axis label per layer dimension, without the colour axis. napari's
+        defaults mean that nobody named them.
     shape
         Shape of the data, with the colour axis last if `rgb`.
     rgb
@@ -90,7 +95,7 @@ def name_axes(
         the first axis, or more than two axes count frames.
     """
     ndim = len(labels)
-    named = ndim > 0 and not all(_NUMBER.fullmatch(label) for label in labels)
+    named = ndim > 0 and not all(map(is_default_label, labels))
     letters = _letters(labels) if named else _guess(ndim)
     if "".join(letters[-2:]) != "YX":
         msg = (

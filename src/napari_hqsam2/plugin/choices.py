@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_hqsam2.errors import HqSam2Error, StackError
+import numpy as np
+
+from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.plugin.resolve import channel_choices, default_axis
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.axis_names import NamedAxes
-    from napari_hqsam2.plugin.snapshots import Handle, ImageSnapshot, LayerChoice, Shape
+    from napari_hqsam2.plugin.snapshots import (
+        Coordinates,
+        Handle,
+        ImageSnapshot,
+        LayerChoice,
+        Shape,
+    )
     from napari_hqsam2.plugin.state import PluginState
     from napari_hqsam2.plugin.viewer_port import ViewerPort
 
@@ -89,7 +97,11 @@ class LayerKeeper:
         """Make the points and shapes layer for prompts on the chosen image."""
         if self._state.image is None or self.snapshot() is None:
             return
-        points, shapes = self._viewer.add_prompt_layers(self._state.image)
+        try:
+            points, shapes = self._viewer.add_prompt_layers(self._state.image)
+        except StackError as error:
+            self._state.message = Message(str(error), "problem")
+            return
         self._state.points, self._state.shapes = points, shapes
         self._pass_on_new_prompts()
         self.hint()
@@ -116,11 +128,18 @@ class LayerKeeper:
         if state.points is None and state.shapes is None:
             return "Add prompt layers, then mark the objects."
         try:
-            return _words_on_prompts(len(self._used_ids()), axes)
-        except HqSam2Error as error:
+            return _words_on_prompts(len(self._read_ids()), axes)
+        except PromptError as error:
             return str(error)
 
     def _used_ids(self) -> list[int]:
+        """Objects of all prompts; none if they cannot be read, which `hint` tells."""
+        try:
+            return self._read_ids()
+        except PromptError:
+            return []
+
+    def _read_ids(self) -> list[int]:
         state, viewer = self._state, self._viewer
         ids: list[int] = []
         if state.points is not None:
@@ -180,18 +199,37 @@ class LayerKeeper:
             self.hint()
 
     def _on_shape_added(self, layer: Handle, index: int) -> None:
-        """Make a second box on one frame an object of its own."""
+        """Give a box or mask to a new object if its own is elsewhere on the frame."""
         if layer is not self._state.shapes:
             return
-        shapes = self._shapes()
-        new = shapes[index]
-        if new.kind not in _OWN_OBJECT or not new.obj_id:
+        try:
+            is_other = self._belongs_elsewhere(index)
+        except PromptError:
             return
-        others = (s for n, s in enumerate(shapes) if n != index % len(shapes))
-        if any(_same_place(new, other) for other in others):
+        if is_other:
             obj_id = self._free_id()
             self._viewer.set_object(layer, index, obj_id)
             self._state.object_id = obj_id
+
+    def _belongs_elsewhere(self, index: int) -> bool:
+        shapes = self._shapes()
+        new = shapes[index]
+        if new.kind not in _OWN_OBJECT or not new.obj_id:
+            return False
+        others = [shape for n, shape in enumerate(shapes) if n != index]
+        return _has_box(new, others) or self._has_points_elsewhere(new)
+
+    def _has_points_elsewhere(self, new: Shape) -> bool:
+        """Whether the object has points on the frame, and none of them in the shape."""
+        state = self._state
+        if state.points is None:
+            return False
+        points = self._viewer.snapshot_points(state.points, state.image)
+        own = points.positive & np.equal(points.obj_ids, new.obj_id)
+        own &= (_frames(points.coordinates) == _frames(new.vertices)[0]).all(axis=1)
+        yx, corners = points.coordinates[own, -2:], new.vertices[:, -2:]
+        is_inside = (yx >= corners.min(axis=0)) & (yx <= corners.max(axis=0))
+        return bool(own.any()) and not is_inside.all(axis=1).any()
 
     def _on_defaults_changed(self, layer: Handle) -> None:
         """Follow napari, which takes over the features of a prompt that is selected."""
@@ -215,13 +253,20 @@ def _words_on_prompts(number: int, axes: NamedAxes) -> str:
     return "Segment the image."
 
 
-def _same_place(one: Shape, other: Shape) -> bool:
-    return (
+def _has_box(new: Shape, others: list[Shape]) -> bool:
+    """Whether the object of a new shape has another box or mask on the same frame."""
+    frame = _frames(new.vertices)[0]
+    return any(
         other.kind in _OWN_OBJECT
         and other.positive
-        and other.obj_id == one.obj_id
-        and bool((one.vertices[0, :-2].round() == other.vertices[0, :-2].round()).all())
+        and other.obj_id == new.obj_id
+        and bool((_frames(other.vertices)[0] == frame).all())
+        for other in others
     )
+
+
+def _frames(coordinates: Coordinates) -> Coordinates:
+    return np.floor(coordinates[:, :-2] + 0.5)
 
 
 def _has(choices: tuple[LayerChoice, ...], handle: Handle | None) -> bool:

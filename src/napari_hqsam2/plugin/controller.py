@@ -196,10 +196,10 @@ class PluginController:
         run = self._run
         if run is None or not run.can_write:
             return
-        if run.labels is None:
-            run.labels = self.viewer.add_labels(run.image)
-            self.state.labels = run.labels
         try:
+            if run.labels is None:
+                run.labels = self.viewer.add_labels(run.image)
+                self.state.labels = run.labels
             notice = self.viewer.make_room(run.labels, max(run.request.obj_ids))
             self.viewer.paint(
                 run.labels,

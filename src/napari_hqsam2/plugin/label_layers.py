@@ -47,6 +47,7 @@ def add_labels(viewer: ViewerModel, image: Image) -> Labels:
     labels = Labels(
         np.zeros(shape, dtype=np.int32),
         name=f"HQ-SAM2 labels [{image.name}]",
+        opacity=0.5,
         **transform_without_channels(viewer, image),
     )
     remember(labels, image)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hqsam2.errors import StackError
-from napari_hqsam2.plugin.axis_names import NamedAxes, name_axes
+from napari_hqsam2.plugin.axis_names import NamedAxes, is_default_label, name_axes
 from napari_hqsam2.plugin.prompt_features import read_object_ids, read_polarity
 from napari_hqsam2.plugin.snapshots import ImageSnapshot, PointSet, Shape
 from napari_hqsam2.plugin.transforms import LayerAffine, between_layers
@@ -47,8 +47,8 @@ def read_axes(viewer: ViewerModel, image: Image) -> NamedAxes:
     shape = tuple(int(length) for length in data.shape)
     labels = tuple(image.axis_labels)
     sliders = tuple(viewer.dims.axis_labels)[-image.ndim :]
-    are_named = len(sliders) == image.ndim and not any(map(_is_number, sliders))
-    if all(map(_is_number, labels)) and are_named:
+    are_named = len(sliders) == image.ndim and not any(map(is_default_label, sliders))
+    if all(map(is_default_label, labels)) and are_named:
         labels = sliders
     return name_axes(labels, shape, rgb=bool(image.rgb))
 
@@ -176,7 +176,3 @@ def _contrast_limits(image: Image) -> Limits | None:
         )
         raise StackError(msg)
     return low, high
-
-
-def _is_number(label: str) -> bool:
-    return label.lstrip("-").isdigit()

@@ -100,7 +100,7 @@ class TiffFrameSource:
         check_page_chain(path)
         try:
             with tifffile.TiffFile(path) as tiff:
-                self._series = _only_series(tiff, path)
+                self._series = only_series(tiff, path)
                 self._keyframe = self._series.keyframe
                 self._page_count = len(self._series.pages)
                 self._data_offset = self._series.dataoffset
@@ -259,7 +259,14 @@ def _reopened(file: tifffile.FileHandle) -> Iterator[None]:
             file.close()
 
 
-def _only_series(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
+def only_series(tiff: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
+    """Full-size image series of a file that holds one, or equal pages as one.
+
+    Raises
+    ------
+    StackError
+        If there is none, or several of different kinds, or an ImageJ stack is cut off.
+    """
     series = [item for item in tiff.series if not item.keyframe.is_reduced]
     _check_imagej(tiff, path)
     if len(series) == 1:

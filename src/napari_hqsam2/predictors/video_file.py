@@ -114,9 +114,9 @@ class VideoFrameSource:
         context = stream.codec_context
         self._hw: HW = (context.height, context.width)
         self._check_size()
-        self._count = stream.frames - sum(
-            bool(entry.is_discard) for entry in stream.index_entries
-        )
+        # An edit list may hide frames. PyAV before 17 does not tell.
+        entries = getattr(stream, "index_entries", ())
+        self._count = stream.frames - sum(bool(entry.is_discard) for entry in entries)
         if stream.frames <= 0:
             self._count = self._get_index().count
         if self._count <= 0:

@@ -55,6 +55,13 @@ def _optimiser_tensors(
     }
 
 
+def _like(moment: Tensor, parameter: Tensor) -> Tensor:
+    """A moment in its parameter's memory layout, which fused optimisers rely on."""
+    if moment.shape != parameter.shape:
+        return moment
+    return torch.empty_like(parameter, requires_grad=False).copy_(moment)
+
+
 def save_checkpoint(
     folder: Path,
     progress: Progress,
@@ -115,10 +122,11 @@ def load_checkpoint(
     model.load_state_dict(parts["model"])
     for name, value in parts["average"].items():
         average[name].copy_(value)
+    trained = [p for group in optimiser.param_groups for p in group["params"]]
     state = optimiser.state_dict()
     state["state"] = {
-        index: {moment: parts[moment][name] for moment in MOMENTS}
-        for index, name in enumerate(names)
+        index: {moment: _like(parts[moment][name], parameter) for moment in MOMENTS}
+        for index, (name, parameter) in enumerate(zip(names, trained, strict=True))
         if name in parts.get("exp_avg", {})
     }
     optimiser.load_state_dict(state)

@@ -65,6 +65,11 @@ class Seen:
     pointer: Tensor
 
 
+def mask_logits(target: Tensor) -> Tensor:
+    """(N, 1, h, w) logits of a certain mask from (N, h, w) area shares."""
+    return (target[:, None] - 0.5) * (2 * TEACHER_LOGIT)
+
+
 class ClipPhase(ImagePhase):
     """Trains everything but the HQ head, on clips.
 
@@ -105,7 +110,7 @@ class ClipPhase(ImagePhase):
         frames, dense = self._encode(batch)
         losses: list[Tensor] = []
         figures: dict[str, float] = {}
-        seen = self._start(batch, frames[0], generator, losses, figures)
+        seen = self._start(batch, frames, generator, losses, figures)
         remembered = Remembered()
         self._remember(remembered, frames[0], seen, binarize=True)
         for frame in range(1, len(frames)):
@@ -143,14 +148,25 @@ class ClipPhase(ImagePhase):
     def _start(
         self,
         batch: ClipBatch,
-        features: ImageFeatures,
+        frames: list[ImageFeatures],
         generator: torch.Generator,
         losses: list[Tensor],
         figures: dict[str, float],
     ) -> Seen:
+        """Result on the first frame; adds its loss.
+
+        A mask on the first frame is taken as it is, so the decoder learns something else
+        there: what the mask says, as a prompt, about the second frame.
+        """
+        features = frames[0]
         draw = float(torch.rand((), generator=generator))
         if draw < MASK_START:
             adopted = self.model.adopt_masks(features, batch.masks[:, :1].float())
+            prompts = self._unprompted(batch.target(0), masks=True)
+            fused = self.model.without_memory(frames[1].embedding)
+            supervised, _ = self._supervise(fused, frames[1], batch.target(1), prompts)
+            losses.append(supervised.loss)
+            figures["mask_prompt"] = float(supervised.chosen_iou.mean())
             return Seen(adopted.low_res, adopted.object_score, adopted.pointer)
         boxes = draw < MASK_START + BOX_START
         first = batch.first
@@ -171,11 +187,7 @@ class ClipPhase(ImagePhase):
         target: Tensor,
         prompts: ModelPrompts | None,
     ) -> tuple[Supervised, Decoded]:
-        count = len(target)
-        if prompts is None:
-            nowhere = fused.new_zeros(count, 1, 2, dtype=torch.float32)
-            no_point = torch.full((count, 1), -1, dtype=torch.int32, device=fused.device)
-            prompts = ModelPrompts(nowhere, no_point)
+        prompts = prompts or self._unprompted(target, masks=False)
         decoded = decode_all(self.model, fused, features.high_res, prompts)
         supervised = supervise(
             decoded.parts.masks,
@@ -185,6 +197,14 @@ class ClipPhase(ImagePhase):
             self.config.loss,
         )
         return supervised, decoded
+
+    def _unprompted(self, target: Tensor, *, masks: bool) -> ModelPrompts:
+        """Prompts without a point; with the true masks, if asked for."""
+        nowhere = target.new_zeros(len(target), 1, 2)
+        no_point = torch.full(
+            (len(target), 1), -1, dtype=torch.int32, device=target.device
+        )
+        return ModelPrompts(nowhere, no_point, mask_logits(target) if masks else None)
 
     def _seen(self, decoded: Decoded, present: Tensor, *, multimask: bool) -> Seen:
         """What enters memory; presence is the truth, so that a wrong guess cannot end a clip."""
@@ -223,8 +243,8 @@ class ClipPhase(ImagePhase):
         language from them. The logarithm keeps a bad start from drowning the other losses.
         """
         with torch.no_grad():
-            logits = (target[:, None] - 0.5) * 2 * TEACHER_LOGIT
-            said = self.model.sam_prompt_encoder.mask_downscaling(logits).float()
+            said = self.model.sam_prompt_encoder.mask_downscaling(mask_logits(target))
+            said = said.float()
             teacher = features.embedding.float() + said
         error = (fused.float() - teacher).pow(2).mean((1, 2, 3))
         spread = said.var(dim=(2, 3)).mean(1)

@@ -43,7 +43,9 @@ class Optimisation:
 
     learning_rate: float = 1e-3
     trunk_scale: float = 1.0
-    """Learning rate of the image encoder, relative to the rest."""
+    """Learning rate of the image encoder, relative to the rest; 0 freezes it."""
+    decoder_scale: float = 1.0
+    """Learning rate of prompt encoder and mask decoder, relative to the rest."""
     warmup: int = 100
     final: float = 0.01
     """Last learning rate, relative to the peak."""
@@ -71,7 +73,7 @@ class PhaseConfig:
     """Steps before correction clicks begin."""
     correct_every: int = 1
     """Correction clicks are simulated on every such step."""
-    lengths: tuple[int, ...] = (3, 4, 3, 6)
+    lengths: tuple[int, ...] = (3, 3, 4)
     """Frames of a clip, taken in turn."""
 
 
@@ -128,8 +130,8 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
         return PhaseConfig(
             name,
             budget,
-            (BatchShape(256, 3, 4),) * 5 + (BatchShape(384, 1, 4), BatchShape(512, 1, 2)),
-            Optimisation(learning_rate=5e-4, trunk_scale=0.0, warmup=30),
+            (BatchShape(512, 1, 3), BatchShape(256, 3, 4)),
+            Optimisation(1e-3, trunk_scale=0.0, decoder_scale=0.3, warmup=20),
             shares=DEFAULT_SHARES | CLIP_SHARES,
         )
     return PhaseConfig(

@@ -89,20 +89,25 @@ def ema_decay(settings: Optimisation, step: int) -> float:
 def make_optimiser(
     parameters: list[tuple[str, nn.Parameter]], settings: Optimisation
 ) -> tuple[torch.optim.AdamW, list[str]]:
-    """AdamW over weights and the rest, trunk apart; with the parameters' names in its order."""
-    groups: dict[tuple[bool, bool], list[tuple[str, nn.Parameter]]] = {}
+    """AdamW, its groups by part and weight decay; with the parameters' names in its order."""
+    scales = {
+        "image_encoder": settings.trunk_scale,
+        "sam_prompt_encoder": settings.decoder_scale,
+        "sam_mask_decoder": settings.decoder_scale,
+    }
+    groups: dict[tuple[float, bool], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in parameters:
-        is_trunk = name.startswith("image_encoder.")
+        scale = scales.get(name.partition(".")[0], 1.0)
         decays = parameter.ndim > NO_DECAY_DIMS and "embed" not in name
-        groups.setdefault((is_trunk, decays), []).append((name, parameter))
+        groups.setdefault((scale, decays), []).append((name, parameter))
     optimiser = torch.optim.AdamW(
         [
             {
                 "params": [parameter for _, parameter in members],
                 "weight_decay": settings.weight_decay if decays else 0.0,
-                "scale": settings.trunk_scale if is_trunk else 1.0,
+                "scale": scale,
             }
-            for (is_trunk, decays), members in groups.items()
+            for (scale, decays), members in groups.items()
         ],
         lr=settings.learning_rate,
         betas=settings.betas,
