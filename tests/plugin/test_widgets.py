@@ -210,12 +210,16 @@ def test_single_images_have_no_range(opened):
     assert widget.channels.currentText() == "all 2 together"
 
 
-def test_unsupported_images_are_refused_with_the_reason(opened):
+def test_unsupported_images_are_refused_with_the_reason(opened, qtbot):
     viewer, widget = opened
     deep = viewer.add_image(np.zeros((2, 2, 2, 2, 8, 8)), contrast_limits=(0, 1))
     widget.choose_image(deep)
     assert "6 axes without names" in widget.run.message.text()
     assert not widget.run.stack.isVisibleTo(widget)
+    click(qtbot, widget.prompts.new_object)
+    shapes = viewer.add_shapes(ndim=2)
+    shapes.add_rectangles(np.array([(1, 1), (1, 5), (5, 5), (5, 1)], dtype=float))
+    assert widget.state.shapes is shapes
 
 
 def test_model_settings_unfold(opened, qtbot):

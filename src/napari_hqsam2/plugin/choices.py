@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_hqsam2.errors import PromptError, StackError
+from napari_hqsam2.errors import HqSam2Error, StackError
 from napari_hqsam2.plugin.resolve import channel_choices, default_axis
 from napari_hqsam2.plugin.state import Message
 
@@ -129,14 +129,14 @@ class LayerKeeper:
             return "Add prompt layers, then mark the objects."
         try:
             return _words_on_prompts(len(self._read_ids()), axes)
-        except PromptError as error:
+        except HqSam2Error as error:
             return str(error)
 
     def _used_ids(self) -> list[int]:
         """Objects of all prompts; none if they cannot be read, which `hint` tells."""
         try:
             return self._read_ids()
-        except PromptError:
+        except HqSam2Error:
             return []
 
     def _read_ids(self) -> list[int]:
@@ -200,11 +200,11 @@ class LayerKeeper:
 
     def _on_shape_added(self, layer: Handle, index: int) -> None:
         """Give a box or mask to a new object if its own is elsewhere on the frame."""
-        if layer is not self._state.shapes:
+        if layer is not self._state.shapes or self._state.image is None:
             return
         try:
             is_other = self._belongs_elsewhere(index)
-        except PromptError:
+        except HqSam2Error:
             return
         if is_other:
             obj_id = self._free_id()
