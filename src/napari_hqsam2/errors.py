@@ -1,4 +1,4 @@
-"""Exceptions of this package; each message says what was seen, what is allowed and what to do."""
+"""Exceptions; each message says what was seen, what is allowed and what to do."""
 
 
 class HqSam2Error(Exception):

@@ -1,6 +1,6 @@
 """Prompts as values, in the pixel indices of the image they belong to.
 
-Data space is napari's: the centre of pixel ``(row, column)`` is ``(y, x) = (row, column)``.
+Data space is napari's: the centre of pixel (row, column) is at (y, x) = (row, column).
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ class PointPrompt:
     x: float
     """Column in data space."""
     positive: bool = True
-    """Whether the click lies on the object (True) or on what must be left out (False)."""
+    """Whether the click lies on the object, or on what must be left out."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.y) and math.isfinite(self.x)):
-            msg = f"A point needs finite coordinates, got (y, x) = ({self.y}, {self.x})."
+            msg = (
+                f"A point needs finite coordinates, got (y, x) = ({self.y}, {self.x})."
+            )
             raise PromptError(msg)
 
 
 @dataclass(frozen=True, slots=True)
 class BoxPrompt:
-    """A half-open box: pixel (row, column) is inside if y0 <= row < y1 and x0 <= column < x1."""
+    """A half-open box of pixels.
+
+    Pixel (row, column) is inside if y0 <= row < y1 and x0 <= column < x1.
+    """
 
     y0: float
     x0: float
@@ -59,21 +64,30 @@ class FramePrompts:
     """All prompts of one object on one frame of a stack."""
 
     position: tuple[int, ...]
-    """Index of the frame along every leading (not Y, X or channel) axis, in axis order."""
+    """Index of the frame along each axis but Y, X and channels, in axis order."""
     obj_id: int
     """Object the prompts belong to; also its label value, 1 or more."""
     points: tuple[PointPrompt, ...] = ()
     box: BoxPrompt | None = None
     mask: BoolArray | None = field(default=None, repr=False)
-    """Boolean (H, W) mask that is taken as the object itself; excludes points and box."""
+    """Boolean (H, W) mask, taken as the object itself; excludes points and box."""
 
     def __post_init__(self) -> None:
         if self.obj_id < 1:
-            msg = f"An object id is a label value of 1 or more (0 is background), got {self.obj_id}."
+            msg = (
+                "An object id is a label value of 1 or more (0 is background), "
+                f"got {self.obj_id}."
+            )
             raise PromptError(msg)
         if self.mask is not None and (self.points or self.box is not None):
-            msg = f"Object {self.obj_id} has a mask and clicks or a box on frame {self.position}; give one or the other."
+            msg = (
+                f"Object {self.obj_id} has a mask and clicks or a box on frame "
+                f"{self.position}; give one or the other."
+            )
             raise PromptError(msg)
         if self.mask is None and self.box is None and not self.points:
-            msg = f"Object {self.obj_id} has no prompt on frame {self.position}; add a point, a box or a mask."
+            msg = (
+                f"Object {self.obj_id} has no prompt on frame {self.position}; add a "
+                "point, a box or a mask."
+            )
             raise PromptError(msg)

@@ -20,7 +20,9 @@ def test_export_is_half_precision_and_the_same_every_time(tmp_path: Path) -> Non
     weights = {"b": torch.randn(3, 4), "a.x": torch.randn(5)}
     save_file(weights, tmp_path / "in.safetensors")
     hashes = [
-        export(tmp_path / "in.safetensors", tmp_path / name, {"seed": "0", "model": "m"})
+        export(
+            tmp_path / "in.safetensors", tmp_path / name, {"seed": "0", "model": "m"}
+        )
         for name in ("one.safetensors", "two.safetensors")
     ]
     content = (tmp_path / "one.safetensors").read_bytes()

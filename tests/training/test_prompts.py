@@ -63,7 +63,7 @@ def test_largest_error_of_a_perfect_mask_is_a_click_inside() -> None:
 
 
 @pytest.mark.parametrize("positive", [True, False])
-def test_batched_corrections_hit_the_error(positive: bool) -> None:  # noqa: FBT001
+def test_batched_corrections_hit_the_error(positive: bool) -> None:
     target = torch.zeros(32, 1, 16, 16)
     target[:, :, 2:8, 2:8] = 1
     logits = torch.where(target > 0, 5.0, -5.0)

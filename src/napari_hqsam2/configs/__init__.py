@@ -1,1 +1,1 @@
-"""Hydra configuration groups: trunk (size of the encoder), decoder, and size of the rest."""
+"""Hydra groups: trunk (size of the encoder), decoder, and size of the rest."""

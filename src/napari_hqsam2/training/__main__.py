@@ -1,4 +1,4 @@
-"""Train the built-in model: ``python -m napari_hqsam2.training --data DIR --out DIR``."""
+"""Train the built-in model: ``python -m napari_hqsam2.training``."""
 
 from __future__ import annotations
 
@@ -25,17 +25,23 @@ def parser() -> argparse.ArgumentParser:
         description="Train sam2.1_hq_hiera_nano: images, then clips, then the HQ head. "
         "A run that was stopped goes on where it was if the command is given again.",
     )
-    result.add_argument("--data", type=Path, required=True, help="folder of .npz archives")
+    result.add_argument(
+        "--data", type=Path, required=True, help="folder of .npz archives"
+    )
     result.add_argument("--out", type=Path, required=True, help="folder for the run")
     result.add_argument("--minutes", type=float, help="time for all phases together")
     result.add_argument("--steps", type=int, help="steps of each phase")
     result.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
-    result.add_argument("--start", type=Path, help="weights to start the first phase from")
+    result.add_argument(
+        "--start", type=Path, help="weights to start the first phase from"
+    )
     result.add_argument("--synthetic", type=Path, help="folder of generated scenes")
     result.add_argument("--seed", type=int, default=0)
     result.add_argument("--device", default="auto")
     result.add_argument("--threads", type=int, help="CPU threads; default: all cores")
-    result.add_argument("--workers", type=int, default=1, help="processes that load data")
+    result.add_argument(
+        "--workers", type=int, default=1, help="processes that load data"
+    )
     result.add_argument("--no-bf16", action="store_true", help="compute in float32")
     return result
 

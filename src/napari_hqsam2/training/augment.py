@@ -17,10 +17,11 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=F32)
 
 
 def to_rgb(image: AnyArray) -> npt.NDArray[np.float32]:
-    """Bring (..., H, W) or (..., H, W, 3) uint8 to (..., H, W, 3) float32 from 0 to 1."""
+    """Bring (..., H, W[, 3]) uint8 to (..., H, W, 3) float32 from 0 to 1."""
     if image.shape[-1] != 3:
         image = np.repeat(image[..., None], 3, axis=-1)
-    return image.astype(F32) / 255
+    scaled: npt.NDArray[np.float32] = image.astype(F32) / F32(255)
+    return scaled
 
 
 def _stretch(image: AnyArray, rng: np.random.Generator) -> AnyArray:

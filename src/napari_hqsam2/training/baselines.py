@@ -20,7 +20,7 @@ SEED_DISTANCE = 5
 
 
 def otsu_watershed(image: AnyArray) -> LabelArray:
-    """Segment a whole image: Otsu's threshold, then watershed of the distance to the outline.
+    """Segment a whole image: Otsu's threshold, then watershed of the distances.
 
     Parameters
     ----------
@@ -39,7 +39,9 @@ def otsu_watershed(image: AnyArray) -> LabelArray:
     if inside.mean() > 0.5:
         inside = ~inside
     distance = ndimage.distance_transform_edt(inside)
-    peaks = peak_local_max(distance, min_distance=SEED_DISTANCE, labels=inside.astype(int))
+    peaks = peak_local_max(
+        distance, min_distance=SEED_DISTANCE, labels=inside.astype(int)
+    )
     seeds = np.zeros(grey.shape, dtype=np.int32)
     seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     labels: LabelArray = watershed(-distance, seeds, mask=inside)

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_hqsam2.modeling.hqsam2 import MASK_BIAS, MASK_SCALE, PointerMemory, SpatialMemory
+from napari_hqsam2.modeling.hqsam2 import (
+    MASK_BIAS,
+    MASK_SCALE,
+    PointerMemory,
+    SpatialMemory,
+)
 from napari_hqsam2.modeling.mask_decoder import FIRST_MASK
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.training.clips import ClipBatch, ClipBatches
@@ -19,14 +24,12 @@ from napari_hqsam2.training.prompts import correction_clicks
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.modeling.outputs import ImageFeatures
-    from napari_hqsam2.training.config import PhaseConfig
     from napari_hqsam2.training.data import Mixture
 
 MAX_POINTERS = 16
 MASK_START, BOX_START = 0.5, 0.25
-"""Share of batches that start from masks, and from boxes; the others start from clicks."""
+"""Shares of batches that start from masks, and from boxes; others start from clicks."""
 TEACHER_LOGIT = 8.0
 """Size of the logits of true masks that memory is compared to."""
 DISTILLATION = 0.3
@@ -41,10 +44,10 @@ class Remembered:
     memories: list[Tensor] = field(default_factory=list)
     pointers: list[Tensor] = field(default_factory=list)
 
-    def read(self, frame: int, num_memories: int, length: int) -> tuple[
-        list[SpatialMemory], list[PointerMemory]
-    ]:
-        """Memories as the video predictor hands them to `frame`: the prompted frame first."""
+    def read(
+        self, frame: int, num_memories: int, length: int
+    ) -> tuple[list[SpatialMemory], list[PointerMemory]]:
+        """Memories as the video predictor hands them to `frame`."""
         spatial = [SpatialMemory(0, self.memories[0])]
         for slot in range(1, num_memories):
             t = frame - (num_memories - slot)
@@ -83,19 +86,21 @@ class ClipPhase(ImagePhase):
 
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Named parameters that this phase trains."""
-        frozen = ("hf_", "embedding_maskfeature")
+        frozen = ["hf_", "embedding_maskfeature"]
         if self.freezes_encoder:
-            frozen += ("image_encoder.", "conv_s0", "conv_s1")
+            frozen += ["image_encoder.", "conv_s0", "conv_s1"]
         trained = [
             (name, parameter)
             for name, parameter in self.model.named_parameters()
             if not any(part in name for part in frozen)
         ]
-        return trained if self.freezes_encoder else trained + self._auxiliary_parameters()
+        return (
+            trained if self.freezes_encoder else trained + self._auxiliary_parameters()
+        )
 
     @property
     def freezes_encoder(self) -> bool:
-        """Whether image features stay as they are, which saves most of a step's time."""
+        """Whether image features stay as they are, which saves most of the time."""
         return self.config.optimisation.trunk_scale == 0
 
     def batches(self, mixture: Mixture, seed: int) -> ClipBatches:  # type: ignore[override]
@@ -126,13 +131,15 @@ class ClipPhase(ImagePhase):
                 seen = self._seen(decoded, present, multimask=True)
                 self._remember(remembered, frames[frame], seen, binarize=False)
             elif float(torch.rand((), generator=generator)) < CORRECTION:
-                losses.append(self._correct(decoded, fused, frames[frame], target, generator))
+                losses.append(
+                    self._correct(decoded, fused, frames[frame], target, generator)
+                )
         figures["copied"] = self._copied(batch, len(frames) - 1)
         loss = torch.stack(losses).sum() / len(frames)
         return StepResult(loss + dense, figures)
 
     def _encode(self, batch: ClipBatch) -> tuple[list[ImageFeatures], Tensor]:
-        """Features of the N objects' images on every frame, and the first one's dense loss."""
+        """Features of the N objects' images on every frame, and the dense loss."""
         clips, length = batch.images.shape[:2]
         images = batch.images.flatten(0, 1)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -155,8 +162,8 @@ class ClipPhase(ImagePhase):
     ) -> Seen:
         """Result on the first frame; adds its loss.
 
-        A mask on the first frame is taken as it is, so the decoder learns something else
-        there: what the mask says, as a prompt, about the second frame.
+        A mask on the first frame is taken as it is, so the decoder learns something
+        else there: what the mask says, as a prompt, about the second frame.
         """
         features = frames[0]
         draw = float(torch.rand((), generator=generator))
@@ -207,7 +214,7 @@ class ClipPhase(ImagePhase):
         return ModelPrompts(nowhere, no_point, mask_logits(target) if masks else None)
 
     def _seen(self, decoded: Decoded, present: Tensor, *, multimask: bool) -> Seen:
-        """What enters memory; presence is the truth, so that a wrong guess cannot end a clip."""
+        """What enters memory; presence is the truth, so no wrong guess ends a clip."""
         parts = decoded.parts
         row = torch.arange(len(present), device=present.device)
         best = 1 + parts.iou_scores[:, 1:].argmax(dim=1)
@@ -222,7 +229,12 @@ class ClipPhase(ImagePhase):
         )
 
     def _remember(
-        self, remembered: Remembered, features: ImageFeatures, seen: Seen, *, binarize: bool
+        self,
+        remembered: Remembered,
+        features: ImageFeatures,
+        seen: Seen,
+        *,
+        binarize: bool,
     ) -> None:
         memory = self.model.encode_memory(
             features.embedding, seen.low_res, seen.object_score, binarize=binarize
@@ -240,7 +252,7 @@ class ClipPhase(ImagePhase):
         """How far memory is from saying what the true mask would say as a prompt.
 
         The decoder knows mask prompts from the phase before, so memory learns its
-        language from them. The logarithm keeps a bad start from drowning the other losses.
+        language from them. The logarithm keeps a bad start from drowning the rest.
         """
         with torch.no_grad():
             said = self.model.sam_prompt_encoder.mask_downscaling(mask_logits(target))

@@ -15,6 +15,7 @@ from napari_hqsam2.training.data import (
     BatchShape,
     ImageBatch,
     Mixture,
+    PromptedObject,
     area_target,
     collate,
     normalise,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_hqsam2._types import LabelArray
+    from napari_hqsam2._types import AnyArray, LabelArray
     from napari_hqsam2.training.sources import Source
 
 MAX_SHIFT, MAX_TURN, MAX_GROWTH = 0.06, 0.12, 0.05
@@ -144,7 +145,11 @@ class ClipBatches(Dataset[ClipBatch]):
         rng = np.random.default_rng((self.seed, 1, index))
         shape = self.shapes[index % len(self.shapes)]
         length = self.lengths[index % len(self.lengths)]
-        clips, first_labels, prompted, truths, names = [], [], [], [], []
+        clips: list[Tensor] = []
+        first_labels: list[LabelArray] = []
+        prompted: list[list[PromptedObject]] = []
+        truths: list[AnyArray] = []
+        names: list[str] = []
         while len(clips) < shape.crops:
             source = self.mixture.draw(rng)
             drawn = self._crop(source, shape.size, length, rng)
@@ -154,7 +159,9 @@ class ClipBatches(Dataset[ClipBatch]):
             masks = objects_of(labels[0], split=False)
             if not masks:
                 continue
-            chosen = rng.permutation(np.resize(rng.permutation(len(masks)), shape.objects))
+            chosen = rng.permutation(
+                np.resize(rng.permutation(len(masks)), shape.objects)
+            )
             for i in chosen:
                 value = labels[0][masks[i]][0]
                 truths.append(labels == value)
@@ -163,7 +170,9 @@ class ClipBatches(Dataset[ClipBatch]):
             prompted.append([prompt_object(masks[i], rng) for i in chosen])
             names.append(source.name)
         return ClipBatch(
-            first=collate([images[0] for images in clips], first_labels, prompted, names),
+            first=collate(
+                [images[0] for images in clips], first_labels, prompted, names
+            ),
             images=normalise(torch.stack(clips)),
             masks=torch.from_numpy(np.stack(truths).view(np.uint8)),
         )

@@ -25,7 +25,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
-            raise ValueError("A phase needs a number of steps or of minutes, got neither.")
+            raise ValueError(
+                "A phase needs a number of steps or of minutes, got neither."
+            )
 
     def progress(self, step: int, minutes: float) -> float:
         """Share of the budget that is used up, 0 to 1."""
@@ -110,7 +112,12 @@ DEFAULT_SHARES = {
     "synthetic_tyx": 0.5,
 }
 
-CLIP_SHARES = {"dsb2018": 2.0, "fib25_zyx": 3.0, "usiigaci_tyx": 2.0, "synthetic_tyx": 2.0}
+CLIP_SHARES = {
+    "dsb2018": 2.0,
+    "fib25_zyx": 3.0,
+    "usiigaci_tyx": 2.0,
+    "synthetic_tyx": 2.0,
+}
 
 
 def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:

@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from napari_hqsam2.training.augment import augment, to_rgb
-from napari_hqsam2.training.sources import Clip
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_hqsam2._types import HW, AnyArray, BoolArray, LabelArray
+    from napari_hqsam2.training.sources import Clip
 
 MODEL_SIZE = 512
-"""Input side at which the network is used; it sets how large objects are in training."""
+"""Input side at which the network is used; it sets the size of objects."""
 MIN_AREA = 48
 """Smallest object to prompt, in pixels of the crop."""
 MAX_SHARE = 0.7

@@ -67,9 +67,15 @@ class ImageBatch:
 
     def to(self, device: torch.device) -> ImageBatch:
         """Move all tensors to a device."""
-        tensors = (self.images, self.crop, self.masks, self.clicks_norm, self.boxes_norm)
-        moved = [t.to(device) for t in (*tensors, self.dense)]
-        return ImageBatch(*moved, sources=self.sources)
+        return ImageBatch(
+            images=self.images.to(device),
+            crop=self.crop.to(device),
+            masks=self.masks.to(device),
+            clicks_norm=self.clicks_norm.to(device),
+            boxes_norm=self.boxes_norm.to(device),
+            dense=self.dense.to(device),
+            sources=self.sources,
+        )
 
 
 def area_target(masks: Tensor) -> Tensor:
@@ -113,12 +119,16 @@ def prompt_object(mask: BoolArray, rng: np.random.Generator) -> PromptedObject:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     part = mask[window]
-    row, column = interior_point(part) if rng.random() < 0.5 else random_point(part, rng)
+    row, column = (
+        interior_point(part) if rng.random() < 0.5 else random_point(part, rng)
+    )
     box = np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=np.float64)
     if rng.random() < 0.6:
         box = jitter_box(box, rng, mask.shape[0], noise=BOX_NOISE)
     x0, y0, x1, y1 = box.tolist()
-    return PromptedObject(mask, (row + int(rows[0]), column + int(columns[0])), (x0, y0, x1, y1))
+    return PromptedObject(
+        mask, (row + int(rows[0]), column + int(columns[0])), (x0, y0, x1, y1)
+    )
 
 
 def collate(

@@ -46,9 +46,7 @@ def decode_all(
     image_pe = model.sam_prompt_encoder.pe_layer.grid(*fused.shape[-2:])
     count = max(sparse.shape[0], dense.shape[0])
     image = (fused + dense).expand(count, -1, -1, -1)
-    parts = decoder.decode(
-        image, image_pe, sparse.expand(count, -1, -1), high_res
-    )
+    parts = decoder.decode(image, image_pe, sparse.expand(count, -1, -1), high_res)
     score = decoder.pred_obj_score_head(parts.tokens[:, OBJECT_SCORE])
     return Decoded(parts, score)
 
@@ -101,7 +99,7 @@ def features_of(features: ImageFeatures, crop: Tensor) -> ImageFeatures:
 
 
 def chosen_mask(decoded: Decoded, *, multimask: Tensor) -> Tensor:
-    """(N, 1, 4h, 4w) logits as in use: the best candidate where `multimask`, else the single mask."""
+    """(N, 1, 4h, 4w) logits: best candidate where `multimask`, else the single mask."""
     parts = decoded.parts
     best = 1 + parts.iou_scores[:, 1:].argmax(dim=1)
     index = torch.where(multimask, best, 0)

@@ -55,15 +55,15 @@ def dense_target(labels: LabelArray) -> Tensor:
     vectors = []
     for axis in place:
         centre = np.bincount(index.ravel(), weights=axis.ravel()) / count
-        away = centre[index] - axis
-        vectors.append(away[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] / REACH)
-    offset = np.stack(vectors).clip(-LONGEST, LONGEST).astype(np.float32)
-    offset = torch.from_numpy(offset * (cells > 0))
+        to_centre = centre[index] - axis
+        vectors.append(to_centre[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] / REACH)
+    away = np.stack(vectors).clip(-LONGEST, LONGEST) * (cells > 0)
+    offset = torch.from_numpy(away.astype(np.float32))
     return torch.cat((shares, offset))
 
 
 class DenseHead(nn.Module):
-    """Linear read-out of the dense target, from the embedding alone and from all levels.
+    """Linear read-out of the dense target, from the embedding and from all levels.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class DenseHead(nn.Module):
         self.fine = nn.Conv2d(channels // 8, CHANNELS, kernel_size=1)
 
     def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
-        """(B, 4, 4h, 4w) predictions from the embedding, and from all levels together."""
+        """(B, 4, 4h, 4w) predictions from the embedding, and from all levels."""
         s0, s1 = features.high_res
         coarse = F.pixel_shuffle(self.coarse(features.embedding), 4)
         full = coarse + F.pixel_shuffle(self.middle(s1), 2) + self.fine(s0)
@@ -86,7 +86,7 @@ class DenseHead(nn.Module):
 
 
 def dense_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of foreground and outline plus distance of vectors on the foreground.
+    """Cross-entropy of foreground and outline, and error of vectors on the foreground.
 
     Parameters
     ----------

@@ -75,8 +75,12 @@ class Annotator:
 
     def say(self, coords: Tensor, labels: Tensor) -> None:
         """Add points to what was said."""
-        self.coords = torch.cat((self.coords, coords), 1) if len(self.coords) else coords
-        self.labels = torch.cat((self.labels, labels), 1) if len(self.labels) else labels
+        self.coords = (
+            torch.cat((self.coords, coords), 1) if len(self.coords) else coords
+        )
+        self.labels = (
+            torch.cat((self.labels, labels), 1) if len(self.labels) else labels
+        )
 
     def masks(self, *, multimask: bool) -> BoolArray:
         """(N, H, W) masks for all that was said; the logits are fed back next time."""

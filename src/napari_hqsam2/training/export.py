@@ -32,7 +32,8 @@ def to_half(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in weights.items():
         half = tensor.half() if tensor.is_floating_point() else tensor
         if not bool(torch.isfinite(half).all()):
-            msg = f"{name} does not fit float16: its largest value is {tensor.abs().max():g}."
+            largest = float(tensor.abs().max())
+            msg = f"{name} does not fit float16: its largest value is {largest:g}."
             raise ValueError(msg)
         rounded[name] = half.contiguous()
     return rounded

@@ -35,7 +35,7 @@ RIM = 5
 
 
 def rim(target: Tensor) -> Tensor:
-    """(N, H, W) zeros and ones: cells within reach of the outline of (N, H, W) targets."""
+    """(N, H, W) zeros and ones: cells near the outline of (N, H, W) targets."""
     inside = target[:, None]
     grown = F.max_pool2d(inside, RIM, stride=1, padding=RIM // 2)
     shrunk = -F.max_pool2d(-inside, RIM, stride=1, padding=RIM // 2)
@@ -43,7 +43,7 @@ def rim(target: Tensor) -> Tensor:
 
 
 def boundary_bce(logits: Tensor, target: Tensor) -> Tensor:
-    """(N,) mean cross-entropy of (N, H, W) logits near the outline of (N, H, W) targets."""
+    """(N,) mean cross-entropy of (N, H, W) logits near the outline of targets."""
     near = rim(target)
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (loss * near).sum((1, 2)) / near.sum((1, 2)).clamp(min=1)
@@ -68,7 +68,8 @@ class HqPhase(ImagePhase):
     def __init__(self, model: HqSam2, config: PhaseConfig) -> None:
         super().__init__(model, config)
         if not isinstance(model.sam_mask_decoder, HqMaskDecoder):
-            msg = f"The HQ phase needs an HqMaskDecoder, got {type(model.sam_mask_decoder).__name__}."
+            found = type(model.sam_mask_decoder).__name__
+            msg = f"The HQ phase needs a model with HqMaskDecoder, got {found}."
             raise TypeError(msg)
         self.decoder = model.sam_mask_decoder
         self.nothing = nn.Module()
@@ -88,8 +89,10 @@ class HqPhase(ImagePhase):
         named = self.model.named_parameters()
         return [(name, p) for name, p in named if id(p) in trained]
 
-    def step(self, batch: ImageBatch, index: int, generator: torch.Generator) -> StepResult:
-        """Loss of one batch: a click or box, and for half of the batches a correction too."""
+    def step(
+        self, batch: ImageBatch, index: int, generator: torch.Generator
+    ) -> StepResult:
+        """Loss of one batch: a click or box, and in every second batch a correction."""
         model = self.model
         target = batch.target
         fine = F.avg_pool2d(batch.masks[:, None].float(), FINE_STRIDE)[:, 0]

@@ -71,7 +71,14 @@ class ImagePhase:
 
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Named parameters that this phase trains."""
-        memory = ("memory_", "maskmem", "no_obj", "obj_ptr", "mask_downsample", "no_mem_pos")
+        memory = (
+            "memory_",
+            "maskmem",
+            "no_obj",
+            "obj_ptr",
+            "mask_downsample",
+            "no_mem_pos",
+        )
         high_quality = ("hf_", "embedding_maskfeature")
         trained = [
             (name, parameter)
@@ -89,8 +96,10 @@ class ImagePhase:
         """Batches of this phase."""
         return ImageBatches(mixture, self.config.shapes, seed)
 
-    def step(self, batch: ImageBatch, index: int, generator: torch.Generator) -> StepResult:
-        """Loss of one batch: first prompts, then corrections of fewer and fewer objects."""
+    def step(
+        self, batch: ImageBatch, index: int, generator: torch.Generator
+    ) -> StepResult:
+        """Loss of one batch: first prompts, then corrections of fewer objects."""
         model = self.model
         images = batch.images.contiguous(memory_format=torch.channels_last)
         encoded = model.encode_image(images)
@@ -101,7 +110,9 @@ class ImagePhase:
         use_box = use_box.to(batch.crop.device)
         prompts = first_prompts(batch.clicks_norm, batch.boxes_norm, use_box)
         target, multimask = batch.target, ~use_box
-        supervised, logits = self._decode(fused, features.high_res, prompts, target, multimask)
+        supervised, logits = self._decode(
+            fused, features.high_res, prompts, target, multimask
+        )
         figures = {
             "box": mean_of(supervised.single_iou, use_box),
             "click": mean_of(supervised.chosen_iou, ~use_box),
@@ -111,7 +122,9 @@ class ImagePhase:
         losses = [supervised.loss, dense]
         high_res = features.high_res
         config = self.config
-        corrects = index >= config.single_round_steps and index % config.correct_every == 0
+        corrects = (
+            index >= config.single_round_steps and index % config.correct_every == 0
+        )
         rounds = CORRECTION_ROUNDS if corrects else 0
         for number in range(1, rounds + 1):
             coords, labels = correction_clicks(logits, target[:, None], generator)

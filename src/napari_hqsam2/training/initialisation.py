@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.modeling.attention import Attention
     from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.modeling.memory_attention import MemoryAttentionLayer
+    from napari_hqsam2.modeling.two_way_transformer import TwoWayBlock
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class SpatialStart:
     logit: float = 8.0
     """Attention logit at the click itself, for a pure position code."""
     frequencies: tuple[float, ...] = (2.0, 1.0, 0.6, 0.35)
-    """Standard deviations of the position code's frequencies, shared out among the heads.
+    """Deviations of the position code's frequencies, shared out among the heads.
 
     Frequency 1 makes a bump whose standard deviation is 8 % of the image side.
     """
@@ -42,7 +44,7 @@ class SpatialStart:
     kind_std: float = 1.0
     """Embeddings of point labels."""
     value_gain: float = 3**0.5
-    """Scale on values, upscaling and mask heads; sqrt(3) makes torch's start keep variance."""
+    """Scale on values, upscaling and mask heads; sqrt(3) keeps the variance."""
     noise: float = 0.02
     """Added to the projections that are set by hand."""
 
@@ -62,13 +64,13 @@ def _trunk(model: HqSam2) -> None:
 
 
 def where_channels(channels: int, inner: int) -> Tensor:
-    """(channels,) bool: the sine and cosine channels that attention of width `inner` selects."""
+    """(channels,) bool: code channels that attention of width `inner` selects."""
     index = torch.arange(channels) % (channels // 2)
     return index < inner // 2
 
 
 def _select(channels: int, inner: int) -> Tensor:
-    """(inner, channels) zeros and ones: sine and cosine of one frequency after the other."""
+    """(inner, channels) zeros and ones: sine and cosine, frequency by frequency."""
     select = torch.zeros(inner, channels)
     frequency = torch.arange(inner // 2)
     select[2 * frequency, frequency] = 1.0
@@ -125,13 +127,14 @@ def _embeddings(model: HqSam2, where: Tensor, start: SpatialStart) -> None:
 def _decoder(model: HqSam2, where: Tensor, start: SpatialStart) -> None:
     decoder = model.sam_mask_decoder
     transformer = decoder.transformer
-    for layer in transformer.layers:
+    layers = cast("list[TwoWayBlock]", list(transformer.layers))
+    for layer in layers:
         _localise(layer.cross_attn_token_to_image, where, start)
         _localise(layer.cross_attn_image_to_token, where, start)
-        _write_what(layer.mlp.layers[-1], where)
+        _write_what(cast("nn.Linear", layer.mlp.layers[-1]), where)
     _localise(transformer.final_attn_token_to_image, where, start)
-    _pass_on(transformer.layers[0].self_attn, start)
-    for layer in transformer.layers[1:]:
+    _pass_on(layers[0].self_attn, start)
+    for layer in layers[1:]:
         _write_what(layer.self_attn.out_proj, where)
     for part in (decoder.output_upscaling, decoder.output_hypernetworks_mlps):
         for module in part.modules():
@@ -163,8 +166,9 @@ def initialise(model: HqSam2, start: SpatialStart | None = None) -> None:
     matrix.copy_(torch.randn(matrix.shape) * scale)
     _embeddings(model, where, start)
     for lateral in model.image_encoder.neck.convs[:2]:
-        _write_what(lateral.conv, where)
-    _write_what(model.sam_prompt_encoder.mask_downscaling[-1], where)
+        _write_what(cast("nn.Conv2d", lateral.conv), where)
+    last = model.sam_prompt_encoder.mask_downscaling[-1]
+    _write_what(cast("nn.Conv2d", last), where)
     _decoder(model, where, start)
 
 
@@ -172,7 +176,7 @@ def initialise(model: HqSam2, start: SpatialStart | None = None) -> None:
 def initialise_memory(
     model: HqSam2, token_std: float, bump: float = 2.5, frequency: float = 0.1
 ) -> None:
-    """Set start values of memory attention: every place first reads memory at its own place.
+    """Set start values of memory attention: every place reads its own place first.
 
     Rotary codes make attention between constant queries and keys a bump around equal
     positions; so the biases are constant in the fast rotating channel pairs.
@@ -194,7 +198,8 @@ def initialise_memory(
     fast = 10000 ** (-torch.arange(pairs) / pairs) >= frequency
     bias = torch.zeros(2, pairs, 2)
     bias[:, fast, 0] = bump
-    for layer in model.memory_attention.layers:
+    layers = cast("list[MemoryAttentionLayer]", list(model.memory_attention.layers))
+    for layer in layers:
         attention = layer.cross_attn_image
         for projection in (attention.q_proj, attention.k_proj):
             projection.weight.mul_(0.5)

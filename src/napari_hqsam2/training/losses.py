@@ -51,7 +51,7 @@ def neighbourhood(target: Tensor, margin: float = 0.5) -> Tensor:
 
 
 def balanced_bce(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy in which object, surroundings and the rest weigh 0.5, 0.35 and 0.15.
+    """Cross-entropy; object, surroundings and the rest weigh 0.5, 0.35 and 0.15.
 
     Parameters
     ----------
@@ -137,7 +137,9 @@ def supervise(
     """
     masks, scores = masks.float(), scores.float()
     present = (target.amax((1, 2)) > 0).float()
-    each = weights.mask * balanced_bce(masks, target) + weights.dice * dice(masks, target)
+    each = weights.mask * balanced_bce(masks, target) + weights.dice * dice(
+        masks, target
+    )
     best = each[:, 1:].amin(dim=1) + weights.others * each[:, 1:].mean(dim=1)
     iou = mask_iou(masks, target)
     quality = F.mse_loss(scores, iou, reduction="none").mean(dim=1)

@@ -28,7 +28,7 @@ def _rim(mask: BoolArray, width: int) -> BoolArray:
 
 
 def boundary_iou(guess: BoolArray, truth: BoolArray, width: int = RIM_WIDTH) -> float:
-    """IoU of the inner rims, `width` pixels wide, of two masks; 1 for two empty ones."""
+    """IoU of the inner rims, `width` pixels wide; 1 for two empty masks."""
     rows, columns = np.nonzero(guess | truth)
     if not len(rows):
         return 1.0

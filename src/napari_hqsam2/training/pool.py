@@ -37,17 +37,23 @@ def write_pool(
     for index in range(stills):
         rng = np.random.default_rng((seed, 0, index))
         scene = make_image(rng, (256, 256))
-        pairs[f"{index:05d}.image"], pairs[f"{index:05d}.labels"] = scene.image, scene.labels
+        pairs[f"{index:05d}.image"], pairs[f"{index:05d}.labels"] = (
+            scene.image,
+            scene.labels,
+        )
     _write(folder / STILLS_NAME, pairs)
     pairs = {}
     for index in range(clips):
         rng = np.random.default_rng((seed, 1, index))
         clip = make_clip(rng, frames, (256, 256))
-        pairs[f"{index:05d}.image"], pairs[f"{index:05d}.labels"] = clip.images, clip.labels
+        pairs[f"{index:05d}.image"], pairs[f"{index:05d}.labels"] = (
+            clip.images,
+            clip.labels,
+        )
     _write(folder / CLIPS_NAME, pairs)
 
 
 def _write(path: Path, pairs: dict[str, AnyArray]) -> None:
     if pairs:
         with path.open("wb") as file:
-            np.savez_compressed(file, **pairs)
+            np.savez_compressed(file, allow_pickle=False, **pairs)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_hqsam2._types import BoolArray
 
 EROSIONS = 8
-"""Depth up to which the inside of an error region is told apart, in cells of the mask."""
+"""Depth up to which the inside of an error region is told apart, in cells."""
 
 
 def interior_point(mask: BoolArray) -> tuple[int, int]:

@@ -87,7 +87,9 @@ def report(
     modes: tuple[HqMode, ...] = ("off", "only")
     result: dict[str, dict[str, float]] = {}
     for source in load_sources(data, "validation"):
-        scores = evaluate_predictor(predictor, frames_of(source, images), objects=objects)
+        scores = evaluate_predictor(
+            predictor, frames_of(source, images), objects=objects
+        )
         figures = scores.means() | {"objects": float(len(scores.iou.get("box", ())))}
         if source.name == HQ_SOURCE:
             for mode in modes:
@@ -98,7 +100,9 @@ def report(
                 figures |= {
                     f"{name}_hq_{mode}": value
                     for name, value in scores.means().items()
-                    if "filled" not in name and "ellipse" not in name and "otsu" not in name
+                    if "filled" not in name
+                    and "ellipse" not in name
+                    and "otsu" not in name
                 }
         clip = clip_of(source)
         if clip is not None:
@@ -125,7 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with torch.inference_mode():
         figures = report(
-            options.weights, options.data, images=options.images, objects=options.objects
+            options.weights,
+            options.data,
+            images=options.images,
+            objects=options.objects,
         )
     options.out.write_text(json.dumps(figures, indent=2))
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_hqsam2.build import build_sam2
-from napari_hqsam2.training.data import Mixture
-from napari_hqsam2.training.evaluate import Protocol, evaluate_images
 from napari_hqsam2.training.clip_phase import ClipPhase
+from napari_hqsam2.training.data import BatchShape, ImageBatches, Mixture
+from napari_hqsam2.training.evaluate import Protocol, evaluate_images
 from napari_hqsam2.training.hq_phase import HqPhase
 from napari_hqsam2.training.image_phase import ImagePhase
 from napari_hqsam2.training.initialisation import (
@@ -17,7 +17,6 @@ from napari_hqsam2.training.initialisation import (
     initialise,
     initialise_memory,
 )
-from napari_hqsam2.training.data import BatchShape, ImageBatches
 from napari_hqsam2.training.sources import Stills, load_sources
 from napari_hqsam2.training.trainer import Trainer, load_weights_into
 
@@ -50,7 +49,7 @@ def make_phase(model: HqSam2, config: PhaseConfig) -> Phase:
 
 @torch.no_grad()
 def prepare_memory(model: HqSam2, mixture: Mixture, seed: int) -> None:
-    """Start values of memory attention, fitted to the image embeddings of a few crops."""
+    """Start values of memory attention, fitted to the embeddings of a few crops."""
     batch = ImageBatches(mixture, [BatchShape(256, 4, 1)], seed)[0]
     embedding = model.encode_image(batch.images).embedding
     initialise_memory(model, float(embedding.std(dim=1).mean()))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from napari_hqsam2._types import AnyArray, LabelArray
 
@@ -66,11 +66,12 @@ class Stills:
 
     def still(self, rng: np.random.Generator) -> Frame:
         """Draw one frame."""
-        return self.frames[rng.integers(len(self.frames))]
+        return self.frames[int(rng.integers(len(self.frames)))]
 
     def clip(self, rng: np.random.Generator, length: int) -> Clip | None:
         """Hold no sequences."""
         del rng, length
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,8 @@ class Volume:
         """Draw one slice along a random axis."""
         axis = int(rng.integers(3))
         index = int(rng.integers(self.image.shape[axis]))
-        return Frame(self.image.take(index, axis), self.labels.take(index, axis))
+        image, labels = (np.moveaxis(a, axis, 0) for a in (self.image, self.labels))
+        return Frame(image[index], labels[index])
 
     def clip(self, rng: np.random.Generator, length: int) -> Clip | None:
         """Draw a sweep along a random axis, in either order."""
@@ -150,7 +152,9 @@ def read_pairs(path: Path) -> Iterator[tuple[AnyArray, LabelArray]]:
     """
     with np.load(path) as archive:
         names = sorted(
-            match[1] for key in archive.files if (match := re.match(r"(.*)\.image$", key))
+            match[1]
+            for key in archive.files
+            if (match := re.match(r"(.*)\.image$", key))
         )
         if not names:
             msg = (

@@ -51,7 +51,7 @@ def evaluate_tracking(
         if all((frame == clip.labels[0][mask][0]).any() for frame in clip.labels)
     ]
     if not masks:
-        msg = f"None of {len(np.unique(clip.labels[0]))} labels is on all {len(clip.labels)} frames."
+        msg = f"No object of the first frame is on all {len(clip.labels)} frames."
         raise ValueError(msg)
     if len(masks) > objects:
         masks = [masks[i] for i in np.linspace(0, len(masks) - 1, objects).astype(int)]

@@ -57,10 +57,10 @@ class Phase(Protocol):
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Named parameters that this phase trains."""
 
-    def batches(self, mixture: Mixture, seed: int) -> Any:  # noqa: ANN401
+    def batches(self, mixture: Mixture, seed: int) -> Any:
         """Indexable batches."""
 
-    def step(self, batch: Any, index: int, generator: torch.Generator) -> StepResult:  # noqa: ANN401
+    def step(self, batch: Any, index: int, generator: torch.Generator) -> StepResult:
         """Loss of one batch."""
 
 
@@ -89,7 +89,7 @@ def ema_decay(settings: Optimisation, step: int) -> float:
 def make_optimiser(
     parameters: list[tuple[str, nn.Parameter]], settings: Optimisation
 ) -> tuple[torch.optim.AdamW, list[str]]:
-    """AdamW, its groups by part and weight decay; with the parameters' names in its order."""
+    """AdamW in groups by part and weight decay, and names in the order of its state."""
     scales = {
         "image_encoder": settings.trunk_scale,
         "sam_prompt_encoder": settings.decoder_scale,
@@ -209,7 +209,9 @@ class Trainer:
             self.optimiser,
             self.names,
         )
-        state = {k: v.detach().clone() for k, v in self.phase.model.state_dict().items()}
+        state = {
+            k: v.detach().clone() for k, v in self.phase.model.state_dict().items()
+        }
         state |= {k: v for k, v in self.average.items() if k in state}
         save_file({k: v.cpu().contiguous() for k, v in state.items()}, self.weights)
 
@@ -253,12 +255,14 @@ class Trainer:
             return sdpa_kernel(SDPBackend.MATH)
         return nullcontext()
 
-    def _step(self, batch: Any) -> dict[str, float]:  # noqa: ANN401 - each phase has its own
+    def _step(self, batch: Any) -> dict[str, float]:
         settings = self.phase.config.optimisation
         rate = learning_rate(settings, self.step_number, self.progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["scale"]
-        generator = torch.Generator().manual_seed(self.run.seed * 10**7 + self.step_number)
+        generator = torch.Generator().manual_seed(
+            self.run.seed * 10**7 + self.step_number
+        )
         with self._attention():
             with self._precision():
                 batch = batch.to(self.phase.model.device)
@@ -272,13 +276,17 @@ class Trainer:
         else:
             logger.warning("Step %d had no finite gradient; skipped.", self.step_number)
         self.optimiser.zero_grad()
-        return {"loss": float(result.loss.detach()), "norm": float(norm), "lr": rate} | result.figures
+        return {
+            "loss": float(result.loss.detach()),
+            "norm": float(norm),
+            "lr": rate,
+        } | result.figures
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
         averages = [self.average[name] for name, _ in self.parameters]
-        current = [parameter for _, parameter in self.parameters]
-        torch._foreach_lerp_(averages, current, 1 - decay)  # noqa: SLF001
+        current: list[Tensor] = [parameter for _, parameter in self.parameters]
+        torch._foreach_lerp_(averages, current, 1 - decay)
 
     def _log(self, figures: dict[str, float]) -> None:
         row = {"step": self.step_number, "minutes": round(self.minutes, 2)}
