@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
 
-H, W, C, CM = 3, 4, 192, 64
+H, W, C, CM = 4, 6, 192, 64
 PIXELS = (16 * H, 16 * W)
 
 
