@@ -22,6 +22,8 @@ from napari_hqsam2.modeling.hqsam2 import (
 from napari_hqsam2.modeling.outputs import ModelPrompts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float64]
@@ -186,38 +188,40 @@ def test_memory_of_a_prompted_frame_sees_a_binary_mask(model: HqSam2) -> None:
     assert binary.shape == same.shape == (1, CM, H, W)
 
 
+@pytest.fixture
+def object_bias(model: HqSam2) -> Iterator[torch.Tensor]:
+    """What shifts all object scores; the old value comes back."""
+    bias = model.sam_mask_decoder.pred_obj_score_head.layers[2].bias.data
+    before = bias.clone()
+    yield bias
+    bias.copy_(before)
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("hq", ["add", "only", "off"])
+@pytest.mark.parametrize("seen", [True, False])
 def test_out_of_view_objects_have_no_mask_and_no_pointer(
-    model: HqSam2, hq: str
+    model: HqSam2, object_bias: torch.Tensor, hq: str, *, seen: bool
 ) -> None:
-    image = torch.randn(1, 3, *PIXELS)
-    features = model.encode_image(image)
+    features = model.encode_image(torch.randn(1, 3, *PIXELS))
     prompts = ModelPrompts(torch.rand(2, 1, 2), torch.ones(2, 1, dtype=torch.int32))
     fused = model.without_memory(features.embedding)
-    bias = model.sam_mask_decoder.pred_obj_score_head.layers[2].bias
-    before = bias.clone()
-    try:
-        for shift, seen in ((100.0, True), (-100.0, False)):
-            bias.copy_(before + shift)
-            got = model.predict_objects(
-                fused, features.high_res, prompts, multimask=True, hq=hq
-            )
-            assert ((got.object_score > 0) == seen).all()
-            assert (got.low_res == OUT_OF_VIEW_LOGIT).all().item() is not seen
-            is_nobody = (got.pointer == model.no_obj_ptr).all(dim=1)
-            assert (is_nobody != seen).all()
-    finally:
-        bias.copy_(before)
+    object_bias.fill_(1000.0 if seen else -1000.0)
+    got = model.predict_objects(
+        fused, features.high_res, prompts, multimask=True, hq=hq
+    )
+    assert ((got.object_score > 0) == seen).all()
+    assert (got.low_res == OUT_OF_VIEW_LOGIT).all().item() is not seen
+    is_nobody = (got.pointer == model.no_obj_ptr).all(dim=1)
+    assert (is_nobody != seen).all()
 
 
 @torch.inference_mode()
-def test_the_best_candidate_is_chosen(model: HqSam2) -> None:
+def test_the_best_candidate_is_chosen(model: HqSam2, object_bias: torch.Tensor) -> None:
     features = model.encode_image(torch.randn(1, 3, *PIXELS))
     prompts = ModelPrompts(torch.rand(4, 1, 2), torch.ones(4, 1, dtype=torch.int32))
     fused = model.without_memory(features.embedding)
-    bias = model.sam_mask_decoder.pred_obj_score_head.layers[2].bias
-    bias.fill_(100.0)
+    object_bias.fill_(1000.0)
     every = model.predict_masks(fused, features.high_res, prompts, multimask=True)
     chosen = model.predict_objects(fused, features.high_res, prompts, multimask=True)
     for row, best in enumerate(every.iou_scores.argmax(1).tolist()):
