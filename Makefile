@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+REFERENCE := $(VENV)/.reference
 DISPLAYED := tools/with_display.sh
 OUTPUT := demo-output
 SAMPLE := src/napari_hqsam2/plugin/data/nuclei_tyx.ome.tif
@@ -10,13 +11,14 @@ SAMPLE := src/napari_hqsam2/plugin/data/nuclei_tyx.ome.tif
 export QT_API := pyqt6
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install system demo napari test long lint format constraints clean
+.PHONY: help install reference system demo napari test long lint format constraints clean
 
 help:
 	@echo 'make demo         segment a stack with the built-in model, files in $(OUTPUT)/'
 	@echo 'make napari       open the plugin on sample data'
 	@echo 'make test         the default test suite'
 	@echo 'make long         the slow tests and the golden vectors'
+	@echo 'make reference    the PyPI package sam2, which the parity tests compare with'
 	@echo 'make lint         ruff, mypy and the import contracts'
 	@echo 'make format       let ruff write what it can'
 	@echo 'make constraints  pin what is installed now'
@@ -32,6 +34,15 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 
 install: $(INSTALLED)
 
+# The public predictor that whole sessions are compared with; built without its kernels.
+reference: $(REFERENCE)
+
+$(REFERENCE): $(INSTALLED)
+	$(BIN)/python -m pip install --constraint constraints.txt setuptools iopath portalocker
+	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --no-build-isolation --no-deps \
+		--constraint constraints.txt sam2
+	@touch $@
+
 system:
 	@tools/system_packages.sh
 
@@ -45,7 +56,7 @@ napari: $(INSTALLED) system
 test: $(INSTALLED) system
 	$(DISPLAYED) $(BIN)/python -m pytest $(ARGS)
 
-long: $(INSTALLED) system
+long: $(REFERENCE) system
 	$(DISPLAYED) $(BIN)/python -m pytest -m '(slow or parity) and not network' \
 		--timeout 3600 --durations 20 $(ARGS)
 
