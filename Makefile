@@ -28,6 +28,7 @@ $(BIN)/python:
 	tools/create_venv.sh $(VENV)
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	$(BIN)/python -m pip install --constraint constraints.txt --editable . \
 		--group test --group testqt --group dev
 	@touch $@

@@ -57,11 +57,6 @@ def _missing_cuda() -> str | None:
     return None if torch.cuda.is_available() else "torch sees no CUDA device"
 
 
-def _missing_kernels() -> str | None:
-    backend = importlib.import_module("napari_hqsam2.ops._backend")
-    return None if backend.is_available() else "the CUDA kernels cannot be compiled"
-
-
 def _missing_weights(name: str) -> str | None:
     download = importlib.import_module("napari_hqsam2.weights.download")
     path = download.cached_path(name)
@@ -79,7 +74,6 @@ def _missing_display() -> str | None:
 CHECKS: dict[str, tuple[str, Callable[..., str | None]]] = {
     "gui": ("FAIL_WITHOUT_DISPLAY", _missing_display),
     "needs_cuda": ("FAIL_WITHOUT_CUDA", _missing_cuda),
-    "needs_kernels": ("FAIL_WITHOUT_KERNELS", _missing_kernels),
     "needs_weights": ("FAIL_WITHOUT_WEIGHTS", _missing_weights),
 }
 
@@ -104,7 +98,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder with the images and golden vectors that are not part of the repository."""
+    """Folder with the training images, which are not part of the repository."""
     folder = Path(os.environ.get("HQSAM2_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
         pytest.skip(f"{folder} does not exist; name the folder with HQSAM2_SHARED")

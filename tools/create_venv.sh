@@ -1,5 +1,5 @@
 #!/bin/sh
-# create_venv.sh FOLDER: a virtual environment with a pip that knows dependency groups.
+# create_venv.sh FOLDER: a virtual environment with pip.
 # PYTHON=/path/to/python picks the interpreter, otherwise the first one that is 3.11 or newer.
 set -eu
 folder=$1
@@ -19,9 +19,11 @@ fi
 
 if "$python" -c 'import ensurepip' 2>/dev/null; then
     "$python" -m venv --clear "$folder"
-    "$folder/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
 else
     # Debian ships venv without ensurepip; the pip beside the interpreter fills in.
     "$python" -m venv --clear --without-pip "$folder"
-    "$python" -m pip --python "$folder/bin/python" install --quiet 'pip>=25.1'
+    "$python" -m pip --python "$folder/bin/python" install --quiet pip || {
+        rm -rf "$folder"
+        exit 1
+    }
 fi

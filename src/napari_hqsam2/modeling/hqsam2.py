@@ -131,7 +131,9 @@ class HqSam2(nn.Module):
 
     def without_memory(self, embedding: Tensor) -> Tensor:
         """(B, C, h, w) embedding for the decoder where nothing is remembered."""
-        return embedding + self.no_mem_embed[0, 0, :, None, None]
+        fused = embedding + self.no_mem_embed[0, 0, :, None, None]
+        # the layout that memory attention leaves: the decoder then rounds alike
+        return fused.contiguous(memory_format=torch.channels_last)
 
     def predict_masks(
         self,
@@ -250,7 +252,12 @@ class HqSam2(nn.Module):
             (N, Cm, h, w).
         """
         size = (embedding.shape[-2] * 16, embedding.shape[-1] * 16)
-        logits = F.interpolate(low_res.float(), size=size, mode="bilinear")
+        low_res = low_res.float()
+        if not binarize:
+            # upstream enlarges a tracked frame's three candidates at once, which rounds
+            # otherwise than one mask alone does
+            low_res = low_res.expand(-1, 3, -1, -1)
+        logits = F.interpolate(low_res, size=size, mode="bilinear")[:, :1]
         mask = (logits > 0).float() if binarize else logits.sigmoid()
         memory = self.memory_encoder(embedding, mask * MASK_SCALE + MASK_BIAS)
         absent = (object_score <= 0)[..., None, None]

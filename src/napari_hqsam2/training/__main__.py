@@ -36,6 +36,11 @@ def parser() -> argparse.ArgumentParser:
         "--start", type=Path, help="weights to start the first phase from"
     )
     result.add_argument("--synthetic", type=Path, help="folder of generated scenes")
+    result.add_argument(
+        "--keeps-memory",
+        action="store_true",
+        help="the start weights can track already",
+    )
     result.add_argument("--seed", type=int, default=0)
     result.add_argument("--device", default="auto")
     result.add_argument("--threads", type=int, help="CPU threads; default: all cores")
@@ -56,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data=options.data,
         out=options.out,
         synthetic=options.synthetic,
+        keeps_memory=options.keeps_memory,
         seed=options.seed,
         device=options.device,
         bf16=not options.no_bf16,

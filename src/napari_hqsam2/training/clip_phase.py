@@ -15,7 +15,8 @@ from napari_hqsam2.modeling.hqsam2 import (
 )
 from napari_hqsam2.modeling.mask_decoder import FIRST_MASK
 from napari_hqsam2.modeling.outputs import ModelPrompts
-from napari_hqsam2.training.clips import ClipBatch, ClipBatches
+from napari_hqsam2.training.clips import ClipBatch, ClipBatches, MixedBatches
+from napari_hqsam2.training.data import ImageBatch, ImageBatches
 from napari_hqsam2.training.decoding import Decoded, decode_all, first_prompts
 from napari_hqsam2.training.image_phase import ImagePhase, StepResult, mean_of
 from napari_hqsam2.training.losses import Supervised, mask_iou, supervise
@@ -98,20 +99,22 @@ class ClipPhase(ImagePhase):
             trained if self.freezes_encoder else trained + self._auxiliary_parameters()
         )
 
-    @property
-    def freezes_encoder(self) -> bool:
-        """Whether image features stay as they are, which saves most of the time."""
-        return self.config.optimisation.trunk_scale == 0
-
-    def batches(self, mixture: Mixture, seed: int) -> ClipBatches:  # type: ignore[override]
-        """Batches of this phase."""
-        return ClipBatches(mixture, self.config.shapes, seed, self.config.lengths)
+    def batches(  # type: ignore[override]
+        self, mixture: Mixture, seed: int
+    ) -> ClipBatches | MixedBatches:
+        """Batches of this phase, mixed with stills if the config has their shapes."""
+        config = self.config
+        clips = ClipBatches(mixture, config.shapes, seed, config.lengths)
+        if not config.still_shapes:
+            return clips
+        return MixedBatches(clips, ImageBatches(mixture, config.still_shapes, seed))
 
     def step(  # type: ignore[override]
-        self, batch: ClipBatch, index: int, generator: torch.Generator
+        self, batch: ClipBatch | ImageBatch, index: int, generator: torch.Generator
     ) -> StepResult:
         """Loss of one batch: the prompted frame, then each tracked one."""
-        del index
+        if isinstance(batch, ImageBatch):
+            return super().step(batch, index, generator)
         frames, dense = self._encode(batch)
         losses: list[Tensor] = []
         figures: dict[str, float] = {}

@@ -14,6 +14,7 @@ from napari_hqsam2.training.crops import CropSettings, crop_clip, objects_of
 from napari_hqsam2.training.data import (
     BatchShape,
     ImageBatch,
+    ImageBatches,
     Mixture,
     PromptedObject,
     area_target,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 MAX_SHIFT, MAX_TURN, MAX_GROWTH = 0.06, 0.12, 0.05
 """Largest motion of a still from frame to frame: share of the side, radians, share."""
+STILL_EVERY = 3
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,25 @@ def move_still(
         values, grid, mode="nearest", padding_mode="zeros", align_corners=False
     )
     return images, moved[:, 0].numpy().astype(np.int32)
+
+
+class MixedBatches(Dataset[ClipBatch | ImageBatch]):
+    """Every third batch of stills, the others of clips.
+
+    Parameters
+    ----------
+    clips, stills : Dataset
+        Both indexed by the step.
+    """
+
+    def __init__(self, clips: ClipBatches, stills: ImageBatches) -> None:
+        self.clips = clips
+        self.stills = stills
+
+    def __getitem__(self, index: int) -> ClipBatch | ImageBatch:
+        """Draw batch number `index`."""
+        is_still = index % STILL_EVERY == STILL_EVERY - 1
+        return self.stills[index] if is_still else self.clips[index]
 
 
 class ClipBatches(Dataset[ClipBatch]):

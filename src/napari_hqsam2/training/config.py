@@ -75,7 +75,9 @@ class PhaseConfig:
     """Steps before correction clicks begin."""
     correct_every: int = 1
     """Correction clicks are simulated on every such step."""
-    lengths: tuple[int, ...] = (3, 3, 4)
+    still_shapes: tuple[BatchShape, ...] = ()
+    """Shapes of the batches of stills that a phase of clips mixes in; none without."""
+    lengths: tuple[int, ...] = (3, 4, 3)
     """Frames of a clip, taken in turn."""
 
 
@@ -89,6 +91,8 @@ class RunConfig:
     """Folder for logs, checkpoints and weights."""
     synthetic: Path | None = None
     """Folder of pre-generated scenes, in the format of the data."""
+    keeps_memory: bool = False
+    """Whether the weights that clips start from can track already."""
     seed: int = 0
     model: str = "sam2.1_hq_hiera_nano"
     overrides: tuple[str, ...] = ()
@@ -138,7 +142,9 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             name,
             budget,
             (BatchShape(512, 1, 3), BatchShape(256, 3, 4)),
-            Optimisation(1e-3, trunk_scale=0.0, decoder_scale=0.3, warmup=20),
+            Optimisation(6e-4, trunk_scale=0.0, decoder_scale=0.5, warmup=10),
+            single_round_steps=0,
+            still_shapes=(large,),
             shares=DEFAULT_SHARES | CLIP_SHARES,
         )
     return PhaseConfig(

@@ -140,7 +140,14 @@ class ImagePhase:
             figures[f"corrected_{number}"] = float(supervised.single_iou.mean())
         return StepResult(torch.stack(losses).sum(), figures)
 
+    @property
+    def freezes_encoder(self) -> bool:
+        """Whether image features stay as they are, which saves most of the time."""
+        return self.config.optimisation.trunk_scale == 0
+
     def _dense(self, features: ImageFeatures, target: Tensor) -> Tensor:
+        if self.freezes_encoder:
+            return target.new_zeros(())
         coarse, full = self.dense_head(features)
         loss = dense_loss(full, target) + 0.5 * dense_loss(coarse, target)
         return self.config.loss.dense * loss

@@ -27,7 +27,9 @@ from napari_hqsam2.training.tracking import evaluate_tracking
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.modeling.outputs import HqMode
+    from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.training.sources import Source
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ TRACKED_FRAMES = 8
 SLICE_STEP = 4
 HQ_SOURCE = "dsb2018"
 """Set on which the uses of the HQ mask are compared."""
+BASELINES = ("box_filled", "box_ellipse", "otsu_watershed")
 
 
 def frames_of(source: Source, most: int) -> list[Frame]:
@@ -69,7 +72,12 @@ def clip_of(source: Source) -> Clip | None:
 
 
 def report(
-    weights: Path, data: Path, *, images: int = 60, objects: int = 6
+    weights: Path,
+    data: Path,
+    *,
+    sets: Sequence[str] = (),
+    images: int = 60,
+    objects: int = 6,
 ) -> dict[str, dict[str, float]]:
     """Scores of a weights file on every validation set, by set.
 
@@ -79,42 +87,51 @@ def report(
         File of `sam2.1_hq_hiera_nano`.
     data : Path
         Folder with the labelled images.
+    sets : sequence of str
+        Names of the sets; all of them if empty.
     images, objects : int
         At most this many images of a set, and objects of an image.
     """
     video = build_sam2_video_predictor("sam2.1_hq_hiera_nano", weights, device="cpu")
-    predictor = SAM2ImagePredictor(video.model)
-    modes: tuple[HqMode, ...] = ("off", "only")
     result: dict[str, dict[str, float]] = {}
     for source in load_sources(data, "validation"):
-        scores = evaluate_predictor(
-            predictor, frames_of(source, images), objects=objects
-        )
-        figures = scores.means() | {"objects": float(len(scores.iou.get("box", ())))}
-        if source.name == HQ_SOURCE:
-            for mode in modes:
-                other = SAM2ImagePredictor(video.model, hq=mode)
-                scores = evaluate_predictor(
-                    other, frames_of(source, images), objects=objects
-                )
-                figures |= {
-                    f"{name}_hq_{mode}": value
-                    for name, value in scores.means().items()
-                    if "filled" not in name
-                    and "ellipse" not in name
-                    and "otsu" not in name
-                }
-        clip = clip_of(source)
-        if clip is not None:
-            tracking = evaluate_tracking(video, clip)
-            figures |= {
-                "tracked": tracking.tracked,
-                "copied": tracking.copied,
-                "tracked_objects": float(tracking.objects),
-            }
+        if sets and source.name not in sets:
+            continue
+        frames = frames_of(source, images)
+        figures = _prompt_figures(video.model, frames, source.name, objects)
+        figures |= _tracking_figures(video, source)
         result[source.name] = {name: round(value, 4) for name, value in figures.items()}
         logger.info("%s %s", source.name, json.dumps(result[source.name]))
     return result
+
+
+def _prompt_figures(
+    model: HqSam2, frames: Sequence[Frame], name: str, objects: int
+) -> dict[str, float]:
+    scores = evaluate_predictor(SAM2ImagePredictor(model), frames, objects=objects)
+    figures = scores.means() | {"objects": float(len(scores.iou.get("box", ())))}
+    modes: tuple[HqMode, ...] = ("off", "only") if name == HQ_SOURCE else ()
+    for mode in modes:
+        other = SAM2ImagePredictor(model, hq=mode)
+        means = evaluate_predictor(other, frames, objects=objects).means()
+        figures |= {
+            f"{kind}_hq_{mode}": value
+            for kind, value in means.items()
+            if not kind.startswith(BASELINES)
+        }
+    return figures
+
+
+def _tracking_figures(video: SAM2VideoPredictor, source: Source) -> dict[str, float]:
+    clip = clip_of(source)
+    if clip is None:
+        return {}
+    tracking = evaluate_tracking(video, clip)
+    return {
+        "tracked": tracking.tracked,
+        "copied": tracking.copied,
+        "tracked_objects": float(tracking.objects),
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -123,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--sets", nargs="*", default=[], help="sets; default: all")
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--objects", type=int, default=6)
     options = parser.parse_args(arguments)

@@ -88,7 +88,7 @@ def train_phase(run: RunConfig, config: PhaseConfig, start: Path | None) -> Path
     if run.synthetic is not None:
         sources += load_sources(run.synthetic, "train")
     mixture = Mixture(sources, config.shares)
-    if config.name == "clip":
+    if config.name == "clip" and not run.keeps_memory:
         prepare_memory(model, mixture, run.seed)
     frames = validation_frames(run.data)
 
