@@ -67,14 +67,14 @@ class Recorded:
         *,
         whole: bool = True,
     ) -> None:
-        """Check prompts and the first tracked frames closely, what follows coarsely.
+        """Check prompts and the first tracked frame closely, what follows coarsely.
 
         Close is 2e-3 at the 99th percentile and 0.1 at most. The weights amplify a
         difference in rounding up to tenfold a frame, and the vectors come from another
-        kind of processor: the reference itself, run where these limits were set,
-        strays from its own recording as far as we do (median up to 0.009, 90th
-        percentile up to 0.023). A slip in the memory shows as 0.1 and more.
-        ``test_against_sam2.py`` compares whole sessions closely on one machine.
+        kind of processor: sam2 itself, run where these limits were set, strays from its
+        own recording as far as we do (median up to 0.009, 90th percentile up to 0.023).
+        A slip in the memory shows as 0.1 and more. `test_against_sam2.py` compares
+        whole sessions closely, on one machine.
         """
         expected = self.load(name)
         assert got, "the scenario gave nothing"
@@ -91,9 +91,9 @@ class Recorded:
 
 
 def is_near_prompt(key: str, keys: Iterable[str]) -> bool:
-    """Whether a result comes from prompts alone or at most three tracked frames."""
+    """Whether a result comes from prompts alone or from the first tracked frame."""
     kind, frame, _ = key.split(".") if key.count(".") == 2 else (key, "0", "")
     if kind != "forward":
         return not kind.startswith(("reverse", "correction", "again"))
     first = min(int(k.split(".")[1]) for k in keys if k.startswith("forward"))
-    return int(frame) <= first + 3
+    return int(frame) <= first + 1
