@@ -131,9 +131,7 @@ class HqSam2(nn.Module):
 
     def without_memory(self, embedding: Tensor) -> Tensor:
         """(B, C, h, w) embedding for the decoder where nothing is remembered."""
-        fused = embedding + self.no_mem_embed[0, 0, :, None, None]
-        # the layout that memory attention leaves: the decoder then rounds alike
-        return fused.contiguous(memory_format=torch.channels_last)
+        return _decoder_layout(embedding + self.no_mem_embed[0, 0, :, None, None])
 
     def predict_masks(
         self,
@@ -215,7 +213,10 @@ class HqSam2(nn.Module):
             masks.new_zeros(count, 1, 2), no_point, self.mask_downsample(masks)
         )
         decoded = self.predict_objects(
-            features.embedding, features.high_res, prompts, multimask=False
+            _decoder_layout(features.embedding),
+            features.high_res,
+            prompts,
+            multimask=False,
         )
         is_in_view = masks.flatten(1).any(dim=1, keepdim=True)
         return ObjectPrediction(
@@ -325,6 +326,11 @@ class HqSam2(nn.Module):
             num_pointer_tokens=num_pointer_tokens,
             grid=(height, width),
         )
+
+
+def _decoder_layout(embedding: Tensor) -> Tensor:
+    """The layout that memory attention leaves; the decoder rounds by it."""
+    return embedding.contiguous(memory_format=torch.channels_last)
 
 
 def _token(*shape: int) -> nn.Parameter:
