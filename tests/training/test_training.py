@@ -133,3 +133,26 @@ def test_average_forgets_its_start() -> None:
     settings = Optimisation(ema=0.999)
     assert ema_decay(settings, 0) == pytest.approx(0.1)
     assert ema_decay(settings, 10**6) == 0.999
+
+
+def test_clips_are_mixed_with_stills_on_every_third_step(
+    micro: HqSam2, run: RunConfig
+) -> None:
+    config = PhaseConfig(
+        "clip", Budget(steps=3), (SHAPE,), still_shapes=(BatchShape(64, 1, 2),)
+    )
+    mixture = Mixture(load_sources(run.data, "train"))
+    batches = make_phase(micro, config).batches(mixture, 0)
+    kinds = [type(batches[index]).__name__ for index in range(6)]
+    assert kinds == ["ClipBatch", "ClipBatch", "ImageBatch"] * 2
+
+
+def test_a_frozen_encoder_keeps_its_weights(micro: HqSam2, run: RunConfig) -> None:
+    start = {k: v.clone() for k, v in micro.state_dict().items()}
+    frozen = Optimisation(learning_rate=1e-3, trunk_scale=0.0, warmup=1)
+    config = PhaseConfig("clip", Budget(steps=2), (SHAPE,), frozen)
+    mixture = Mixture(load_sources(run.data, "train"))
+    Trainer(make_phase(micro, config), run, mixture).train()
+    changed = {k for k, v in micro.state_dict().items() if not torch.equal(v, start[k])}
+    assert any(key.startswith("memory_attention") for key in changed)
+    assert not any(key.startswith("image_encoder") for key in changed)

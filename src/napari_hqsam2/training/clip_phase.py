@@ -109,7 +109,7 @@ class ClipPhase(ImagePhase):
             return clips
         return MixedBatches(clips, ImageBatches(mixture, config.still_shapes, seed))
 
-    def step(  # type: ignore[override]
+    def step(
         self, batch: ClipBatch | ImageBatch, index: int, generator: torch.Generator
     ) -> StepResult:
         """Loss of one batch: the prompted frame, then each tracked one."""
