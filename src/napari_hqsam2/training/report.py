@@ -149,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures = report(
             options.weights,
             options.data,
+            sets=options.sets,
             images=options.images,
             objects=options.objects,
         )
