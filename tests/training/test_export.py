@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from napari_hqsam2.training.export import export, to_half
+from napari_hqsam2.training.export import export, main, to_half
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,3 +38,11 @@ def test_export_is_half_precision_and_the_same_every_time(tmp_path: Path) -> Non
 def test_weights_that_float16_cannot_hold_are_refused() -> None:
     with pytest.raises(ValueError, match=r"layer does not fit float16.*1e\+06"):
         to_half({"layer": torch.tensor([1.0e6])})
+
+
+def test_command_line_keeps_the_recipe(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "in.safetensors")
+    paths = [str(tmp_path / name) for name in ("in.safetensors", "out.safetensors")]
+    main([*paths, "--recipe", "ten steps"])
+    with safe_open(paths[1], "pt") as file:
+        assert file.metadata() == {"recipe": "ten steps"}

@@ -84,7 +84,10 @@ class Annotator:
 
     def masks(self, *, multimask: bool) -> BoolArray:
         """(N, H, W) masks for all that was said; the logits are fed back next time."""
-        prompts = ModelPrompts(self.coords, self.labels.int(), self.low_res)
+        device = self.model.device
+        prompts = ModelPrompts(
+            self.coords.to(device), self.labels.int().to(device), self.low_res
+        )
         predicted = self.model.predict_masks(
             self.model.without_memory(self.features.embedding),
             self.features.high_res,
@@ -92,7 +95,7 @@ class Annotator:
             multimask=multimask,
             hq=self.hq,
         )
-        row = torch.arange(len(self.coords))
+        row = torch.arange(len(self.coords), device=device)
         best = predicted.iou_scores.argmax(1).clamp(max=predicted.masks.shape[1] - 1)
         chosen = predicted.masks[row, best][:, None].float()
         self.low_res = chosen.clamp(-CLAMP, CLAMP)

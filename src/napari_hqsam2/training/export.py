@@ -1,18 +1,20 @@
-"""Turn trained weights into the file that the package ships."""
+"""Trained weights as the file that the package ships."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
+import logging
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -90,3 +92,19 @@ def export(weights: Path, target: Path, metadata: Mapping[str, str]) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Export weights; the command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m napari_hqsam2.training.export")
+    parser.add_argument("weights", type=Path, help="weights.safetensors of a phase")
+    parser.add_argument("target", type=Path, help="file of the package to write")
+    parser.add_argument("--recipe", default="", help="words to keep in the file")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    digest = export(options.weights, options.target, {"recipe": options.recipe})
+    logging.getLogger(__name__).info("SHA-256 %s", digest)
+
+
+if __name__ == "__main__":
+    main()

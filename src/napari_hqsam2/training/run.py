@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_hqsam2.build import build_sam2
+from napari_hqsam2.build import build_sam2, resolve_device
 from napari_hqsam2.training.clip_phase import ClipPhase
 from napari_hqsam2.training.data import BatchShape, ImageBatches, Mixture
 from napari_hqsam2.training.evaluate import Protocol, evaluate_images
@@ -44,14 +44,16 @@ def build_model(run: RunConfig) -> HqSam2:
 def make_phase(model: HqSam2, config: PhaseConfig) -> Phase:
     """Phase of a name."""
     classes = {"image": ImagePhase, "clip": ClipPhase, "hq": HqPhase}
-    return classes[config.name](model, config)
+    phase = classes[config.name](model, config)
+    phase.auxiliary.to(model.device)
+    return phase
 
 
 @torch.no_grad()
 def prepare_memory(model: HqSam2, mixture: Mixture, seed: int) -> None:
     """Start values of memory attention, fitted to the embeddings of a few crops."""
     batch = ImageBatches(mixture, [BatchShape(256, 4, 1)], seed)[0]
-    embedding = model.encode_image(batch.images).embedding
+    embedding = model.encode_image(batch.images.to(model.device)).embedding
     initialise_memory(model, float(embedding.std(dim=1).mean()))
 
 
@@ -84,6 +86,7 @@ def train_phase(run: RunConfig, config: PhaseConfig, start: Path | None) -> Path
     model = build_model(run)
     if start is not None:
         load_weights_into(model, start)
+    model.to(resolve_device(run.device))
     sources = load_sources(run.data, "train")
     if run.synthetic is not None:
         sources += load_sources(run.synthetic, "train")
