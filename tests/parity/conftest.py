@@ -70,11 +70,12 @@ class Recorded:
         """Check prompts and the first tracked frame closely, what follows coarsely.
 
         Close is 2e-3 at the 99th percentile and 0.1 at most. The weights amplify a
-        difference in rounding up to tenfold a frame, and the vectors come from another
-        kind of processor: sam2 itself, run where these limits were set, strays from its
-        own recording as far as we do (median up to 0.009, 90th percentile up to 0.023).
-        A slip in the memory shows as 0.1 and more. `test_against_sam2.py` compares
-        whole sessions closely, on one machine.
+        difference in rounding from frame to frame, and the vectors were recorded on
+        another machine: where these limits were set we stray by a median up to 0.009
+        and a 90th percentile up to 0.023. sam2 itself was run there for three tracked
+        frames, and strayed from its own recording about as far as we did. A slip in
+        the memory shows as 0.1 and more. `test_against_sam2.py` compares whole
+        sessions closely, on one machine.
         """
         expected = self.load(name)
         assert got, "the scenario gave nothing"
