@@ -11,13 +11,14 @@ SAMPLE := src/napari_hqsam2/plugin/data/nuclei_tyx.ome.tif
 export QT_API := pyqt6
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install reference system demo napari test long lint format constraints clean
+.PHONY: help install reference system demo napari test long bench lint format constraints clean
 
 help:
 	@echo 'make demo         segment a stack with the built-in model, files in $(OUTPUT)/'
 	@echo 'make napari       open the plugin on sample data'
 	@echo 'make test         the default test suite'
 	@echo 'make long         the slow tests and the golden vectors'
+	@echo 'make bench        ratios against sam2, into docs/performance.md'
 	@echo 'make reference    the PyPI package sam2, which the parity tests compare with'
 	@echo 'make lint         ruff, mypy and the import contracts'
 	@echo 'make format       let ruff write what it can'
@@ -60,6 +61,9 @@ test: $(INSTALLED) system
 long: $(REFERENCE) system
 	$(DISPLAYED) $(BIN)/python -m pytest -m '(slow or parity) and not network' \
 		--timeout 3600 --durations 20 $(ARGS)
+
+bench: $(REFERENCE)
+	$(BIN)/python -m tests.benchmarks --isolate --record $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,9 +72,20 @@ def _missing_display() -> str | None:
     return "there is no display; run the suite through tools/with_display.sh"
 
 
+def _missing_nvrtc() -> str | None:
+    torch = importlib.import_module("torch")
+    return None if torch.version.cuda else "this torch is a CPU build without NVRTC"
+
+
+def _missing_cxx() -> str | None:
+    return None if shutil.which("g++") else "there is no g++"
+
+
 CHECKS: dict[str, tuple[str, Callable[..., str | None]]] = {
     "gui": ("FAIL_WITHOUT_DISPLAY", _missing_display),
     "needs_cuda": ("FAIL_WITHOUT_CUDA", _missing_cuda),
+    "needs_nvrtc": ("FAIL_WITHOUT_NVRTC", _missing_nvrtc),
+    "needs_cxx": ("FAIL_WITHOUT_CXX", _missing_cxx),
     "needs_weights": ("FAIL_WITHOUT_WEIGHTS", _missing_weights),
 }
 

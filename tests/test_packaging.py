@@ -60,13 +60,31 @@ def test_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["napari.yaml", "py.typed", "_version.py", "configs/*/*.yaml"]
+    "pattern",
+    [
+        "napari.yaml",
+        "py.typed",
+        "_version.py",
+        "configs/*/*.yaml",
+        "kernels/common.cuh",
+        "kernels/connected_components.cu",
+    ],
 )
 def test_wheel_holds_what_is_read_at_run_time(
     wheel: zipfile.ZipFile, pattern: str
 ) -> None:
     names = [Path(name) for name in wheel.namelist()]
     assert any(name.match(f"napari_hqsam2/{pattern}") for name in names)
+
+
+def test_wheel_and_sdist_hold_every_kernel(built: Path, wheel: zipfile.ZipFile) -> None:
+    files = {path.name for path in (ROOT / "kernels").iterdir()}
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {name for name in files if name.endswith(".cu")}
+    assert {f"napari_hqsam2/kernels/{name}" for name in files} <= set(wheel.namelist())
+    assert {f"kernels/{name}" for name in files} <= names
 
 
 def test_wheel_holds_the_built_in_weights_and_stays_small(

@@ -19,3 +19,7 @@ class PromptError(HqSam2Error, ValueError):
 
 class StackError(HqSam2Error, ValueError):
     """An image stack has a shape, dtype or axis order that cannot be segmented."""
+
+
+class KernelError(HqSam2Error, RuntimeError):
+    """A CUDA kernel cannot be compiled, loaded or launched."""

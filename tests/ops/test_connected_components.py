@@ -9,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_hqsam2.ops.connected_components import connected_components
+from napari_hqsam2.ops import connected_components as components
+from napari_hqsam2.ops.connected_components import (
+    connected_components,
+    small_components,
+)
 from napari_hqsam2.predictors.postprocess import (
     fill_holes,
     keep_largest_logit,
@@ -70,3 +74,36 @@ def test_the_largest_logit_wins() -> None:
     logits = torch.tensor([[[[1.0, 5.0, -2.0]]], [[[2.0, 4.0, -3.0]]]])
     kept = keep_largest_logit(logits)
     assert kept[:, 0, 0].tolist() == [[-10.0, 5.0, -2.0], [2.0, -10.0, -10.0]]
+
+
+def test_labels_count_in_raster_order_within_each_mask() -> None:
+    text = ["..#.#", "#.#..", "#...#"]
+    mask = torch.tensor([[char == "#" for char in line] for line in text])
+    labels, areas = connected_components(torch.stack((mask, mask.flip(0), ~mask)))
+    assert labels[0].tolist() == [[0, 0, 1, 0, 2], [3, 0, 1, 0, 0], [3, 0, 0, 0, 4]]
+    assert labels[1].tolist() == [[1, 0, 0, 0, 2], [1, 0, 3, 0, 0], [0, 0, 3, 0, 4]]
+    assert areas[0].tolist() == [[0, 0, 2, 0, 1], [2, 0, 2, 0, 0], [2, 0, 0, 0, 1]]
+    assert labels[2].max() == 1
+
+
+@given(MASKS, st.integers(0, 9), st.integers(1, 100))
+def test_small_components_are_those_of_small_area(
+    masks: np.ndarray, area: int, at_once: int
+) -> None:
+    mask = torch.from_numpy(masks)
+    labels, areas = connected_components(mask)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(components, "PIXELS_AT_ONCE", at_once)
+        small = small_components(mask, area)
+        in_parts = connected_components(mask)
+    assert torch.equal(small, (areas > 0) & (areas <= area))
+    assert torch.equal(in_parts[0], labels)
+    assert torch.equal(in_parts[1], areas)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4), (2, 0, 4), (2, 4, 0)])
+def test_nothing_has_no_components(shape: tuple[int, int, int]) -> None:
+    mask = torch.ones(shape, dtype=torch.bool)
+    for result in connected_components(mask):
+        assert result.shape == shape
+    assert small_components(mask, 3).shape == shape

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,9 +15,13 @@ from napari_hqsam2.predictors.memory_bank import (
     FrameOutput,
     MemoryBank,
     MemoryReach,
+    archive_masks,
     closest_conditioning,
     select_memory_frames,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REACH = MemoryReach(num_memories=7, max_pointers=16, max_conditioning=-1)
 
@@ -105,4 +112,74 @@ def test_archived_masks_come_back_as_masks() -> None:
     assert original.low_res is not None
     assert torch.equal(logits > 0, original.low_res > 0)
     assert set(logits.unique().tolist()) == {-ARCHIVED_LOGIT, ARCHIVED_LOGIT}
-    assert len(bank.archive[1]) < 200
+    assert bank.archive.nbytes < 200
+
+
+def fallen(bank: MemoryBank, frame: int, reach: MemoryReach) -> set[int]:
+    """Tracked frames that neither `frame` nor a prompted one can read, by the rule."""
+    anchors = (frame, *bank.conditioning)
+    return {t for t in bank.tracked if min(abs(t - a) for a in anchors) > reach.pointer}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["run", "jump", "prompt", "demote"]),
+            st.integers(200, 260),
+            st.sampled_from([1, -1]),
+            st.integers(1, 25),
+        ),
+        max_size=8,
+    )
+)
+def test_steps_release_what_a_full_search_would(
+    history: list[tuple[str, int, int, int]],
+) -> None:
+    reach = MemoryReach(num_memories=4, max_pointers=8, max_conditioning=-1)
+    bank = MemoryBank(conditioning={230: output()})
+    frame = 230
+    for what, place, step, count in history:
+        if what == "prompt":
+            bank.add_conditioning(place, output(place))
+        elif what == "demote" and len(bank.conditioning) > 1:
+            bank.demote_conditioning(next(iter(bank.conditioning)))
+        frame = place if what == "jump" else frame
+        for _ in range(count):
+            frame += step
+            if frame in bank.conditioning:
+                continue
+            archive_masks(bank.advance(frame, output(frame), reach))
+            assert fallen(bank, frame, reach) == set()
+            anchors = (frame, *bank.conditioning)
+            for t, held in bank.tracked.items():
+                near = min(abs(t - a) for a in anchors) <= reach.spatial
+                assert (held.memory is not None) == near or t in bank.archive
+                assert (held.low_res is None) == (held.memory is None)
+
+
+def test_a_run_looks_only_at_what_falls_out_of_reach() -> None:
+    class Watched(dict[int, FrameOutput]):
+        searches = 0
+
+        def __iter__(self) -> Iterator[int]:
+            Watched.searches += 1
+            return super().__iter__()
+
+    bank = MemoryBank(conditioning={0: output()}, tracked=Watched())
+    for frame in range(1, 80):
+        archive_masks(bank.advance(frame, output(frame), REACH))
+    assert Watched.searches == 1
+    # around the prompt, and around the last frame
+    assert len(bank.archive) == 79 - REACH.spatial - (REACH.spatial + 1)
+
+
+def test_released_results_free_their_memory() -> None:
+    bank = MemoryBank(conditioning={0: output()})
+    memories = []
+    for frame in range(1, 40):
+        result = output(frame)
+        memories.append(weakref.ref(result.memory))
+        archive_masks(bank.advance(frame, result, REACH))
+        del result
+    alive = [frame for frame, memory in enumerate(memories, 1) if memory() is not None]
+    assert alive == [*range(1, 7), *range(33, 40)]

@@ -1,102 +1,19 @@
-"""Logits become masks exactly as a full-size interpolation would make them."""
+"""Masks get into labels, and nothing else there changes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.segmentation.masks import (
+    CLEARED_ROWS,
     ObjectMask,
-    compose_masks,
-    crop_logits,
     paint,
+    tight_window,
 )
-
-
-def smooth_logits(rng: np.random.Generator, count: int, hw: tuple[int, int]):
-    """Blobs and empty maps, some of them at the border."""
-    coarse = rng.normal(-0.4, 1.0, (count, 1, 5, 6)).astype(np.float32)
-    coarse[rng.random(count) < 0.2] = -3
-    fine = F.interpolate(torch.from_numpy(coarse), hw, mode="bicubic")
-    return fine[:, 0].numpy()
-
-
-def composed(logits, hw, ids=None, given=None):
-    ids = list(range(1, len(logits) + 1)) if ids is None else ids
-    zeros = [0.0] * len(ids)
-    patches = crop_logits(ids, logits, zeros, zeros)
-    return compose_masks(patches, low_hw=logits.shape[1:], hw=hw, given=given)
-
-
-def as_labels(masks, hw):
-    labels = np.zeros(hw, dtype=np.int32)
-    paint(labels, masks)
-    return labels
-
-
-@given(
-    st.integers(0, 10_000),
-    st.integers(1, 4),
-    st.tuples(st.integers(4, 20), st.integers(4, 20)),
-    st.tuples(st.integers(1, 70), st.integers(1, 70)),
-)
-def test_masks_are_those_of_the_whole_upsampled_logits(seed, count, low_hw, hw):
-    logits = smooth_logits(np.random.default_rng(seed), count, low_hw)
-    full = F.interpolate(torch.from_numpy(logits)[:, None], hw, mode="bilinear")
-    full = full[:, 0].numpy()
-    largest = np.sort(full, axis=0)[::-1]
-    # Pixels that rounding may decide either way.
-    clear = np.abs(largest[0]) > 1e-4
-    if count > 1:
-        clear &= largest[0] - largest[1] > 1e-4
-    expected = np.where(full.max(axis=0) > 0, full.argmax(axis=0) + 1, 0)
-    labels = as_labels(composed(logits, hw), hw)
-    np.testing.assert_array_equal(labels[clear], expected[clear])
-
-
-def test_equal_logits_go_to_the_lower_id():
-    logits = np.ones((2, 4, 4), dtype=np.float32)
-    for ids in ([3, 7], [7, 3]):
-        masks = composed(logits, (8, 8), ids=ids)
-        assert [(m.obj_id, m.area) for m in masks] == [(3, 64), (7, 0)]
-
-
-def test_masks_are_cut_to_their_box_and_keep_their_scores():
-    logits = np.full((1, 16, 16), -5, dtype=np.float32)
-    logits[0, 4:8, 8:10] = 5
-    patches = crop_logits([9], logits, [1.5], [0.75])
-    (mask,) = compose_masks(patches, low_hw=(16, 16), hw=(16, 16))
-    assert (mask.top, mask.left, mask.mask.shape) == (4, 8, (4, 2))
-    assert (mask.object_score, mask.iou_score) == (1.5, 0.75)
-    assert mask.mask.all()
-
-
-def test_an_absent_object_has_an_empty_mask():
-    (mask,) = composed(np.full((1, 8, 8), -1, dtype=np.float32), (32, 32))
-    assert mask.area == 0
-    assert mask.mask.shape == (0, 0)
-
-
-def test_a_given_mask_holds_as_it_is_and_wins_over_logits():
-    logits = np.full((2, 4, 4), 9, dtype=np.float32)
-    given_mask = np.zeros((16, 16), dtype=bool)
-    given_mask[3, 5] = given_mask[10, 2] = True
-    masks = composed(logits, (16, 16), given={2: given_mask})
-    labels = as_labels(masks, (16, 16))
-    np.testing.assert_array_equal(labels == 2, given_mask)
-    assert (labels == 1).sum() == 256 - 2
-
-
-def test_a_patch_holds_no_more_than_the_object_and_its_rim():
-    logits = np.full((1, 64, 64), -5, dtype=np.float32)
-    logits[0, 20:24, 30:33] = 5
-    (patch,) = crop_logits([1], logits, [0.0], [0.0])
-    assert patch.logits.shape == (6, 5)
 
 
 def object_mask(obj_id, top, left, mask):
@@ -137,3 +54,44 @@ def test_painting_an_id_that_does_not_fit_is_refused_and_changes_nothing():
 def test_painting_into_floats_is_refused():
     with pytest.raises(StackError, match="integer dtype, got float64"):
         paint(np.zeros((2, 2)), [object_mask(1, 0, 0, [[1]])])
+
+
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(["u1", "i2", "i4", "u8"]),
+    st.booleans(),
+    st.integers(1, 3 * CLEARED_ROWS),
+)
+def test_painting_is_what_a_slow_loop_does(seed, dtype, protect, height):
+    rng = np.random.default_rng(seed)
+    old = rng.integers(0, 6, (height, 9)).astype(dtype)
+    objects = [
+        object_mask(obj_id, 0, 1, rng.random((height, 6)) < 0.3) for obj_id in (2, 5)
+    ]
+    expected = np.where(np.isin(old, (2, 5)), 0, old)
+    for item in objects:
+        for y, x in np.argwhere(item.mask):
+            if not protect or not expected[y, x + 1]:
+                expected[y, x + 1] = item.obj_id
+    paint(old, objects, protect=protect)
+    np.testing.assert_array_equal(old, expected)
+
+
+def test_painting_writes_through_views():
+    stack = np.ones((3, 4, 4), dtype=np.int32)
+    paint(stack[::-1][0].T, [object_mask(1, 1, 2, [[1]])])
+    assert (stack[:2] == 1).all()
+    np.testing.assert_array_equal(np.argwhere(stack[2]), [[2, 1]])
+
+
+@given(st.integers(0, 10_000))
+def test_tight_window(seed):
+    mask = np.random.default_rng(seed).random((6, 7)) < 0.05
+    rows, columns = tight_window(mask)
+    assert mask[rows, columns].sum() == mask.sum()
+    if mask.any():
+        inside = mask[rows, columns]
+        assert inside[[0, -1]].any(axis=1).all()
+        assert inside[:, [0, -1]].any(axis=0).all()
+    else:
+        assert mask[rows, columns].shape == (0, 0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_hqsam2.modeling.position_encoding import axial_rope
 from napari_hqsam2.training.initialisation import (
     initialise_memory,
     where_channels,
@@ -54,6 +55,8 @@ def test_memory_is_first_read_at_its_own_place(micro: HqSam2) -> None:
         attention.out_proj.weight.copy_(torch.eye(64))
         attention.out_proj.bias.zero_()
         flat = torch.zeros(1, 64, 64)
-        seen.append(attention.attend_grid(flat, flat, values, grid=(8, 8)))
+        rope = axial_rope(8, 8, 64, flat.device)
+        queries, keys = attention.queries(flat, rope), attention.keys(flat, rope)
+        seen.append(attention.attend(queries, keys, values))
     weights = seen[0][0]
     assert torch.equal(weights.argmax(dim=1), torch.arange(64))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_hqsam2.modeling.layers import MLP
+from napari_hqsam2.modeling.derived import Derived
+from napari_hqsam2.modeling.layers import MLP, in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,12 +18,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Q_STRIDE = 2
+PIECE_TOKENS = 2048
+"""Where blocks work in pieces, these have about so many tokens."""
 
 
 def to_windows(x: Tensor, size: int) -> Tensor:
     """Cut (B, H, W, C) into (B * n, size, size, C), zero-padded at the far edges."""
     height, width = x.shape[1:3]
-    x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
+    if width % size or height % size:
+        x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
     x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))
     # (B, rows, size, columns, size, C) -> (B, rows, columns, size, size, C)
     return x.transpose(2, 3).flatten(0, 2)
@@ -37,7 +42,8 @@ def from_windows(windows: Tensor, batch: int, height: int, width: int) -> Tensor
 
 def max_pool(x: Tensor) -> Tensor:
     """Halve (B, H, W, C) in both directions by the maximum."""
-    return F.max_pool2d(x.permute(0, 3, 1, 2), Q_STRIDE).permute(0, 2, 3, 1)
+    x = torch.maximum(x[:, ::Q_STRIDE], x[:, 1::Q_STRIDE])
+    return torch.maximum(x[:, :, ::Q_STRIDE], x[:, :, 1::Q_STRIDE])
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Turn (B, 3, S, S) into (B, S / 4, S / 4, channels)."""
+        image = image.contiguous(memory_format=torch.channels_last)
         return self.proj(image).permute(0, 2, 3, 1)
 
 
@@ -109,8 +116,7 @@ class MultiScaleBlock(nn.Module):
         projected = self.proj(normed)
         return max_pool(projected) if self.shape.pools else projected
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C_in) to (B, H', W', C)."""
+    def _attend(self, x: Tensor) -> Tensor:
         normed = self.norm1(x)
         shortcut = self._shortcut(x, normed)
         window = self.shape.window
@@ -119,8 +125,20 @@ class MultiScaleBlock(nn.Module):
             attended = from_windows(attended, x.shape[0], *shortcut.shape[1:3])
         else:
             attended = self.attn(normed)
-        x = shortcut + attended
+        return shortcut + attended
+
+    def _refine(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.norm2(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C_in) to (B, H', W', C)."""
+        window = self.shape.window
+        rows = PIECE_TOKENS // x.shape[2]
+        if not window:
+            return in_pieces(self._refine, self._attend(x), rows)
+        # rows of windows know nothing of each other
+        rows = max(rows - rows % window, window)
+        return in_pieces(lambda part: self._refine(self._attend(part)), x, rows)
 
 
 class Hiera(nn.Module):
@@ -165,6 +183,7 @@ class Hiera(nn.Module):
                 )
             )
         )
+        self._positions = Derived()
         self.blocks = nn.ModuleList()
         self.stage_ends: list[int] = []
         channels_in = embed_dim
@@ -193,10 +212,16 @@ class Hiera(nn.Module):
 
     def position_embedding(self, height: int, width: int) -> Tensor:
         """Windowed position embedding (arXiv 2311.05613) as (1, height, width, C)."""
-        coarse = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
-        size = self.pos_embed_window.shape[-1]
-        tiles = self.pos_embed_window.tile(1, 1, -(-height // size), -(-width // size))
-        return (coarse + tiles[..., :height, :width]).permute(0, 2, 3, 1)
+
+        def compute() -> Tensor:
+            coarse = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
+            size = self.pos_embed_window.shape[-1]
+            repeats = (1, 1, -(-height // size), -(-width // size))
+            tiles = self.pos_embed_window.tile(repeats)[..., :height, :width]
+            return (coarse + tiles).permute(0, 2, 3, 1).contiguous()
+
+        sources = (self.pos_embed, self.pos_embed_window)
+        return self._positions.get(sources, (height, width), compute)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Encode (B, 3, S, S) as one (B, C_i, H_i, W_i) map a stage, finest first."""

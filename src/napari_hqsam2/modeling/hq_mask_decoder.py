@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from napari_hqsam2.modeling.layers import MLP, LayerNorm2d
 from napari_hqsam2.modeling.mask_decoder import (
     HQ,
+    Chosen,
     DecodedTokens,
     MaskDecoder,
+    MaskRequest,
     StabilityFallback,
-    dot_masks,
 )
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.modeling.two_way_transformer import TwoWayTransformer
 
 
@@ -58,9 +59,52 @@ class HqMaskDecoder(MaskDecoder):
         """(7, C) SAM's tokens, then the HQ token."""
         return torch.cat((super().output_tokens(), self.hf_token.weight))
 
-    def _finish(self, masks: Tensor, decoded: DecodedTokens, hq: HqMode) -> Tensor:
-        if hq == "off":
-            return masks
-        weights = self.hf_mlp(decoded.tokens[:, HQ])[:, None]
-        hq_mask = dot_masks(weights, self.embedding_maskfeature(decoded.upscaled))
-        return hq_mask if hq == "only" else hq_mask + masks
+    def hq_mask(self, tokens: Tensor, upscaled: Tensor) -> Tensor:
+        """(N, 1, 4h, 4w) logits of the HQ mask, from `DecodedTokens`' parts.
+
+        The last convolution is linear and its output is dotted with one vector a
+        prompt, so the vector goes into its weights: one channel instead of C / 8.
+        """
+        *layers, last = self.embedding_maskfeature
+        features = upscaled
+        for layer in layers:
+            features = layer(features)
+        weights = self.hf_mlp(tokens[:, HQ])
+        return conv_to_one(features, cast("nn.Conv2d", last), weights)
+
+    def _finish(
+        self, chosen: Chosen, decoded: DecodedTokens, request: MaskRequest
+    ) -> Tensor:
+        if request.hq == "off":
+            return super()._finish(chosen, decoded, request)
+        hq_mask = self.hq_mask(decoded.tokens, decoded.upscaled)
+        if request.hq == "only":
+            return hq_mask
+        return hq_mask + super()._finish(chosen, decoded, request)
+
+
+def conv_to_one(x: Tensor, conv: nn.Conv2d, weights: Tensor) -> Tensor:
+    """Convolve and take a weighted sum of the outputs, at the price of one output.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, I, H, W).
+    conv : Conv2d
+        3 x 3 with zero padding, from I to O channels.
+    weights : Tensor
+        (N, O), of every row of `x` its own.
+
+    Returns
+    -------
+    Tensor
+        (N, 1, H, W).
+    """
+    # sums over places spread out: what (y, x) gives to its nine neighbours
+    kernel = conv.weight.flip(2, 3).flatten(1)
+    taps = (weights @ kernel).unflatten(1, (x.shape[1], -1)).mT
+    spread = taps @ x.flatten(2)
+    out = F.fold(spread, x.shape[-2:], kernel_size=3, padding=1)
+    if conv.bias is None:
+        return out
+    return out + (weights @ conv.bias)[:, None, None, None]

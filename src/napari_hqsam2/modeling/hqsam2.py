@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_hqsam2.modeling.layers import MLP
+from napari_hqsam2.modeling.mask_decoder import FIRST_MASK, DecoderInput, MaskRequest
 from napari_hqsam2.modeling.memory_attention import MemoryTokens
 from napari_hqsam2.modeling.outputs import (
     HqMode,
@@ -19,9 +20,13 @@ from napari_hqsam2.modeling.outputs import (
     ObjectPrediction,
 )
 from napari_hqsam2.modeling.position_encoding import (
+    axial_rope,
     sine_position_encoding,
     sine_time_encoding,
+    table_dtype,
 )
+from napari_hqsam2.modeling.windows import at_cells
+from napari_hqsam2.ops.prepare_mask import prepare_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +37,9 @@ if TYPE_CHECKING:
     from napari_hqsam2.modeling.mask_decoder import MaskDecoder
     from napari_hqsam2.modeling.memory_attention import MemoryAttention
     from napari_hqsam2.modeling.memory_encoder import MemoryEncoder
+    from napari_hqsam2.modeling.position_encoding import Rope
     from napari_hqsam2.modeling.prompt_encoder import PromptEncoder
+    from napari_hqsam2.modeling.windows import GridWindows
 
 OUT_OF_VIEW_LOGIT = -1024.0
 MASK_SCALE, MASK_BIAS = 20.0, -10.0
@@ -47,18 +54,32 @@ class SpatialMemory:
     """Temporal slot: 0 for a conditioning frame, 1 (farthest) to 6 (nearest) for
     tracked ones."""
     features: Tensor
-    """(N, Cm, h, w)."""
+    """(N, Cm, h, w), or (N, Cm, side, side) with windows."""
+    windows: GridWindows | None = None
+    """Where the objects' features lie on the grid; None for the whole grid."""
 
 
 @dataclass(frozen=True)
 class PointerMemory:
     """Object pointer of one frame, seen from the frame that reads it."""
 
-    distance: float
-    """Signed number of frames from that frame to the reader, over the longest distance
-    read."""
+    distance: Tensor
+    """(N,) signed number of frames from that frame to the reader, over the longest
+    distance read."""
     pointer: Tensor
     """(N, C)."""
+
+
+@dataclass(frozen=True)
+class AttendedFrame:
+    """A frame before memory: what is the same for all objects that read theirs."""
+
+    embedding: Tensor
+    """(1, C, h, w) image embedding; (N, C, h, w) if every object has its own image."""
+    tokens: Tensor
+    """(1 or N, h * w, C) after the first self-attention."""
+    queries: Tensor
+    """(1 or N, h * w, C) with which the first layer looks at memories."""
 
 
 class HqSam2(nn.Module):
@@ -122,16 +143,15 @@ class HqSam2(nn.Module):
 
     def encode_image(self, image: Tensor) -> ImageFeatures:
         """Encode (B, 3, S, S) images, normalised with ImageNet's statistics."""
-        s0, s1, embedding = self.image_encoder(image)
         decoder = self.sam_mask_decoder
-        # one layout whatever the encoder's: convolutions that follow round alike
-        return ImageFeatures(
-            embedding.contiguous(), (decoder.conv_s0(s0), decoder.conv_s1(s1))
+        s0, s1, embedding = self.image_encoder(
+            image, (decoder.conv_s0, decoder.conv_s1)
         )
+        return ImageFeatures(embedding, (s0, s1))
 
     def without_memory(self, embedding: Tensor) -> Tensor:
         """(B, C, h, w) embedding for the decoder where nothing is remembered."""
-        return _decoder_layout(embedding + self.no_mem_embed[0, 0, :, None, None])
+        return embedding + self.no_mem_embed[0, 0, :, None, None]
 
     def predict_masks(
         self,
@@ -141,13 +161,15 @@ class HqSam2(nn.Module):
         *,
         multimask: bool,
         hq: HqMode = "add",
+        windows: GridWindows | None = None,
     ) -> MaskPrediction:
         """Predict the masks of N prompts on an embedding that memory was added to.
 
         Parameters
         ----------
         fused : Tensor
-            (N, C, h, w) or (1, C, h, w), from `fuse_memory` or `without_memory`.
+            (N, C, h, w) or (1, C, h, w), from `fuse_memory` or `without_memory`;
+            (N, C, side, side) with windows.
         high_res : tuple of Tensor
             `ImageFeatures.high_res` with batch N or 1.
         prompts : ModelPrompts
@@ -156,12 +178,38 @@ class HqSam2(nn.Module):
             Three candidates instead of one mask.
         hq : {"add", "only", "off"}
             Use of the high-quality mask.
+        windows : GridWindows, optional
+            The parts of the frame that `fused` covers. `high_res` and the prompts stay
+            those of the whole frame; masks are (N, M, 4 side, 4 side).
         """
+        request = MaskRequest(multimask, hq)
+        return self._decode(fused, high_res, prompts, windows, request)
+
+    def _decode(
+        self,
+        fused: Tensor,
+        high_res: tuple[Tensor, Tensor],
+        prompts: ModelPrompts,
+        windows: GridWindows | None,
+        request: MaskRequest,
+    ) -> MaskPrediction:
+        if windows is not None:
+            high_res = (windows.crop(high_res[0]), windows.crop(high_res[1]))
+        inputs = self.decoder_input(fused, prompts, windows)
+        return self.sam_mask_decoder(inputs, high_res, request)
+
+    def decoder_input(
+        self, fused: Tensor, prompts: ModelPrompts, windows: GridWindows | None = None
+    ) -> DecoderInput:
+        """Embed prompts; arguments of `predict_masks`."""
+        grid = fused.shape[-2:] if windows is None else windows.grid
+        image_pe = self.sam_prompt_encoder.image_pe(*grid)
+        if windows is not None:
+            image_pe = windows.crop(image_pe)
+            if prompts.masks is not None:
+                prompts = replace(prompts, masks=windows.crop(prompts.masks))
         sparse, dense = self.sam_prompt_encoder(prompts)
-        image_pe = self.sam_prompt_encoder.pe_layer.grid(*fused.shape[-2:])
-        return self.sam_mask_decoder(
-            fused, image_pe, sparse, dense, high_res, multimask=multimask, hq=hq
-        )
+        return DecoderInput(fused, image_pe, sparse, dense)
 
     def predict_objects(
         self,
@@ -171,36 +219,35 @@ class HqSam2(nn.Module):
         *,
         multimask: bool,
         hq: HqMode = "add",
+        windows: GridWindows | None = None,
     ) -> ObjectPrediction:
         """Choose one mask for each object; arguments of `predict_masks`.
 
         Upstream ``_forward_sam_heads``; candidates are compared by their predicted IoU.
         """
-        prediction = self.predict_masks(
-            fused, high_res, prompts, multimask=multimask, hq=hq
-        )
-        best = prediction.iou_scores.argmax(dim=1)
-        row = torch.arange(len(best), device=best.device)
+        request = MaskRequest(multimask, hq, best_only=True)
+        prediction = self._decode(fused, high_res, prompts, windows, request)
+        low_res = prediction.masks.to(table_dtype(self.no_mem_embed.dtype))
         is_in_view = prediction.object_score > 0
-        # "only" yields one HQ mask whatever the number of scored candidates
-        masks = prediction.masks.expand(-1, prediction.iou_scores.shape[1], -1, -1)
-        low_res = masks[row, best][:, None].float()
-        pointer = self.obj_ptr_proj(prediction.tokens[row, best])
         return ObjectPrediction(
             low_res=torch.where(
                 is_in_view[..., None, None], low_res, OUT_OF_VIEW_LOGIT
             ),
-            iou_score=prediction.iou_scores[row, best],
-            pointer=torch.where(is_in_view, pointer, self.no_obj_ptr),
+            iou_score=prediction.iou_scores[:, 0],
+            pointer=self._pointer(prediction.tokens[:, 0], is_in_view),
             object_score=prediction.object_score,
         )
+
+    def _pointer(self, token: Tensor, is_in_view: Tensor) -> Tensor:
+        """(N, C) object pointers from (N, C) mask tokens and (N, 1) presence."""
+        return torch.where(is_in_view, self.obj_ptr_proj(token), self.no_obj_ptr)
 
     def adopt_masks(self, features: ImageFeatures, masks: Tensor) -> ObjectPrediction:
         """Take (N, 1, S, S) masks of zeros and ones as they are.
 
         Upstream ``_use_mask_as_output``.
         """
-        masks = masks.float()
+        masks = masks.to(table_dtype(self.no_mem_embed.dtype))
         low_res = F.interpolate(
             masks * MASK_SCALE + MASK_BIAS,
             scale_factor=0.25,
@@ -212,18 +259,16 @@ class HqSam2(nn.Module):
         prompts = ModelPrompts(
             masks.new_zeros(count, 1, 2), no_point, self.mask_downsample(masks)
         )
-        decoded = self.predict_objects(
-            _decoder_layout(features.embedding),
-            features.high_res,
-            prompts,
-            multimask=False,
-        )
-        is_in_view = masks.flatten(1).any(dim=1, keepdim=True)
+        # of what the decoder says, only the pointer is used
+        decoder = self.sam_mask_decoder
+        tokens = decoder.attend(self.decoder_input(features.embedding, prompts))
+        is_empty = ~masks.flatten(1).any(dim=1, keepdim=True)
+        is_in_view = (decoder.object_score(tokens) > 0) & ~is_empty
         return ObjectPrediction(
             low_res=low_res,
             iou_score=masks.new_ones(count),
-            pointer=torch.where(is_in_view, decoded.pointer, self.no_obj_ptr),
-            object_score=is_in_view * MASK_SCALE + MASK_BIAS,
+            pointer=self._pointer(tokens[:, FIRST_MASK], is_in_view),
+            object_score=~is_empty * MASK_SCALE + MASK_BIAS,
         )
 
     def encode_memory(
@@ -233,6 +278,7 @@ class HqSam2(nn.Module):
         object_score: Tensor,
         *,
         binarize: bool,
+        windows: GridWindows | None = None,
     ) -> Tensor:
         """Encode what N objects look like on a frame; upstream ``_encode_new_memory``.
 
@@ -241,96 +287,155 @@ class HqSam2(nn.Module):
         embedding : Tensor
             (N, C, h, w) or (1, C, h, w) image embedding without memory.
         low_res : Tensor
-            (N, 1, 4h, 4w) mask logits.
+            (N, 1, 4h, 4w) mask logits, or (N, 1, 4 side, 4 side) with windows.
         object_score : Tensor
             (N, 1) logit that the object is in view.
         binarize : bool
             Threshold the mask (after prompts) instead of a sigmoid (after tracking).
+        windows : GridWindows, optional
+            Remember these parts of the frame only; `embedding` stays whole.
 
         Returns
         -------
         Tensor
-            (N, Cm, h, w).
+            (N, Cm, h, w), or (N, Cm, side, side) with windows.
         """
-        size = (embedding.shape[-2] * 16, embedding.shape[-1] * 16)
-        low_res = low_res.float()
-        if not binarize:
-            # upstream enlarges a tracked frame's three candidates at once, which rounds
-            # otherwise than one mask alone does
-            low_res = low_res.expand(-1, 3, -1, -1)
-        logits = F.interpolate(low_res, size=size, mode="bilinear")[:, :1]
-        mask = (logits > 0).float() if binarize else logits.sigmoid()
-        memory = self.memory_encoder(embedding, mask * MASK_SCALE + MASK_BIAS)
+        mask = prepare_mask(
+            low_res,
+            binarize=binarize,
+            scale=MASK_SCALE,
+            bias=MASK_BIAS,
+            dtype=self._convolution_dtype(),
+        )
+        memory = self.memory_encoder(embedding, mask, windows)
         absent = (object_score <= 0)[..., None, None]
         return memory + absent * self.no_obj_embed_spatial[..., None, None]
 
+    def _convolution_dtype(self) -> torch.dtype:
+        """The dtype that convolutions compute in, for inputs that come as wanted."""
+        kind = self.device.type
+        if torch.is_autocast_enabled(kind):
+            return torch.get_autocast_dtype(kind)
+        return self.no_mem_embed.dtype
+
+    def attend_frame(self, embedding: Tensor) -> AttendedFrame:
+        """Do what all objects share before they read their memories.
+
+        Parameters
+        ----------
+        embedding : Tensor
+            (1, C, h, w) image embedding; (N, C, h, w) if every object has its own.
+        """
+        channels, height, width = embedding.shape[1:]
+        tokens, queries = self.memory_attention.look_around(
+            embedding,
+            self._sine((height, width), channels),
+            self._rope((height, width)),
+        )
+        return AttendedFrame(embedding, tokens, queries)
+
     def fuse_memory(
         self,
-        embedding: Tensor,
+        frame: AttendedFrame,
         memories: Sequence[SpatialMemory],
         pointers: Sequence[PointerMemory],
+        windows: GridWindows | None = None,
     ) -> Tensor:
         """Condition a frame on what N objects remember.
 
         Parameters
         ----------
-        embedding : Tensor
-            (N, C, h, w) or (1, C, h, w) image embedding.
+        frame : AttendedFrame
+            From `attend_frame`, the same for all objects or one for each.
         memories : sequence of SpatialMemory
             At least one; in the order in which attention sees them.
         pointers : sequence of PointerMemory
             May be empty.
+        windows : GridWindows, optional
+            Look from these parts of the frame only.
 
         Returns
         -------
         Tensor
-            (N, C, h, w).
+            (N, C, h, w), or (N, C, side, side) with windows.
         """
-        count = len(memories[0].features)
-        height, width = embedding.shape[-2:]
-        tokens = self._memory_tokens(memories, pointers)
-        position = sine_position_encoding(
-            height, width, embedding.shape[1], embedding.device
-        )
-        return self.memory_attention(
-            embedding.expand(count, -1, -1, -1), position, tokens
-        )
+        height, width = frame.embedding.shape[-2:]
+        tokens, queries = frame.tokens, frame.queries
+        rope = self._rope((height, width))
+        shape = (height, width)
+        if windows is not None:
+            cells = windows.index()
+            tokens, queries = at_cells(tokens, cells), at_cells(queries, cells)
+            rope = rope.at(cells)
+            shape = (windows.side, windows.side)
+        memory = self._memory_tokens(memories, pointers, (height, width))
+        fused: Tensor = self.memory_attention(tokens, queries, memory, rope)
+        return fused.transpose(1, 2).unflatten(2, shape)
 
     def _memory_tokens(
-        self, memories: Sequence[SpatialMemory], pointers: Sequence[PointerMemory]
+        self,
+        memories: Sequence[SpatialMemory],
+        pointers: Sequence[PointerMemory],
+        grid: tuple[int, int],
     ) -> MemoryTokens:
-        height, width = memories[0].features.shape[-2:]
         dtype = self.no_mem_embed.dtype
         channels = memories[0].features.shape[1]
-        grid = sine_position_encoding(height, width, channels, self.device)
-        grid = grid.flatten(1).T[None]
-        values = [m.features.to(dtype).flatten(2).transpose(1, 2) for m in memories]
-        positions = [
-            grid + self.maskmem_tpos_enc[self.num_memories - 1 - m.slot]
-            for m in memories
-        ]
-        num_pointer_tokens = 0
+        sine = self._sine(grid, channels).flatten(1).T
+        values, keys = [], []
+        for memory in memories:
+            value = memory.features.to(dtype).flatten(2).transpose(1, 2)
+            place = sine if memory.windows is None else sine[memory.windows.index()]
+            time = self.maskmem_tpos_enc[self.num_memories - 1 - memory.slot]
+            values.append(value)
+            keys.append(value + (place + time))
+        plain = 0
         if pointers:
-            split = torch.stack([p.pointer for p in pointers], dim=1)
-            split = split.unflatten(-1, (-1, channels))
-            per_pointer = split.shape[2]
-            values.append(split.flatten(1, 2))
-            distance = torch.tensor([p.distance for p in pointers], device=self.device)
-            encoded = sine_time_encoding(distance, pointers[0].pointer.shape[-1])
-            encoded = self.obj_ptr_tpos_proj(encoded).repeat_interleave(per_pointer, 0)
-            positions.append(encoded[None])
-            num_pointer_tokens = len(pointers) * per_pointer
-        return MemoryTokens(
-            values=torch.cat(values, dim=1),
-            position=torch.cat(positions, dim=1),
-            num_pointer_tokens=num_pointer_tokens,
-            grid=(height, width),
+            value, position = self._pointer_tokens(pointers, channels)
+            plain = value.shape[1]
+            values.append(value)
+            keys.append(value + position)
+        rope = self._memory_rope(memories, grid)
+        return MemoryTokens(torch.cat(values, 1), torch.cat(keys, 1), rope, plain)
+
+    def _pointer_tokens(
+        self, pointers: Sequence[PointerMemory], channels: int
+    ) -> tuple[Tensor, Tensor]:
+        """Pointers cut into (N, K, Cm) tokens, and their position encoding."""
+        dtype = self.no_mem_embed.dtype
+        pointer = torch.stack([p.pointer for p in pointers], dim=1).to(dtype)
+        distance = torch.stack([p.distance for p in pointers], dim=1)
+        time = sine_time_encoding(
+            distance.to(self.device, table_dtype(dtype)), pointer.shape[-1]
         )
+        split = pointer.unflatten(-1, (-1, channels))
+        time = self.obj_ptr_tpos_proj(time.to(dtype))
+        time = time[:, :, None].expand_as(split)
+        return split.flatten(1, 2), time.flatten(1, 2)
 
+    def _memory_rope(
+        self, memories: Sequence[SpatialMemory], grid: tuple[int, int]
+    ) -> Rope:
+        """Angles for all memories, one table if each covers the whole grid."""
+        rope = self._rope(grid)
+        if all(memory.windows is None for memory in memories):
+            return rope
+        count = len(memories[0].features)
+        everywhere = torch.arange(grid[0] * grid[1], device=self.device).expand(
+            count, -1
+        )
+        cells = [
+            everywhere if memory.windows is None else memory.windows.index()
+            for memory in memories
+        ]
+        return rope.at(torch.cat(cells, dim=1))
 
-def _decoder_layout(embedding: Tensor) -> Tensor:
-    """The layout that memory attention leaves; the decoder rounds by it."""
-    return embedding.contiguous(memory_format=torch.channels_last)
+    def _rope(self, grid: tuple[int, int]) -> Rope:
+        width, dtype = self.no_mem_embed.shape[-1], self.no_mem_embed.dtype
+        return axial_rope(*grid, width, self.device, table_dtype(dtype))
+
+    def _sine(self, grid: tuple[int, int], channels: int) -> Tensor:
+        dtype = table_dtype(self.no_mem_embed.dtype)
+        return sine_position_encoding(*grid, channels, self.device, dtype)
 
 
 def _token(*shape: int) -> nn.Parameter:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -31,16 +32,49 @@ class FpnNeck(nn.Module):
             lateral.add_module("conv", nn.Conv2d(width, channels, kernel_size=1))
             self.convs.append(lateral)
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Bring each (B, C_i, H_i, W_i) map to the pyramid's channels, finest first."""
+    def forward(self, maps: list[Tensor], heads: Sequence[nn.Conv2d]) -> list[Tensor]:
+        """Bring maps to the channels that are asked for.
+
+        Parameters
+        ----------
+        maps : list of Tensor
+            (B, C_i, H_i, W_i) of the trunk, finest first.
+        heads : sequence of Conv2d
+            1 x 1 convolutions of the pyramid's finest levels. Nothing comes between a
+            lateral convolution and its head, so that both are applied as one.
+
+        Returns
+        -------
+        list of Tensor
+            One map for each head, then the pyramid's other levels, all channels last.
+        """
         last = len(maps) - 1
         out: list[Tensor] = []
         for level in range(last, -1, -1):
-            x = self.convs[last - level](maps[level])
+            lateral = self.convs[last - level].get_submodule("conv")
+            weight, bias = _matrix(cast("nn.Conv2d", lateral))
+            if level < len(heads):
+                weight, bias = _then(weight, bias, heads[level])
+            x = F.linear(maps[level].permute(0, 2, 3, 1), weight, bias)
+            x = x.permute(0, 3, 1, 2)
             if level in TOP_DOWN_LEVELS and out:
-                x = x + F.interpolate(out[0].float(), scale_factor=2.0, mode="nearest")
+                coarse = out[0].to(torch.promote_types(x.dtype, torch.float32))
+                x = x + F.interpolate(coarse, scale_factor=2.0, mode="nearest")
             out.insert(0, x)
         return out
+
+
+def _matrix(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """(O, I) weight and (O,) bias of a 1 x 1 convolution."""
+    weight = conv.weight.flatten(1)
+    return weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias
+
+
+def _then(weight: Tensor, bias: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a linear map that is followed by a 1 x 1 convolution."""
+    after, after_bias = _matrix(conv)
+    with torch.autocast(weight.device.type, enabled=False):
+        return after @ weight, torch.addmv(after_bias, after, bias)
 
 
 class ImageEncoder(nn.Module):
@@ -51,6 +85,9 @@ class ImageEncoder(nn.Module):
         self.trunk = trunk
         self.neck = FpnNeck(channels, trunk.channels)
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Encode (B, 3, S, S) as three maps (B, C, ...) of stride 4, 8 and 16."""
-        return self.neck(self.trunk(image))[:-1]
+    def forward(self, image: Tensor, heads: Sequence[nn.Conv2d]) -> list[Tensor]:
+        """Encode (B, 3, S, S) as three maps of stride 4, 8 and 16.
+
+        The finest have the channels of their `heads`, all others C.
+        """
+        return self.neck(self.trunk(image), heads)[:-1]

@@ -6,9 +6,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 
@@ -39,8 +42,7 @@ class MLP(nn.Module):
 class LayerNorm2d(nn.Module):
     """Layer norm over the channels of (B, C, H, W); upstream ``LayerNorm2d``.
 
-    The order of operations is upstream's, so that both round alike: tracking amplifies
-    differences in the last bit of a memory a thousandfold within a few frames.
+    Whatever comes in, what goes out lies channels last.
     """
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
@@ -51,7 +53,47 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise every pixel over its channels."""
-        centred = x - x.mean(dim=1, keepdim=True)
-        variance = centred.pow(2).mean(dim=1, keepdim=True)
-        normed = centred / torch.sqrt(variance + self.eps)
-        return self.weight[:, None, None] * normed + self.bias[:, None, None]
+        x = x.permute(0, 2, 3, 1)
+        x = F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+
+
+def works_in_pieces(x: Tensor) -> bool:
+    """Whether large steps on a tensor are best done piece by piece.
+
+    On a CPU fresh memory costs more than the arithmetic on it, and small pieces use the
+    same memory, and the caches, again. Gradients need all of it anyway.
+    """
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def in_pieces(
+    step: Callable[[Tensor], Tensor], x: Tensor, length: int, dim: int = 1
+) -> Tensor:
+    """Apply a step that treats pieces of a tensor alike and apart.
+
+    Parameters
+    ----------
+    step : callable
+        Keeps the number of axes; may shrink all pieces by one factor.
+    x : Tensor
+        What it is applied to, whole or in pieces as `works_in_pieces` says.
+    length : int
+        Length of the pieces; the last one may be shorter.
+    dim : int
+        Axis to cut, of `x` and of the result.
+    """
+    if x.shape[dim] <= length or not works_in_pieces(x):
+        return step(x)
+    first, *others = x.split(length, dim)
+    result = step(first)
+    shape = list(result.shape)
+    shape[dim] = shape[dim] * x.shape[dim] // length
+    out = result.new_empty(shape)
+    out.narrow(dim, 0, result.shape[dim]).copy_(result)
+    start = result.shape[dim]
+    for piece in others:
+        result = step(piece)
+        out.narrow(dim, start, result.shape[dim]).copy_(result)
+        start += result.shape[dim]
+    return out

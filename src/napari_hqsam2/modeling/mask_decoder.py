@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
-from napari_hqsam2.modeling.layers import MLP, LayerNorm2d
+from napari_hqsam2.modeling.layers import MLP, LayerNorm2d, works_in_pieces
 from napari_hqsam2.modeling.outputs import MaskPrediction
+from napari_hqsam2.modeling.two_way_transformer import rows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from napari_hqsam2.modeling.outputs import HqMode
-    from napari_hqsam2.modeling.two_way_transformer import TwoWayTransformer
+    from napari_hqsam2.modeling.two_way_transformer import Looked, TwoWayTransformer
 
 NUM_MASKS = 4
 """One mask for unambiguous prompts, then three candidates for ambiguous ones."""
 OBJECT_SCORE, IOU, FIRST_MASK = 0, 1, 2
 """Places of the output tokens in front of the prompt tokens."""
 HQ = FIRST_MASK + NUM_MASKS
+PIECE_SIZE = 2**21
+"""Where prompts are decoded in pieces, an upscaled image has about so many values."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,42 @@ class StabilityFallback:
 
 
 @dataclass(frozen=True)
+class DecoderInput:
+    """What N prompts ask about an image."""
+
+    image: Tensor
+    """(N, C, h, w) embedding, or (1, C, h, w) shared by all prompts."""
+    image_pe: Tensor
+    """(N or 1, C, h, w) position encoding."""
+    sparse: Tensor
+    """(N or 1, P, C) prompt tokens."""
+    dense: Tensor
+    """(N, C, h, w) mask prompts, or (1, C, 1, 1) without."""
+
+    @property
+    def count(self) -> int:
+        """Number of prompts, N."""
+        return max(len(self.image), len(self.sparse), len(self.dense))
+
+    def __getitem__(self, rows: slice) -> DecoderInput:
+        """Some prompts."""
+        parts = (self.image, self.image_pe, self.sparse, self.dense)
+        return DecoderInput(*(rows_of(part, rows) for part in parts))
+
+
+@dataclass(frozen=True)
+class MaskRequest:
+    """Which masks are wanted."""
+
+    multimask: bool
+    """The three candidates instead of the single mask."""
+    hq: HqMode = "add"
+    """Use of the HQ mask; a decoder without HQ head ignores it."""
+    best_only: bool = False
+    """Of the candidates only the one with the best score."""
+
+
+@dataclass(frozen=True)
 class DecodedTokens:
     """Everything the transformer yields, before masks are chosen."""
 
@@ -48,10 +89,22 @@ class DecodedTokens:
     """(N, L, C) output tokens."""
     upscaled: Tensor
     """(N, C / 8, 4h, 4w) image features that masks are dotted with."""
-    masks: Tensor
-    """(N, 4, 4h, 4w) logits of all of SAM's masks."""
     iou_scores: Tensor
     """(N, 4) predicted IoU of all of SAM's masks."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Masks that were chosen, as weights of the upscaled image."""
+
+    scores: Tensor
+    """(N, M) predicted IoU."""
+    tokens: Tensor
+    """(N, M, C)."""
+    weights: Tensor
+    """(N, M, C / 8)."""
+    masks: Tensor | None = None
+    """(N, M, 4h, 4w) logits if they were needed to choose."""
 
 
 class MaskDecoder(nn.Module):
@@ -111,102 +164,151 @@ class MaskDecoder(nn.Module):
         s0, s1 = high_res
         return act2(up2(act1(norm(up1(image) + s1))) + s0)
 
+    def _prompt_tokens(self, inputs: DecoderInput) -> Tensor:
+        """(N, L, C) learned tokens, then those of the prompts."""
+        parts = (self.output_tokens()[None], inputs.sparse)
+        return torch.cat([x.expand(inputs.count, -1, -1) for x in parts], dim=1)
+
+    def _looks(self, inputs: DecoderInput, length: int) -> Iterator[Looked]:
+        """Pieces of at most `length` prompts; a shared image is looked at once."""
+        image, tokens = inputs.image, self._prompt_tokens(inputs)
+        pieces = [slice(i, i + length) for i in range(0, inputs.count, length)]
+        if len(image) == len(inputs.dense) == 1:
+            looked = self.transformer.look(
+                image + inputs.dense, inputs.image_pe, tokens
+            )
+            yield from (looked[rows] for rows in pieces)
+            return
+        for rows in pieces:
+            part = inputs[rows]
+            yield self.transformer.look(
+                part.image + part.dense, part.image_pe, tokens[rows]
+            )
+
+    def _piece_length(self, inputs: DecoderInput) -> int:
+        if not works_in_pieces(inputs.image):
+            return max(inputs.count, 1)
+        channels, height, width = inputs.image.shape[1:]
+        return max(PIECE_SIZE // (2 * channels * height * width), 1)
+
+    def attend(self, inputs: DecoderInput) -> Tensor:
+        """(N, L, C) output tokens, without any mask."""
+        looks = self._looks(inputs, self._piece_length(inputs))
+        return torch.cat([self.transformer.finish(looked)[0] for looked in looks])
+
     def decode(
-        self,
-        image: Tensor,
-        image_pe: Tensor,
-        sparse: Tensor,
-        high_res: tuple[Tensor, Tensor],
-    ) -> DecodedTokens:
-        """All that N prompts yield; `image` has the dense prompt added."""
-        learned = self.output_tokens().expand(sparse.shape[0], -1, -1)
-        tokens, features = self.transformer(
-            image, image_pe, torch.cat((learned, sparse), dim=1)
-        )
-        height, width = image.shape[-2:]
-        upscaled = self._upscale(
-            features.transpose(1, 2).unflatten(2, (height, width)), high_res
-        )
-        weights = torch.stack(
-            [
-                mlp(tokens[:, FIRST_MASK + index])
-                for index, mlp in enumerate(self.output_hypernetworks_mlps)
-            ],
-            dim=1,
-        )
-        return DecodedTokens(
-            tokens=tokens,
-            upscaled=upscaled,
-            masks=dot_masks(weights, upscaled),
-            iou_scores=self.iou_prediction_head(tokens[:, IOU]),
-        )
-
-    def _single(self, decoded: DecodedTokens) -> tuple[Tensor, Tensor]:
-        """(N, 1, 4h, 4w) single mask and (N, 1) score, or the best candidate's."""
-        mask, score = decoded.masks[:, :1], decoded.iou_scores[:, :1]
-        if self.stability is None or self.training:
-            return mask, score
-        candidates, scores = decoded.masks[:, 1:], decoded.iou_scores[:, 1:]
-        row = torch.arange(len(mask), device=mask.device)
-        best = scores.argmax(dim=1)
-        is_stable = self.stability.is_stable(mask[:, 0])[:, None]
-        mask = torch.where(
-            is_stable[..., None, None], mask, candidates[row, best][:, None]
-        )
-        return mask, torch.where(is_stable, score, scores[row, best][:, None])
-
-    def _finish(self, masks: Tensor, decoded: DecodedTokens, hq: HqMode) -> Tensor:
-        """Last word on the chosen (N, M, 4h, 4w) masks; plain SAM leaves them."""
-        del decoded, hq
-        return masks
-
-    def forward(
-        self,
-        image: Tensor,
-        image_pe: Tensor,
-        sparse: Tensor,
-        dense: Tensor,
-        high_res: tuple[Tensor, Tensor],
-        *,
-        multimask: bool,
-        hq: HqMode = "add",
-    ) -> MaskPrediction:
-        """Predict the masks of N prompts.
+        self, inputs: DecoderInput, high_res: tuple[Tensor, Tensor]
+    ) -> Iterator[DecodedTokens]:
+        """Tokens and upscaled image of all prompts.
 
         Parameters
         ----------
-        image : Tensor
-            (N, C, h, w) embedding, or (1, C, h, w) shared by all prompts.
-        image_pe : Tensor
-            (1, C, h, w) position encoding.
-        sparse : Tensor
-            (N, P, C) prompt tokens.
-        dense : Tensor
-            (N, C, h, w) or broadcastable mask prompt.
+        inputs : DecoderInput
+            N prompts.
         high_res : tuple of Tensor
             `ImageFeatures.high_res`, with batch N or 1.
-        multimask : bool
-            Return the three candidates instead of one mask.
-        hq : {"add", "only", "off"}
-            Use of the HQ mask; a decoder without HQ head ignores it.
+
+        Yields
+        ------
+        DecodedTokens
+            Of some prompts; together, and in order, all N of them.
         """
-        count = max(sparse.shape[0], dense.shape[0])
-        image = (image + dense).expand(count, -1, -1, -1)
-        decoded = self.decode(image, image_pe, sparse.expand(count, -1, -1), high_res)
-        if multimask:
-            masks, scores = decoded.masks[:, 1:], decoded.iou_scores[:, 1:]
-            tokens = decoded.tokens[:, FIRST_MASK + 1 : FIRST_MASK + NUM_MASKS]
-        else:
-            masks, scores = self._single(decoded)
-            tokens = decoded.tokens[:, FIRST_MASK : FIRST_MASK + 1]
-        return MaskPrediction(
-            masks=self._finish(masks, decoded, hq),
-            iou_scores=scores,
-            tokens=tokens,
-            object_score=self.pred_obj_score_head(decoded.tokens[:, OBJECT_SCORE]),
+        length = self._piece_length(inputs)
+        for index, looked in enumerate(self._looks(inputs, length)):
+            tokens, features = self.transformer.finish(looked)
+            rows = slice(index * length, (index + 1) * length)
+            s0, s1 = (rows_of(level, rows) for level in high_res)
+            image = features.transpose(1, 2).unflatten(2, inputs.image.shape[-2:])
+            yield DecodedTokens(
+                tokens=tokens,
+                upscaled=self._upscale(image, (s0, s1)),
+                iou_scores=self.iou_prediction_head(tokens[:, IOU]),
+            )
+
+    def mask_weights(self, tokens: Tensor, masks: slice) -> Tensor:
+        """(N, M, C / 8) weights of some of SAM's masks, from (N, L, C) tokens."""
+        stack = [cast("MLP", mlp) for mlp in self.output_hypernetworks_mlps[masks]]
+        x = tokens[:, FIRST_MASK:HQ][:, masks].transpose(0, 1)
+        for index in range(len(stack[0].layers)):
+            layers = [cast("nn.Linear", mlp.layers[index]) for mlp in stack]
+            weight = torch.stack([layer.weight for layer in layers]).mT
+            bias = torch.stack([layer.bias for layer in layers])[:, None]
+            x = torch.baddbmm(bias, x if index == 0 else x.relu(), weight)
+        return x.transpose(0, 1)
+
+    def _candidates(self, decoded: DecodedTokens, request: MaskRequest) -> Chosen:
+        """The three candidates, or the best of them."""
+        scores = decoded.iou_scores[:, 1:]
+        tokens = decoded.tokens[:, FIRST_MASK + 1 : HQ]
+        weights = self.mask_weights(decoded.tokens, slice(1, None))
+        if request.best_only:
+            best = scores.argmax(dim=1)
+            scores, tokens, weights = (pick(x, best) for x in (scores, tokens, weights))
+        return Chosen(scores, tokens, weights)
+
+    def _single(self, decoded: DecodedTokens) -> Chosen:
+        """The single mask; the best candidate's mask and score where it is unstable."""
+        scores = decoded.iou_scores[:, :1]
+        tokens = decoded.tokens[:, FIRST_MASK : FIRST_MASK + 1]
+        weights = self.mask_weights(decoded.tokens, slice(1))
+        if self.stability is None or self.training:
+            return Chosen(scores, tokens, weights)
+        mask = dot_masks(weights, decoded.upscaled)
+        is_stable = self.stability.is_stable(mask[:, 0])[:, None]
+        # to look at the answer costs nothing on a CPU only
+        if mask.device.type == "cpu" and is_stable.all():
+            return Chosen(scores, tokens, weights, mask)
+        best = self._candidates(decoded, MaskRequest(multimask=True, best_only=True))
+        return Chosen(
+            torch.where(is_stable, scores, best.scores),
+            tokens,
+            torch.where(is_stable[..., None], weights, best.weights),
         )
+
+    def _finish(
+        self, chosen: Chosen, decoded: DecodedTokens, request: MaskRequest
+    ) -> Tensor:
+        """(N, M, 4h, 4w) logits of the chosen masks."""
+        del request
+        if chosen.masks is not None:
+            return chosen.masks
+        return dot_masks(chosen.weights, decoded.upscaled)
+
+    def forward(
+        self,
+        inputs: DecoderInput,
+        high_res: tuple[Tensor, Tensor],
+        request: MaskRequest,
+    ) -> MaskPrediction:
+        """Predict the masks of N prompts; arguments as of `decode`."""
+        parts = []
+        for decoded in self.decode(inputs, high_res):
+            chosen = (
+                self._candidates(decoded, request)
+                if request.multimask
+                else self._single(decoded)
+            )
+            parts.append(
+                MaskPrediction(
+                    masks=self._finish(chosen, decoded, request),
+                    iou_scores=chosen.scores,
+                    tokens=chosen.tokens,
+                    object_score=self.object_score(decoded.tokens),
+                )
+            )
+        return MaskPrediction.cat(parts)
+
+    def object_score(self, tokens: Tensor) -> Tensor:
+        """(N, 1) logit that the object is in view, from (N, L, C) tokens."""
+        return self.pred_obj_score_head(tokens[:, OBJECT_SCORE])
 
 
 def dot_masks(weights: Tensor, features: Tensor) -> Tensor:
     """Combine (N, C, H, W) features with (N, M, C) weights into (N, M, H, W) logits."""
     return (weights @ features.flatten(2)).unflatten(2, features.shape[-2:])
+
+
+def pick(values: Tensor, index: Tensor) -> Tensor:
+    """(N, 1, ...) the one of (N, M, ...) that an (N,) index names."""
+    row = torch.arange(len(index), device=index.device)
+    return values[row, index][:, None]

@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
 from napari_hqsam2.modeling.attention import RopeAttention
+from napari_hqsam2.modeling.layers import works_in_pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_hqsam2.modeling.position_encoding import Rope
+
+TOKENS = 1024
+"""A CPU takes this many at a time through all layers: what it makes of them stays in
+its cache, and is not fresh memory from the system each time."""
+
 
 @dataclass(frozen=True)
 class MemoryTokens:
-    """Memories of N objects as one sequence each: whole grids first, pointers last."""
+    """Memories of N objects as one sequence each: what has a place first."""
 
     values: Tensor
     """(N, K, Cm)."""
-    position: Tensor
-    """(N, K, Cm) or broadcastable position encoding, added to the keys."""
-    num_pointer_tokens: int
+    keys: Tensor
+    """(N, K, Cm) values with their position encoding added."""
+    rope: Rope
+    """Angles of the tokens with a place: one grid that r whole memories share, or
+    K - plain angles for each object."""
+    plain: int
     """How many tokens at the end have no place on the grid."""
-    grid: tuple[int, int]
-    """(h, w) of every memory."""
+
+    def __len__(self) -> int:
+        """Return the number of objects, N."""
+        return len(self.values)
+
+    def __getitem__(self, rows: slice) -> MemoryTokens:
+        """Memories of some objects."""
+        return MemoryTokens(
+            self.values[rows], self.keys[rows], self.rope[rows], self.plain
+        )
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -35,9 +54,9 @@ class MemoryAttentionLayer(nn.Module):
         self, channels: int, memory_channels: int, mlp_dim: int, dropout: float
     ) -> None:
         super().__init__()
-        self.self_attn = RopeAttention(channels, 1, dropout=dropout)
+        self.self_attn = RopeAttention(channels, dropout=dropout)
         self.cross_attn_image = RopeAttention(
-            channels, 1, key_channels=memory_channels, dropout=dropout
+            channels, key_channels=memory_channels, dropout=dropout
         )
         self.linear1 = nn.Linear(channels, mlp_dim)
         self.linear2 = nn.Linear(mlp_dim, channels)
@@ -46,25 +65,43 @@ class MemoryAttentionLayer(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, memory: MemoryTokens) -> Tensor:
-        """Update (N, h * w, C) features."""
-        grid = memory.grid
+    def look_around(self, x: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+        """Attend from (N, L, C) tokens to themselves.
+
+        Returns
+        -------
+        tuple of Tensor
+            (N, L, C) tokens, and the queries with which they look at memories.
+        """
         y = self.norm1(x)
-        x = x + self.dropout(self.self_attn.attend_grid(y, y, y, grid=grid))
-        attended = self.cross_attn_image.attend_grid(
-            self.norm2(x),
-            memory.values + memory.position,
-            memory.values,
-            grid=grid,
-            plain=memory.num_pointer_tokens,
-        )
-        x = x + self.dropout(attended)
-        y = self.linear2(self.dropout(F.relu(self.linear1(self.norm3(x)))))
-        return x + self.dropout(y)
+        attention = self.self_attn
+        y = attention.attend(attention.queries(y, rope), attention.keys(y, rope), y)
+        x = x + self.dropout(y)
+        return x, self.cross_attn_image.queries(self.norm2(x), rope)
+
+    def look_back(self, x: Tensor, queries: Tensor, memory: MemoryTokens) -> Tensor:
+        """Add what memories say about (N or 1, L, C) tokens; (N, L, C)."""
+        attention = self.cross_attn_image
+        keys = attention.keys(memory.keys, memory.rope, memory.plain)
+        x = x + self.dropout(attention.attend(queries, keys, memory.values))
+        if works_in_pieces(x) and not self.training:
+            x = x.contiguous()
+            for rows in x.flatten(0, 1).split(TOKENS):
+                rows.add_(self._mlp(rows))
+            return x
+        return x + self.dropout(self._mlp(x))
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        hidden = F.relu(self.linear1(self.norm3(x)), inplace=True)
+        return self.linear2(self.dropout(hidden))
 
 
 class MemoryAttention(nn.Module):
-    """A stack of `MemoryAttentionLayer`; upstream ``MemoryAttention``."""
+    """A stack of `MemoryAttentionLayer`; upstream ``MemoryAttention``.
+
+    The work before the first memory is read is the same for all objects of an image,
+    and is a verb of its own.
+    """
 
     def __init__(
         self,
@@ -81,26 +118,69 @@ class MemoryAttention(nn.Module):
         )
         self.norm = nn.LayerNorm(channels)
 
+    def look_around(
+        self, embedding: Tensor, position: Tensor, rope: Rope
+    ) -> tuple[Tensor, Tensor]:
+        """Attend from images to themselves, with the first layer.
+
+        Parameters
+        ----------
+        embedding : Tensor
+            (B, C, h, w) image embeddings.
+        position : Tensor
+            (C, h, w) sine position encoding.
+        rope : Rope
+            Angles of the grid.
+
+        Returns
+        -------
+        tuple of Tensor
+            (B, h * w, C) tokens, and the queries with which they look at memories.
+        """
+        x = (embedding + 0.1 * position).flatten(2).transpose(1, 2).contiguous()
+        first = cast("MemoryAttentionLayer", self.layers[0])
+        return first.look_around(x, rope)
+
     def forward(
-        self, embedding: Tensor, position: Tensor, memory: MemoryTokens
+        self, tokens: Tensor, queries: Tensor, memory: MemoryTokens, rope: Rope
     ) -> Tensor:
         """Condition a frame on memories.
 
         Parameters
         ----------
-        embedding : Tensor
-            (N, C, h, w) image embedding.
-        position : Tensor
-            (C, h, w) sine position encoding.
+        tokens, queries : Tensor
+            (N or 1, L, C) from `look_around`, all of the grid or some of its cells.
         memory : MemoryTokens
             What N objects remember.
+        rope : Rope
+            Angles of the tokens.
 
         Returns
         -------
         Tensor
-            (N, C, h, w).
+            (N, L, C).
         """
-        x = (embedding + 0.1 * position).flatten(2).transpose(1, 2)
-        for layer in self.layers:
-            x = layer(x, memory)
-        return self.norm(x).transpose(1, 2).unflatten(2, embedding.shape[-2:])
+        size = max(1, TOKENS // tokens.shape[1])
+        if works_in_pieces(tokens) and len(memory) > size:
+            return self._in_groups(size, tokens, queries, memory, rope)
+        for depth, part in enumerate(self.layers):
+            layer = cast("MemoryAttentionLayer", part)
+            if depth:
+                tokens, queries = layer.look_around(tokens, rope)
+            tokens = layer.look_back(tokens, queries, memory)
+        return self.norm(tokens)
+
+    def _in_groups(
+        self,
+        size: int,
+        tokens: Tensor,
+        queries: Tensor,
+        memory: MemoryTokens,
+        rope: Rope,
+    ) -> Tensor:
+        groups = []
+        for start in range(0, len(memory), size):
+            rows = slice(start, start + size)
+            own = slice(None) if len(tokens) == 1 else rows
+            groups.append(self(tokens[own], queries[own], memory[rows], rope[rows]))
+        return torch.cat(groups)

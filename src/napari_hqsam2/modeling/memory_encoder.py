@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from napari_hqsam2.modeling.layers import LayerNorm2d
+from napari_hqsam2.modeling.layers import LayerNorm2d, in_pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-STRIDE = 16
+    from napari_hqsam2.modeling.windows import GridWindows
+
+PIXELS = 1024
+"""Pixels whose wide inner layer is held at once on a CPU."""
 
 
 class MaskDownsampler(nn.Module):
@@ -49,8 +53,12 @@ class CXBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Refine (N, C, h, w)."""
         y = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)
-        y = self.gamma * self.pwconv2(self.act(self.pwconv1(y)))
-        return x + y.permute(0, 3, 1, 2)
+        pixels = in_pieces(self._mlp, y.flatten(0, 2), PIXELS, dim=0)
+        x = x.permute(0, 2, 3, 1)
+        return torch.addcmul(x, self.gamma, pixels.view_as(x)).permute(0, 3, 1, 2)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return self.pwconv2(self.act(self.pwconv1(x)))
 
 
 class Fuser(nn.Module):
@@ -96,7 +104,9 @@ class MemoryEncoder(nn.Module):
         self.fuser = Fuser(channels, depth, layer_scale)
         self.out_proj = nn.Conv2d(channels, memory_channels, kernel_size=1)
 
-    def forward(self, embedding: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, embedding: Tensor, mask: Tensor, windows: GridWindows | None = None
+    ) -> Tensor:
         """Encode the memory of N objects.
 
         Parameters
@@ -104,12 +114,24 @@ class MemoryEncoder(nn.Module):
         embedding : Tensor
             (N, C, h, w) or (1, C, h, w) image embedding without memory.
         mask : Tensor
-            (N, 1, 16h, 16w) mask, already scaled for the encoder.
+            (N, 1, 16h, 16w) mask, already scaled for the encoder; with windows,
+            (N, 1, 16 side, 16 side).
+        windows : GridWindows, optional
+            The parts of the embedding that the masks lie on.
 
         Returns
         -------
         Tensor
-            (N, Cm, h, w).
+            (N, Cm, h, w), or (N, Cm, side, side) with windows.
         """
-        fused = self.pix_feat_proj(embedding) + self.mask_downsampler(mask)
-        return self.out_proj(self.fuser(fused))
+        # as the masks will lie, so that sums are fast
+        embedding = embedding.contiguous(memory_format=torch.channels_last)
+        image = self.pix_feat_proj(embedding)
+        if windows is not None:
+            image = windows.crop(image)
+        if len(image) == 1:
+            return in_pieces(partial(self._encode, image), mask, 1, dim=0)
+        return self._encode(image, mask)
+
+    def _encode(self, image: Tensor, mask: Tensor) -> Tensor:
+        return self.out_proj(self.fuser(image + self.mask_downsampler(mask)))

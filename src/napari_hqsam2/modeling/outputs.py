@@ -9,7 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import torch
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 HqMode = Literal["add", "only", "off"]
@@ -65,6 +69,18 @@ class MaskPrediction:
     """(N, M, C) output tokens that object pointers are made of."""
     object_score: Tensor
     """(N, 1) logit that the object is in view."""
+
+    @classmethod
+    def cat(cls, parts: Sequence[MaskPrediction]) -> MaskPrediction:
+        """Predictions of more prompts, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            torch.cat([part.masks for part in parts]),
+            torch.cat([part.iou_scores for part in parts]),
+            torch.cat([part.tokens for part in parts]),
+            torch.cat([part.object_score for part in parts]),
+        )
 
 
 @dataclass(frozen=True)

@@ -3,30 +3,84 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor, nn
 
+from napari_hqsam2.ops.rotate import rotate_pairs
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary angles of L tokens, for D / 2 pairs of channels."""
+
+    cos: Tensor
+    """(L, D / 2) for all objects, or (N, L, D / 2)."""
+    sin: Tensor
+    """As `cos`."""
+
+    def at(self, cells: Tensor) -> Rope:
+        """Angles of (N, K) cells of the grid whose L angles these are."""
+        return Rope(self.cos[cells], self.sin[cells])
+
+    def __getitem__(self, rows: slice) -> Rope:
+        """Angles of some objects; those of all objects are those of some."""
+        return self if self.cos.ndim == 2 else Rope(self.cos[rows], self.sin[rows])
+
+    @cached_property
+    def turns(self) -> Tensor:
+        """The angles as complex numbers of length one."""
+        with torch.inference_mode(mode=False):
+            return torch.complex(self.cos, self.sin)
+
+    def turn(self, x: Tensor, plain: int = 0) -> Tensor:
+        """Turn the channel pairs of tokens, each of r grids alike.
+
+        Parameters
+        ----------
+        x : Tensor
+            (N, r * L + plain, D), which may be overwritten.
+        plain : int
+            How many tokens at the end stay as they are.
+        """
+        placed = x[:, : x.shape[1] - plain]
+        if x.device.type == "cpu" and x.dtype == self.cos.dtype:
+            turns = self.turns if self.cos.ndim == 2 else self.turns[:, None]
+            grids = placed.unflatten(1, (-1, turns.shape[-2]))
+            torch.view_as_complex(grids.unflatten(-1, (-1, 2))).mul_(turns)
+            return x
+        turned = rotate_pairs(placed, self.cos, self.sin)
+        return torch.cat((turned, x[:, x.shape[1] - plain :]), 1) if plain else turned
+
+
+def table_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Precision of position tables for a model of this dtype: at least float32."""
+    return torch.promote_types(dtype, torch.float32)
+
 
 @lru_cache(maxsize=16)
 def sine_position_encoding(
-    height: int, width: int, channels: int, device: torch.device
+    height: int,
+    width: int,
+    channels: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Sine encoding of a grid; upstream ``PositionEmbeddingSine``, normalised.
 
     Returns
     -------
     Tensor
-        (channels, height, width) float32; the first half encodes y, the second x.
+        (channels, height, width); the first half encodes y, the second x.
     """
     with torch.inference_mode(mode=False):
         half = channels // 2
-        index = torch.arange(half, dtype=torch.float32, device=device)
-        period = 10000 ** (2 * (index // 2) / half)
+        period = _periods(half, device, dtype)
 
         def encode(length: int) -> Tensor:
-            position = torch.arange(1, length + 1, dtype=torch.float32, device=device)
+            position = torch.arange(1, length + 1, dtype=dtype, device=device)
             angle = position / (length + 1e-6) * (2 * math.pi)
             angle = angle[:, None] / period
             return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), 2).flatten(
@@ -39,31 +93,42 @@ def sine_position_encoding(
 
 
 def sine_time_encoding(distance: Tensor, channels: int) -> Tensor:
-    """Sine encoding of (K,) scalars as (K, channels); upstream ``get_1d_sine_pe``."""
-    half = channels // 2
-    index = torch.arange(half, dtype=torch.float32, device=distance.device)
-    angle = distance[:, None] / 10000 ** (2 * (index // 2) / half)
+    """Encode (...) scalars as (..., channels) sines; upstream ``get_1d_sine_pe``."""
+    period = _periods(channels // 2, distance.device, distance.dtype)
+    angle = distance[..., None] / period
     return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
 @lru_cache(maxsize=16)
+def _periods(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(count,) periods from 1 up to 10000, two of each, for a sine and a cosine."""
+    with torch.inference_mode(mode=False):
+        index = torch.arange(count, dtype=dtype, device=device)
+        return 10000 ** (2 * (index // 2) / count)
+
+
+@lru_cache(maxsize=16)
 def axial_rope(
-    height: int, width: int, channels: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+    height: int,
+    width: int,
+    channels: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Rope:
     """Cosine and sine of the rotary angles of a grid; upstream ``compute_axial_cis``.
 
     Returns
     -------
-    tuple of Tensor
-        Two (height * width, channels / 2) float32 tensors: the first half of the
-        pairs turns with x, the second with y.
+    Rope
+        L = height * width and D = channels: the first half of the pairs turns with x,
+        the second with y.
     """
     with torch.inference_mode(mode=False):
-        exponent = torch.arange(0, channels, 4, device=device)[: channels // 4].float()
-        frequency = 1.0 / 10000 ** (exponent / channels)
+        exponent = torch.arange(0, channels, 4, device=device)[: channels // 4]
+        frequency = 1.0 / 10000 ** (exponent.to(dtype) / channels)
         y, x = torch.meshgrid(
-            torch.arange(height, dtype=torch.float32, device=device),
-            torch.arange(width, dtype=torch.float32, device=device),
+            torch.arange(height, dtype=dtype, device=device),
+            torch.arange(width, dtype=dtype, device=device),
             indexing="ij",
         )
         angle = torch.cat(
@@ -71,15 +136,7 @@ def axial_rope(
         )
         # polar rounds as upstream's complex tables do, cos and sin do not
         turn = torch.polar(torch.ones_like(angle), angle)
-        return turn.real.contiguous(), turn.imag.contiguous()
-
-
-def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate the channel pairs of (..., L, D) by (L, D / 2) angles, in float32."""
-    cos, sin = rope
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    return turned.flatten(-2).type_as(x)
+        return Rope(turn.real.contiguous(), turn.imag.contiguous())
 
 
 class RandomPositionEncoding(nn.Module):

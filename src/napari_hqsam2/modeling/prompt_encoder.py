@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from napari_hqsam2.modeling.derived import Derived
 from napari_hqsam2.modeling.layers import LayerNorm2d
 from napari_hqsam2.modeling.position_encoding import RandomPositionEncoding
 
@@ -24,6 +25,7 @@ class PromptEncoder(nn.Module):
     def __init__(self, channels: int, mask_channels: int = 16) -> None:
         super().__init__()
         self.pe_layer = RandomPositionEncoding(channels)
+        self._grids = Derived()
         self.point_embeddings = nn.ModuleList(
             nn.Embedding(1, channels) for _ in range(4)
         )
@@ -38,6 +40,17 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(mask_channels, channels, kernel_size=1),
         )
         self.no_mask_embed = nn.Embedding(1, channels)
+
+    def image_pe(self, height: int, width: int) -> Tensor:
+        """(1, C, height, width) position encoding of a grid's cells."""
+        matrix = self.pe_layer.positional_encoding_gaussian_matrix
+        return self._grids.get(
+            (matrix,), (height, width), lambda: self._channels_last(height, width)
+        )
+
+    def _channels_last(self, height: int, width: int) -> Tensor:
+        grid = self.pe_layer.grid(height, width)
+        return grid.contiguous(memory_format=torch.channels_last)
 
     def sparse(self, coords_norm: Tensor, labels: Tensor) -> Tensor:
         """Embed (N, P, 2) points (x, y), 0 to 1, with (N, P) labels as (N, P, C)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from torch import nn
 
@@ -34,29 +35,82 @@ class TwoWayBlock(nn.Module):
             channels, num_heads, downsample_rate=2
         )
 
-    def forward(
-        self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Update (N, L, C) tokens and (N, h * w, C) image features."""
+    def update_tokens(
+        self, tokens: Tensor, token_pe: Tensor, image: Tensor, placed: Tensor
+    ) -> Tensor:
+        """Update (N, L, C) tokens; arguments as of `update_image`."""
         if self.is_first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
             q = tokens + token_pe
             tokens = tokens + self.self_attn(q, q, tokens)
         tokens = self.norm1(tokens)
-        attended = self.cross_attn_token_to_image(
-            tokens + token_pe, image + image_pe, image
-        )
+        attended = self.cross_attn_token_to_image(tokens + token_pe, placed, image)
         tokens = self.norm2(tokens + attended)
-        tokens = self.norm3(tokens + self.mlp(tokens))
-        attended = self.cross_attn_image_to_token(
-            image + image_pe, tokens + token_pe, tokens
+        return self.norm3(tokens + self.mlp(tokens))
+
+    def update_image(
+        self, tokens: Tensor, token_pe: Tensor, image: Tensor, queries: Tensor
+    ) -> Tensor:
+        """Update image features.
+
+        Parameters
+        ----------
+        tokens, token_pe : Tensor
+            (N, L, C) tokens and their position encoding.
+        image : Tensor
+            (N or 1, h * w, C) features.
+        queries : Tensor
+            (N or 1, h * w, D) from `image_queries`.
+
+        Returns
+        -------
+        Tensor
+            (N, h * w, C).
+        """
+        attended = self.cross_attn_image_to_token.attend_from(
+            queries, tokens + token_pe, tokens
         )
-        return tokens, self.norm4(image + attended)
+        return self.norm4(image + attended)
+
+    def image_queries(self, placed: Tensor) -> Tensor:
+        """What (N or 1, h * w, C) features with positions ask tokens for."""
+        return self.cross_attn_image_to_token.q_proj(placed)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Tokens that the first layer has updated, before it updates the image."""
+
+    tokens: Tensor
+    """(N, L, C)."""
+    token_pe: Tensor
+    """(N, L, C) position encoding of the tokens: the tokens at the start."""
+    image: Tensor
+    """(N, h * w, C) features, or (1, h * w, C) while all prompts share them."""
+    image_pe: Tensor
+    """(N or 1, h * w, C) position encoding."""
+    queries: Tensor
+    """(N or 1, h * w, D) first queries of the image."""
+
+    def __getitem__(self, rows: slice) -> Looked:
+        """Some prompts."""
+        parts = (self.image, self.image_pe, self.queries)
+        image, image_pe, queries = (rows_of(part, rows) for part in parts)
+        return Looked(self.tokens[rows], self.token_pe[rows], image, image_pe, queries)
+
+
+def rows_of(tensor: Tensor, rows: slice) -> Tensor:
+    """Rows of (N, ...), or all of (1, ...) that all prompts share."""
+    return tensor if len(tensor) == 1 else tensor[rows]
 
 
 class TwoWayTransformer(nn.Module):
-    """A stack of `TwoWayBlock`; upstream ``TwoWayTransformer``."""
+    """A stack of `TwoWayBlock`; upstream ``TwoWayTransformer``.
+
+    An image that all prompts share is worked on once, up to the point where prompts
+    begin to change it: `look`, then `finish`.
+    """
 
     def __init__(
         self, channels: int, num_heads: int = 8, mlp_dim: int = 2048, depth: int = 2
@@ -71,31 +125,53 @@ class TwoWayTransformer(nn.Module):
         )
         self.norm_final_attn = nn.LayerNorm(channels)
 
-    def forward(
-        self, image: Tensor, image_pe: Tensor, tokens: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Run tokens against an image.
+    def look(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> Looked:
+        """Let tokens look at the image once.
 
         Parameters
         ----------
         image : Tensor
-            (N, C, h, w) features.
+            (N, C, h, w) features, or (1, C, h, w) shared by all prompts.
         image_pe : Tensor
-            (1, C, h, w) position encoding.
+            (N or 1, C, h, w) position encoding.
         tokens : Tensor
             (N, L, C); also their own position encoding.
+        """
+        first = cast("TwoWayBlock", self.layers[0])
+        features = image.flatten(2).transpose(1, 2)
+        features_pe = image_pe.flatten(2).transpose(1, 2)
+        placed = features + features_pe
+        return Looked(
+            first.update_tokens(tokens, tokens, features, placed),
+            tokens,
+            features,
+            features_pe,
+            first.image_queries(placed),
+        )
+
+    def finish(self, looked: Looked) -> tuple[Tensor, Tensor]:
+        """Go on after the first look.
 
         Returns
         -------
         tuple of Tensor
             Tokens (N, L, C) and image features (N, h * w, C).
         """
-        features = image.flatten(2).transpose(1, 2)
-        features_pe = image_pe.flatten(2).transpose(1, 2)
-        token_pe = tokens
-        for layer in self.layers:
-            tokens, features = layer(tokens, features, token_pe, features_pe)
+        tokens, token_pe, image = looked.tokens, looked.token_pe, looked.image
+        first, *others = cast("list[TwoWayBlock]", list(self.layers))
+        image = first.update_image(tokens, token_pe, image, looked.queries)
+        for layer in others:
+            placed = image + looked.image_pe
+            tokens = layer.update_tokens(tokens, token_pe, image, placed)
+            queries = layer.image_queries(placed)
+            image = layer.update_image(tokens, token_pe, image, queries)
         attended = self.final_attn_token_to_image(
-            tokens + token_pe, features + features_pe, features
+            tokens + token_pe, image + looked.image_pe, image
         )
-        return self.norm_final_attn(tokens + attended), features
+        return self.norm_final_attn(tokens + attended), image
+
+    def forward(
+        self, image: Tensor, image_pe: Tensor, tokens: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`look` and `finish`."""
+        return self.finish(self.look(image, image_pe, tokens))

@@ -24,15 +24,20 @@ class FeatureCache:
     def __init__(self, budget: int = DEFAULT_BUDGET) -> None:
         self.budget = budget
         self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
+        self._nbytes = 0
 
     @property
     def nbytes(self) -> int:
         """Bytes held now."""
-        return sum(features.nbytes for features in self._features.values())
+        return self._nbytes
 
     def __len__(self) -> int:
         """Return the number of frames held."""
         return len(self._features)
+
+    def __contains__(self, frame: int) -> bool:
+        """Whether a frame's features are held; does not mark them as used."""
+        return frame in self._features
 
     def get(self, frame: int) -> ImageFeatures | None:
         """Features of a frame if they are held; marks them as used."""
@@ -42,11 +47,16 @@ class FeatureCache:
 
     def put(self, frame: int, features: ImageFeatures) -> None:
         """Hold the features of a frame, dropping the least recently used ones."""
+        self._drop(self._features.pop(frame, None))
         self._features[frame] = features
-        self._features.move_to_end(frame)
-        while len(self._features) > 1 and self.nbytes > self.budget:
-            self._features.popitem(last=False)
+        self._nbytes += features.nbytes
+        while len(self._features) > 1 and self._nbytes > self.budget:
+            self._drop(self._features.popitem(last=False)[1])
 
     def clear(self) -> None:
         """Drop everything."""
         self._features.clear()
+        self._nbytes = 0
+
+    def _drop(self, features: ImageFeatures | None) -> None:
+        self._nbytes -= 0 if features is None else features.nbytes

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from napari_hqsam2.predictors.mask_archive import MaskArchive
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from torch import Tensor
+
+    from napari_hqsam2.predictors.local_windows import Sighting
 
 ARCHIVED_LOGIT = 10.0
 """Size of the logits that an archived mask comes back with."""
@@ -31,7 +34,11 @@ class FrameOutput:
     iou_score: Tensor
     """(1,) predicted IoU."""
     memory: Tensor | None = None
-    """(1, Cm, h, w) features; None before they are encoded and when out of reach."""
+    """(1, Cm, h, w) features, or (1, Cm, side, side) of the sighting's window; None
+    before they are encoded and when out of reach."""
+    sighting: Sighting | None = None
+    """Where the object was looked for and seen; None if the whole grid was searched
+    and nobody asked."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +117,16 @@ def select_memory_frames(
     """
     past = 1 if reverse else -1
     selected = closest_conditioning(frame, conditioning, reach.max_conditioning)
-    others = set(tracked) | (set(conditioning) - set(selected))
+    unselected = set(conditioning).difference(selected)
     spatial = [(0, t) for t in selected]
     for slot in range(1, reach.num_memories):
         t = frame + past * (reach.num_memories - slot)
-        if t in others:
+        if t in tracked or t in unselected:
             spatial.append((slot, t))
     pointers = [(past * (t - frame), t) for t in selected if past * (t - frame) >= 0]
     for distance in range(1, reach.max_pointers):
         t = frame + past * distance
-        if t in others:
+        if t in tracked or t in unselected:
             pointers.append((distance, t))
     return MemorySelection(tuple(spatial), tuple(pointers))
 
@@ -132,8 +139,11 @@ class MemoryBank:
     """Outputs of prompted frames, by frame."""
     tracked: dict[int, FrameOutput] = field(default_factory=dict)
     """Outputs of other frames, by frame."""
-    archive: dict[int, bytes] = field(default_factory=dict)
-    """Compressed binary masks of frames whose logits were dropped."""
+    archive: MaskArchive = field(default_factory=MaskArchive)
+    """Masks of frames whose logits were dropped."""
+    _head: int | None = field(default=None, repr=False)
+    """Frame from which everything was released that it could not read; None after a
+    change that was not one more step of tracking."""
 
     def __getitem__(self, frame: int) -> FrameOutput:
         """Output of a frame, prompted or tracked."""
@@ -152,25 +162,77 @@ class MemoryBank:
         output = self.get(frame)
         if output is not None and output.low_res is not None:
             return output.low_res
-        return _unpack(self.archive[frame]) if frame in self.archive else None
+        if frame not in self.archive:
+            return None
+        mask = torch.from_numpy(self.archive.get(frame))[None, None]
+        return mask * (2 * ARCHIVED_LOGIT) - ARCHIVED_LOGIT
+
+    def add_conditioning(self, frame: int, output: FrameOutput) -> None:
+        """Hold the result of prompts."""
+        self.conditioning[frame] = output
+        self.tracked.pop(frame, None)
+        self.archive.discard(frame)
+
+    def demote_conditioning(self, frame: int) -> bool:
+        """Make a prompted frame a tracked one; whether it was a prompted one."""
+        output = self.conditioning.pop(frame, None)
+        if output is None:
+            return False
+        self.add_tracked(frame, output)
+        return True
 
     def add_tracked(self, frame: int, output: FrameOutput) -> None:
-        """Hold the result of tracking a frame."""
+        """Hold the result of a frame that is not prompted (any more)."""
         self.tracked[frame] = output
-        self.archive.pop(frame, None)
+        self.archive.discard(frame)
+        self._head = None
 
-    def forget_out_of_reach(self, frame: int, reach: MemoryReach) -> None:
-        """Drop what neither `frame` nor a run from a conditioning frame can read."""
-        anchors = (frame, *self.conditioning)
-        for t, output in list(self.tracked.items()):
-            distance = min(abs(t - anchor) for anchor in anchors)
+    def advance(
+        self, frame: int, output: FrameOutput, reach: MemoryReach
+    ) -> list[OldMask]:
+        """Hold the result of tracking one more frame, and `release` what it ends.
+
+        A run pays for the one or two frames that fall out of reach, not for all that
+        are held.
+        """
+        self.tracked[frame] = output
+        self.archive.discard(frame)
+        return self.release(frame, reach)
+
+    def release(self, frame: int, reach: MemoryReach) -> list[OldMask]:
+        """Drop what neither `frame` nor a run from a conditioning frame can read.
+
+        Returns
+        -------
+        list of OldMask
+            Logits that were dropped; `archive_masks` keeps them as masks.
+        """
+        step = 0 if self._head is None else frame - self._head
+        self._head = frame
+        limits = (reach.spatial + 1, reach.pointer + 1)
+        old = []
+        candidates = (
+            [frame - step * limit for limit in limits]
+            if abs(step) == 1
+            else list(self.tracked)
+        )
+        for t in candidates:
+            output = self.tracked.get(t)
+            if output is None:
+                continue
+            distance = min(abs(t - anchor) for anchor in (frame, *self.conditioning))
             if distance <= reach.spatial:
                 continue
             if output.low_res is not None:
-                self.archive[t] = _pack(output.low_res)
+                old.append(OldMask(self.archive, t, output.low_res))
                 self.tracked[t] = replace(output, low_res=None, memory=None)
             if distance > reach.pointer:
                 del self.tracked[t]
+        return old
+
+    def forget_out_of_reach(self, frame: int, reach: MemoryReach) -> None:
+        """`release`, and archive the masks."""
+        archive_masks(self.release(frame, reach))
 
     def clear_around(self, frame: int, distance: int) -> None:
         """Drop tracked memories within `distance` frames."""
@@ -178,17 +240,21 @@ class MemoryBank:
             del self.tracked[t]
 
 
-def _pack(low_res: Tensor) -> bytes:
-    mask = (low_res[0, 0] > 0).cpu().numpy()
-    header = np.array(mask.shape, dtype="<u2").tobytes()
-    return header + zlib.compress(np.packbits(mask).tobytes(), level=1)
+@dataclass(frozen=True, slots=True, eq=False)
+class OldMask:
+    """Logits that tracking needs no more, and where their mask belongs."""
+
+    archive: MaskArchive
+    frame: int
+    low_res: Tensor
+    """(1, 1, 4h, 4w) mask logits."""
 
 
-def _unpack(packed: bytes) -> Tensor:
-    height, width = np.frombuffer(packed[:4], dtype="<u2").astype(int)
-    bits = np.frombuffer(zlib.decompress(packed[4:]), dtype=np.uint8)
-    mask = np.unpackbits(bits, count=height * width).reshape(1, 1, height, width)
-    return (
-        torch.from_numpy(mask.astype(np.float32)) * (2 * ARCHIVED_LOGIT)
-        - ARCHIVED_LOGIT
-    )
+def archive_masks(old: Iterable[OldMask]) -> None:
+    """Archive masks of many objects, with one transfer from their device."""
+    old = list(old)
+    if not old:
+        return
+    masks = (torch.cat([item.low_res for item in old])[:, 0] > 0).cpu().numpy()
+    for item, mask in zip(old, masks, strict=True):
+        item.archive.put(item.frame, np.ascontiguousarray(mask))

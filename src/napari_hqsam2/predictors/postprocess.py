@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_hqsam2.ops.connected_components import connected_components
+from napari_hqsam2.ops.connected_components import small_components
 
 HOLE_LOGIT = 0.1
 """Logit of a filled hole: just inside the mask; upstream's value for videos."""
@@ -25,16 +25,22 @@ def fill_holes(logits: Tensor, max_area: int, value: float = HOLE_LOGIT) -> Tens
     value : float
         Logit that filled pixels get.
     """
-    if max_area <= 0:
-        return logits
-    _, areas = connected_components((logits <= 0).flatten(0, 1))
-    areas = areas.view_as(logits)
-    return torch.where((areas > 0) & (areas <= max_area), value, logits)
+    return _overwrite_small(logits, logits <= 0, max_area, value)
 
 
 def remove_islands(logits: Tensor, max_area: int, value: float = -10.0) -> Tensor:
     """Lower foreground components of at most `max_area` pixels; see `fill_holes`."""
-    return -fill_holes(-logits, max_area, -value) if max_area > 0 else logits
+    return _overwrite_small(logits, logits >= 0, max_area, value)
+
+
+def _overwrite_small(
+    logits: Tensor, mask: Tensor, max_area: int, value: float
+) -> Tensor:
+    """Set the components of (N, M, H, W) masks that have at most `max_area` pixels."""
+    if max_area <= 0:
+        return logits
+    small = small_components(mask.flatten(0, 1), max_area)
+    return torch.where(small.view_as(logits), value, logits)
 
 
 def keep_largest_logit(logits: Tensor) -> Tensor:

@@ -21,11 +21,25 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def inference(device: torch.device) -> Iterator[None]:
-    """Run without gradients, with autocast where the device gains from it."""
+def inference(device: torch.device, *, keep_casts: bool = True) -> Iterator[None]:
+    """Run without gradients, with autocast where the device gains from it.
+
+    Parameters
+    ----------
+    device : torch.device
+        What is computed on.
+    keep_casts : bool
+        Keep parameters that were cast for their next use. All threads share what is
+        kept, whatever their streams: not for what may run beside others.
+    """
     dtype = compute_dtype(device)
     with (
         torch.inference_mode(),
-        torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+        torch.autocast(
+            device.type,
+            dtype,
+            enabled=dtype != torch.float32,
+            cache_enabled=keep_casts,
+        ),
     ):
         yield

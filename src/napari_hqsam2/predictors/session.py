@@ -56,8 +56,8 @@ class ObjectState:
     """(T,) int8: how each frame was tracked last."""
     clicks: dict[int, Clicks] = field(default_factory=dict)
     """Points and boxes by frame."""
-    masks: dict[int, Tensor] = field(default_factory=dict)
-    """(1, 1, S, S) mask prompts by frame."""
+    masked: set[int] = field(default_factory=set)
+    """Frames with a mask prompt, which is the result itself."""
     pending: dict[int, PendingOutput] = field(default_factory=dict)
     """Results of prompts since the last propagation, by frame."""
     bank: MemoryBank = field(default_factory=MemoryBank)
@@ -66,7 +66,7 @@ class ObjectState:
     @property
     def prompted_frames(self) -> set[int]:
         """Frames with a prompt."""
-        return self.clicks.keys() | self.masks.keys()
+        return self.clicks.keys() | self.masked
 
     def low_res(self, frame: int) -> Tensor | None:
         """(1, 1, 4h, 4w) logits of the newest result of a frame, or None."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+TrackingMode = Literal["exact", "local"]
+"""Whether objects are looked for on the whole frame or around where they were."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,14 @@ class TrackingConfig:
     """Most conditioning frames that are attended to, the closest first; -1 for all."""
     max_object_pointers: int = 16
     """Object pointers are read from at most this many frames."""
+    tracking: TrackingMode = "exact"
+    """"local" looks for small objects, and remembers them, in windows around them: much
+    faster where objects are many and small, and not quite what SAM 2 computes."""
+    max_batch: int | None = None
+    """Most objects that are worked on at once; by default as many as fit into memory
+    and gain from it."""
+    prefetch: int = 2
+    """Frames that are read ahead (on CUDA also encoded) while one is tracked."""
 
     def __post_init__(self) -> None:
         if self.fill_hole_area < 0:
@@ -38,4 +50,16 @@ class TrackingConfig:
                 "max_cond_frames_in_attn must be -1 (all) or at least 2, "
                 f"got {self.max_cond_frames_in_attn}."
             )
+            raise ValueError(msg)
+        if self.tracking not in get_args(TrackingMode):
+            msg = f"tracking must be 'exact' or 'local', got {self.tracking!r}."
+            raise ValueError(msg)
+        if self.max_batch is not None and self.max_batch < 1:
+            msg = (
+                "max_batch must be None (what fits into memory) or at least 1, "
+                f"got {self.max_batch}."
+            )
+            raise ValueError(msg)
+        if self.prefetch < 0:
+            msg = f"prefetch is a number of frames, 0 or more, got {self.prefetch}."
             raise ValueError(msg)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -11,17 +10,20 @@ import torch.nn.functional as F
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.modeling.hqsam2 import OUT_OF_VIEW_LOGIT
 from napari_hqsam2.predictors.feature_cache import DEFAULT_BUDGET, FeatureCache
+from napari_hqsam2.predictors.feature_loader import FeatureLoader
 from napari_hqsam2.predictors.frame_source import open_frames
+from napari_hqsam2.predictors.frame_tracker import FrameTracker
 from napari_hqsam2.predictors.intensity import estimate_limits
 from napari_hqsam2.predictors.object_tracker import ObjectTracker
 from napari_hqsam2.predictors.postprocess import keep_largest_logit
 from napari_hqsam2.predictors.precision import compute_dtype
 from napari_hqsam2.predictors.prompt_inputs import joined, new_clicks, to_model_mask
+from napari_hqsam2.predictors.propagation import FrameLogits, Propagation
 from napari_hqsam2.predictors.session import NOT_TRACKED, VideoSession
 from napari_hqsam2.predictors.tracking_config import TrackingConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
     from torch import Tensor
@@ -29,24 +31,9 @@ if TYPE_CHECKING:
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.intensity import IntensityLimits
-    from napari_hqsam2.predictors.memory_bank import FrameOutput
-    from napari_hqsam2.predictors.session import Clicks, ObjectState
+    from napari_hqsam2.predictors.session import Clicks
 
-
-@dataclass(frozen=True)
-class FrameLogits:
-    """Results of one frame, at the resolution of the network."""
-
-    frame: int
-    """Index of the frame."""
-    obj_ids: tuple[int, ...]
-    """The N objects that were processed, in the order in which they were added."""
-    low_res: Tensor
-    """(N, 1, 4h, 4w) float32 mask logits, on the compute device."""
-    object_scores: tuple[float, ...]
-    """Logit that each object is in view."""
-    iou_scores: tuple[float, ...]
-    """Predicted IoU of each mask."""
+__all__ = ["FrameLogits", "SAM2VideoPredictor"]
 
 
 class SAM2VideoPredictor:
@@ -70,7 +57,9 @@ class SAM2VideoPredictor:
     ) -> None:
         self.model = model
         self.config = config or TrackingConfig()
-        self._tracker = ObjectTracker(model, self.config)
+        loader = FeatureLoader(model)
+        self._prompter = ObjectTracker(model, self.config, loader)
+        self._tracker = FrameTracker(model, self.config, loader)
         self.hq: HqMode = hq
 
     @property
@@ -239,11 +228,11 @@ class SAM2VideoPredictor:
     ) -> FrameLogits:
         """`add_new_points_or_box` without the work for other objects."""
         session.check_frame(frame)
-        state = session.add_object(obj_id)
-        old = state.clicks.get(frame) if keep_old else None
+        state = session.objects.get(obj_id)
+        old = state.clicks.get(frame) if state and keep_old else None
         clicks = joined(old, clicks, self.device)
-        output = self._tracker.prompt_clicks(session, state, frame, clicks)
-        return self._to_frame_logits(frame, {obj_id: output})
+        output = self._prompter.prompt_clicks(session, obj_id, frame, clicks)
+        return FrameLogits.of(frame, {obj_id: output}, self.device)
 
     def predict_mask(
         self, session: VideoSession, frame: int, obj_id: int, mask: npt.ArrayLike
@@ -251,9 +240,8 @@ class SAM2VideoPredictor:
         """`add_new_mask` without the work for other objects."""
         session.check_frame(frame)
         model_mask = to_model_mask(mask, self.image_size).to(self.device)
-        state = session.add_object(obj_id)
-        output = self._tracker.prompt_mask(session, state, frame, model_mask)
-        return self._to_frame_logits(frame, {obj_id: output})
+        output = self._prompter.prompt_mask(session, obj_id, frame, model_mask)
+        return FrameLogits.of(frame, {obj_id: output}, self.device)
 
     def propagate_in_video(
         self,
@@ -301,6 +289,7 @@ class SAM2VideoPredictor:
         max_frame_num_to_track: int | None = None,
         reverse: bool = False,
         from_own_prompts: bool = False,
+        is_cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[FrameLogits]:
         """`propagate_in_video` at the resolution of the network.
 
@@ -311,6 +300,9 @@ class SAM2VideoPredictor:
         from_own_prompts : bool
             Leave each object out until its own first prompted frame is reached, instead
             of tracking it from the first prompt of any object.
+        is_cancelled : callable, optional
+            Asked before every batch of objects. Once it is true the run ends, and a
+            frame that is not complete leaves no trace.
 
         Yields
         ------
@@ -318,19 +310,16 @@ class SAM2VideoPredictor:
             Only objects that were processed. Objects that are added or removed between
             two frames count from the next frame on.
         """
-        self._remember_prompts(session)
-        for frame in _frame_order(
-            session, start_frame_idx, max_frame_num_to_track, reverse=reverse
-        ):
-            if any(state.pending for state in session.objects.values()):
-                self._remember_prompts(session)
-            results = {
-                obj_id: self._tracker.track(session, state, frame, reverse=reverse)
-                for obj_id, state in list(session.objects.items())
-                if not from_own_prompts or _is_reached(state, frame, reverse=reverse)
-            }
-            if results:
-                yield self._to_frame_logits(frame, results)
+        run = Propagation(
+            tracker=self._tracker,
+            session=session,
+            start=start_frame_idx,
+            count=max_frame_num_to_track,
+            is_reverse=reverse,
+            from_own_prompts=from_own_prompts,
+            is_cancelled=is_cancelled or _never,
+        )
+        yield from run.results()
 
     def clear_all_prompts_in_frame(
         self,
@@ -348,11 +337,9 @@ class SAM2VideoPredictor:
         """
         state = inference_state.require_object(obj_id)
         state.clicks.pop(frame_idx, None)
-        state.masks.pop(frame_idx, None)
+        state.masked.discard(frame_idx)
         state.pending.pop(frame_idx, None)
-        output = state.bank.conditioning.pop(frame_idx, None)
-        if output is not None:
-            state.bank.add_tracked(frame_idx, output)
+        if state.bank.demote_conditioning(frame_idx):
             state.directions[frame_idx] = NOT_TRACKED
         return self._all_objects(inference_state, frame_idx) if need_output else None
 
@@ -393,31 +380,6 @@ class SAM2VideoPredictor:
         """Forget all objects; image features stay."""
         inference_state.objects.clear()
 
-    def _remember_prompts(self, session: VideoSession) -> None:
-        if not session.objects:
-            msg = "Nothing to track yet; add points, a box or a mask first."
-            raise PromptError(msg)
-        for obj_id, state in session.objects.items():
-            self._tracker.remember_prompts(session, state)
-            if not state.bank.conditioning:
-                msg = (
-                    f"Object {obj_id} has no prompt left; add one or remove the object."
-                )
-                raise PromptError(msg)
-
-    def _to_frame_logits(
-        self, frame: int, outputs: dict[int, FrameOutput]
-    ) -> FrameLogits:
-        results = outputs.values()
-        low_res = [output.low_res for output in results if output.low_res is not None]
-        return FrameLogits(
-            frame=frame,
-            obj_ids=tuple(outputs),
-            low_res=torch.cat(low_res).to(self.device),
-            object_scores=tuple(output.object_score.item() for output in results),
-            iou_scores=tuple(output.iou_score.item() for output in results),
-        )
-
     def _all_objects(
         self, session: VideoSession, frame: int
     ) -> tuple[int, list[int], Tensor]:
@@ -436,20 +398,5 @@ class SAM2VideoPredictor:
         return keep_largest_logit(masks) if self.config.non_overlap_masks else masks
 
 
-def _is_reached(state: ObjectState, frame: int, *, reverse: bool) -> bool:
-    first = min(state.bank.conditioning)
-    return frame <= first if reverse else frame >= first
-
-
-def _frame_order(
-    session: VideoSession, start: int | None, count: int | None, *, reverse: bool
-) -> Sequence[int]:
-    if start is None:
-        start = min(min(state.bank.conditioning) for state in session.objects.values())
-    session.check_frame(start)
-    if reverse:
-        # SAM 2 has nothing to do in reverse from frame 0
-        order = range(start, -1, -1) if start > 0 else range(0)
-    else:
-        order = range(start, session.num_frames)
-    return order if count is None else order[:count]
+def _never() -> bool:
+    return False

@@ -56,7 +56,13 @@ class Remembered:
                 spatial.append(SpatialMemory(slot, self.memories[t]))
         span = max(min(length, MAX_POINTERS) - 1, 1)
         order = [0, *range(frame - 1, 0, -1)]
-        pointers = [PointerMemory((frame - t) / span, self.pointers[t]) for t in order]
+        pointers = []
+        for t in order:
+            pointer = self.pointers[t]
+            distance = torch.full(
+                (len(pointer),), (frame - t) / span, device=pointer.device
+            )
+            pointers.append(PointerMemory(distance, pointer))
         return spatial, pointers
 
 
@@ -249,7 +255,8 @@ class ClipPhase(ImagePhase):
         self, remembered: Remembered, frames: list[ImageFeatures], frame: int
     ) -> Tensor:
         spatial, pointers = remembered.read(frame, self.model.num_memories, len(frames))
-        return self.model.fuse_memory(frames[frame].embedding, spatial, pointers)
+        attended = self.model.attend_frame(frames[frame].embedding)
+        return self.model.fuse_memory(attended, spatial, pointers)
 
     def _distil(self, fused: Tensor, features: ImageFeatures, target: Tensor) -> Tensor:
         """How far memory is from saying what the true mask would say as a prompt.

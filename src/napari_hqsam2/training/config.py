@@ -131,8 +131,8 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
         return PhaseConfig(
             name,
             budget,
-            (large, large, small, large),
-            Optimisation(learning_rate=5e-4, warmup=20),
+            (BatchShape(512, 2, 8), small, BatchShape(512, 2, 8)),
+            Optimisation(learning_rate=2.5e-4, warmup=20),
             shares=DEFAULT_SHARES,
             single_round_steps=1,
             correct_every=2,

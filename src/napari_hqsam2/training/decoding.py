@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_hqsam2.modeling.mask_decoder import OBJECT_SCORE
+from napari_hqsam2.modeling.mask_decoder import dot_masks
 from napari_hqsam2.modeling.outputs import ModelPrompts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
-    from napari_hqsam2.modeling.mask_decoder import DecodedTokens
     from napari_hqsam2.modeling.outputs import ImageFeatures
 
 CLAMP = 32.0
@@ -23,10 +22,24 @@ BOX_LABELS = (2, 3)
 
 
 @dataclass(frozen=True)
+class DecodedMasks:
+    """All of SAM's masks of N prompts, and what they are made of."""
+
+    tokens: Tensor
+    """(N, L, C) output tokens."""
+    upscaled: Tensor
+    """(N, C / 8, 4h, 4w) image features."""
+    masks: Tensor
+    """(N, 4, 4h, 4w) logits."""
+    iou_scores: Tensor
+    """(N, 4) predicted IoU."""
+
+
+@dataclass(frozen=True)
 class Decoded:
     """All that the decoder says about N prompts."""
 
-    parts: DecodedTokens
+    parts: DecodedMasks
     object_score: Tensor
     """(N, 1)."""
 
@@ -41,14 +54,15 @@ def decode_all(
 
     Arguments as of `HqSam2.predict_masks`.
     """
-    sparse, dense = model.sam_prompt_encoder(prompts)
     decoder = model.sam_mask_decoder
-    image_pe = model.sam_prompt_encoder.pe_layer.grid(*fused.shape[-2:])
-    count = max(sparse.shape[0], dense.shape[0])
-    image = (fused + dense).expand(count, -1, -1, -1)
-    parts = decoder.decode(image, image_pe, sparse.expand(count, -1, -1), high_res)
-    score = decoder.pred_obj_score_head(parts.tokens[:, OBJECT_SCORE])
-    return Decoded(parts, score)
+    pieces = list(decoder.decode(model.decoder_input(fused, prompts), high_res))
+    tokens = torch.cat([piece.tokens for piece in pieces])
+    upscaled = torch.cat([piece.upscaled for piece in pieces])
+    scores = torch.cat([piece.iou_scores for piece in pieces])
+    masks = dot_masks(decoder.mask_weights(tokens, slice(None)), upscaled)
+    return Decoded(
+        DecodedMasks(tokens, upscaled, masks, scores), decoder.object_score(tokens)
+    )
 
 
 def first_prompts(clicks: Tensor, boxes: Tensor, use_box: Tensor) -> ModelPrompts:

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_hqsam2.modeling.hq_mask_decoder import HqMaskDecoder
-from napari_hqsam2.modeling.mask_decoder import HQ, dot_masks
 from napari_hqsam2.training.decoding import (
     Decoded,
     add_clicks,
@@ -116,9 +115,7 @@ class HqPhase(ImagePhase):
     def _hq_mask(self, decoded: Decoded) -> Tensor:
         """(N, 1, 4h, 4w) logits of the HQ mask."""
         parts = decoded.parts
-        weights = self.decoder.hf_mlp(parts.tokens[:, HQ])[:, None]
-        features = self.decoder.embedding_maskfeature(parts.upscaled.detach())
-        return dot_masks(weights, features).float()
+        return self.decoder.hq_mask(parts.tokens, parts.upscaled.detach()).float()
 
     def _result(
         self, sam: Tensor, hq_mask: Tensor, target: Tensor, fine: Tensor

@@ -250,8 +250,8 @@ class Trainer:
         return torch.autocast(device, dtype=torch.bfloat16)
 
     def _attention(self) -> AbstractContextManager[Any]:
-        # the fused kernel is slower than plain products on the CPU, backwards above all
-        if self.phase.model.device.type == "cpu":
+        # on the CPU the fused kernel is slower than plain products, in bfloat16 alone
+        if self.run.bf16 and self.phase.model.device.type == "cpu":
             return sdpa_kernel(SDPBackend.MATH)
         return nullcontext()
 

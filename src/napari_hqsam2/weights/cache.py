@@ -8,28 +8,28 @@ import logging
 import os
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
+from napari_hqsam2.files import CACHE_VARIABLE, cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-CACHE_VARIABLE = "NAPARI_HQSAM2_CACHE"
-"""Environment variable that moves the cache folder."""
+__all__ = [
+    "CACHE_VARIABLE",
+    "cache_folder",
+    "file_sha256",
+    "is_in_cache",
+    "publish",
+    "quarantine",
+    "written_whole",
+]
+
 TEMPORARY_SUFFIX = ".tmp"
 STALE_SECONDS = 3600.0
-
-
-def cache_folder() -> Path:
-    """Folder of downloaded weights; it may not exist yet."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    return platformdirs.user_cache_path("napari-hqsam2", appauthor=False)
 
 
 def is_in_cache(path: Path) -> bool:

@@ -1,0 +1,212 @@
+"""The network applied to a batch of objects on one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_hqsam2.modeling.hqsam2 import OUT_OF_VIEW_LOGIT
+from napari_hqsam2.modeling.outputs import ModelPrompts, ObjectPrediction
+from napari_hqsam2.ops.compose_labels import positive_boxes
+from napari_hqsam2.predictors.local_windows import CellBox, Sighting, window_around
+from napari_hqsam2.predictors.memory_bank import FrameOutput
+from napari_hqsam2.predictors.object_batch import to_memories, to_pointers, to_windows
+from napari_hqsam2.predictors.postprocess import fill_holes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from napari_hqsam2._types import HW
+    from napari_hqsam2.modeling.hqsam2 import AttendedFrame, HqSam2
+    from napari_hqsam2.modeling.outputs import ImageFeatures
+    from napari_hqsam2.modeling.windows import GridWindows
+    from napari_hqsam2.predictors.local_windows import Window
+    from napari_hqsam2.predictors.object_batch import Reading
+    from napari_hqsam2.predictors.session import PendingOutput, VideoSession
+    from napari_hqsam2.predictors.tracking_config import TrackingConfig
+
+LOW_RES_PER_CELL = 4
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """One frame as all objects see it."""
+
+    features: ImageFeatures
+    attended: AttendedFrame
+    pointer_span: int
+    """Frames that pointer distances are counted in."""
+
+    @property
+    def grid(self) -> HW:
+        """(h, w)."""
+        height, width = self.features.embedding.shape[-2:]
+        return height, width
+
+
+@dataclass(frozen=True)
+class BatchPrediction:
+    """Masks of a batch, not yet remembered."""
+
+    prediction: ObjectPrediction
+    """Of N objects; logits of the windows if there are any."""
+    windows: GridWindows | None
+    sightings: tuple[Sighting | None, ...]
+    """N of them; None if tracking is exact."""
+
+    def __getitem__(self, rows: list[int]) -> BatchPrediction:
+        """Some objects, in ascending order."""
+        if len(rows) == len(self.sightings):
+            return self
+        whole = self.prediction
+        return BatchPrediction(
+            ObjectPrediction(
+                whole.low_res[rows],
+                whole.iou_score[rows],
+                whole.pointer[rows],
+                whole.object_score[rows],
+            ),
+            None if self.windows is None else self.windows[rows],
+            tuple(self.sightings[row] for row in rows),
+        )
+
+
+@dataclass(frozen=True)
+class BatchNetwork:
+    """Predict and remember objects that have all shapes in common."""
+
+    model: HqSam2
+    config: TrackingConfig
+    session: VideoSession
+
+    @property
+    def pointer_tokens(self) -> int:
+        """Memory tokens that one object pointer is cut into."""
+        memory_channels: int = self.model.memory_encoder.memory_channels
+        return self.model.no_obj_ptr.shape[-1] // memory_channels
+
+    def predict(self, view: FrameView, batch: Sequence[Reading]) -> BatchPrediction:
+        """Find N objects on a frame by what they remember."""
+        device = self.model.device
+        asked = [reading.window for reading in batch]
+        windows = to_windows(asked, view.grid, device)
+        fused = self.model.fuse_memory(
+            view.attended,
+            to_memories(batch, view.grid, device),
+            to_pointers(batch, view.pointer_span, device),
+            windows,
+        )
+        no_points = ModelPrompts(
+            torch.zeros(len(batch), 1, 2, device=device),
+            torch.full((len(batch), 1), -1, dtype=torch.int32, device=device),
+        )
+        prediction = self.model.predict_objects(
+            fused,
+            view.features.high_res,
+            no_points,
+            multimask=True,
+            hq=self.session.hq,
+            windows=windows,
+        )
+        return BatchPrediction(
+            prediction, windows, self._sightings(prediction.low_res, asked)
+        )
+
+    def finish(self, view: FrameView, found: BatchPrediction) -> list[FrameOutput]:
+        """Outputs of predicted objects, with their memories."""
+        if not found.sightings:
+            return []
+        prediction, windows = found.prediction, found.windows
+        # the memory is made before holes are filled, as upstream does
+        memory = self.model.encode_memory(
+            view.features.embedding,
+            prediction.low_res,
+            prediction.object_score,
+            binarize=False,
+            windows=windows,
+        )
+        low_res = fill_holes(prediction.low_res, self.config.fill_hole_area)
+        if windows is not None:
+            low_res = windows.paste(low_res, OUT_OF_VIEW_LOGIT)
+        return self._split(prediction, low_res, memory, found.sightings)
+
+    def remember(
+        self, embedding: Tensor, results: Sequence[PendingOutput]
+    ) -> list[FrameOutput]:
+        """Outputs of N new prompts on one frame, with their memories."""
+        low_res = torch.cat([result.low_res for result in results])
+        memory = self.model.encode_memory(
+            embedding,
+            low_res.to(self.model.device),
+            torch.cat([result.output.object_score for result in results]),
+            binarize=self.config.binarize_mask_from_pts_for_mem_enc,
+        ).to(self.session.storage_device, self.session.memory_dtype)
+        sightings = self._sightings(low_res, [None] * len(results))
+        return [
+            self._cropped(replace(result.output, memory=row.clone()), sighting)
+            for result, row, sighting in zip(
+                results, memory.split(1), sightings, strict=True
+            )
+        ]
+
+    def _cropped(self, output: FrameOutput, sighting: Sighting | None) -> FrameOutput:
+        """Leave of a memory what lies around the object, if tracking is local."""
+        if sighting is None or sighting.box is None or output.memory is None:
+            return replace(output, sighting=sighting)
+        height, width = output.memory.shape[-2:]
+        window = window_around(sighting.box, (height, width))
+        windows = to_windows([window], (height, width), output.memory.device)
+        memory = output.memory if windows is None else windows.crop(output.memory)
+        return replace(output, memory=memory, sighting=replace(sighting, window=window))
+
+    def _sightings(
+        self, low_res: Tensor, asked: Sequence[Window | None]
+    ) -> tuple[Sighting | None, ...]:
+        """Where N objects are, from the logits of the windows that were asked for."""
+        if self.config.tracking == "exact":
+            return (None,) * len(asked)
+        boxes = positive_boxes(low_res[:, 0].float()).tolist()
+        return tuple(
+            Sighting(window, _to_cells(box, window))
+            for box, window in zip(boxes, asked, strict=True)
+        )
+
+    def _split(
+        self,
+        prediction: ObjectPrediction,
+        low_res: Tensor,
+        memory: Tensor,
+        sightings: Sequence[Sighting | None],
+    ) -> list[FrameOutput]:
+        """Results of N objects, each in memory of its own that goes when it goes."""
+        storage = self.session.storage_device
+        rows = zip(
+            low_res.to(storage).split(1),
+            prediction.pointer.split(1),
+            prediction.object_score.split(1),
+            prediction.iou_score.split(1),
+            memory.to(storage, self.session.memory_dtype).split(1),
+            strict=True,
+        )
+        return [
+            replace(FrameOutput(*(row.clone() for row in parts)), sighting=sighting)
+            for parts, sighting in zip(rows, sightings, strict=True)
+        ]
+
+
+def _to_cells(box: Sequence[int], window: Window | None) -> CellBox | None:
+    """Cells of the grid under a box of low-resolution pixels of a window."""
+    top, left, bottom, right = box
+    if top >= bottom:
+        return None
+    row, column = (0, 0) if window is None else (window.top, window.left)
+    return CellBox(
+        row + top // LOW_RES_PER_CELL,
+        column + left // LOW_RES_PER_CELL,
+        row - (-bottom // LOW_RES_PER_CELL),
+        column - (-right // LOW_RES_PER_CELL),
+    )

@@ -1,0 +1,103 @@
+"""From frames of a session to image features, now or ahead of time."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+
+from napari_hqsam2.modeling.outputs import ImageFeatures
+from napari_hqsam2.predictors.intensity import to_unit_rgb
+from napari_hqsam2.predictors.precision import inference
+from napari_hqsam2.predictors.prefetch import Prefetcher
+from napari_hqsam2.predictors.transforms import to_model_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.predictors.session import VideoSession
+
+Loaded: TypeAlias = Tensor | ImageFeatures
+"""A frame that was loaded ahead: a model image, or its features already."""
+
+
+class FeatureLoader:
+    """Reads and encodes frames, in any thread.
+
+    Parameters
+    ----------
+    model : HqSam2
+        Whose image encoder is used.
+
+    Notes
+    -----
+    Only one thread at a time reads frames, and only one encodes: what the encoder
+    caches on an accelerator is complete before another stream meets it.
+    """
+
+    def __init__(self, model: HqSam2) -> None:
+        self._model = model
+        self._reading = threading.Lock()
+        self._encoding = threading.Lock()
+
+    def features(self, session: VideoSession, frame: int) -> ImageFeatures:
+        """Image features of a frame, from the session's cache if they are there."""
+        features = session.features.get(frame)
+        if features is None:
+            features = self._encode(self._read(session, frame))
+            session.features.put(frame, features)
+        return features
+
+    def prefetcher(
+        self,
+        session: VideoSession,
+        frames: Sequence[int],
+        depth: int,
+        is_wanted: Callable[[int], bool],
+    ) -> Prefetcher[Loaded]:
+        """Load frames ahead; give what comes to `accept`.
+
+        An accelerator encodes ahead in a stream of its own. A CPU only reads ahead:
+        encoding would take the cores from what is tracked.
+        """
+        device = self._model.device
+        if device.type != "cuda":
+            return Prefetcher(
+                lambda frame: self._read(session, frame), frames, depth, is_wanted
+            )
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+
+        def encode(frame: int) -> ImageFeatures:
+            with torch.cuda.stream(stream):
+                return self._encode(self._read(session, frame))
+
+        return Prefetcher(encode, frames, depth, is_wanted)
+
+    def accept(self, session: VideoSession, frame: int, loaded: Loaded) -> None:
+        """Put the features of a frame that was loaded ahead into the cache."""
+        if isinstance(loaded, Tensor):
+            loaded = self._encode(loaded)
+        elif loaded.embedding.is_cuda:
+            stream = torch.cuda.current_stream(loaded.embedding.device)
+            for tensor in (loaded.embedding, *loaded.high_res):
+                tensor.record_stream(stream)
+        session.features.put(frame, loaded)
+
+    def _read(self, session: VideoSession, frame: int) -> Tensor:
+        with self._reading:
+            pixels = session.frames.read(frame)
+        rgb = to_unit_rgb(pixels, session.contrast_limits)
+        model = self._model
+        return to_model_image(rgb, model.image_size, model.device, "bicubic")
+
+    def _encode(self, image: Tensor) -> ImageFeatures:
+        with self._encoding, inference(self._model.device, keep_casts=False):
+            features = self._model.encode_image(image)
+            if image.is_cuda:
+                # whoever gets the features, or the encoder's tables, gets them complete
+                torch.cuda.current_stream(image.device).record_event().synchronize()
+        return features

@@ -1,0 +1,142 @@
+"""Objects that read alike on a frame, as the batches that the network wants."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from napari_hqsam2.modeling.hqsam2 import PointerMemory, SpatialMemory
+from napari_hqsam2.modeling.windows import GridWindows
+from napari_hqsam2.predictors.memory_bank import select_memory_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari_hqsam2._types import HW
+    from napari_hqsam2.predictors.local_windows import Window
+    from napari_hqsam2.predictors.memory_bank import (
+        FrameOutput,
+        MemoryBank,
+        MemoryReach,
+    )
+
+
+class ReadingKind(NamedTuple):
+    """What objects of one batch have in common."""
+
+    side: int | None
+    """Side of the window that is looked at; None for the whole grid."""
+    memories: tuple[tuple[int, int | None], ...]
+    """Slot and side of every memory."""
+    num_pointers: int
+
+    def extent(self, grid: HW, tokens_per_pointer: int) -> tuple[int, int]:
+        """Cells that are looked at, and memory tokens that are read."""
+        whole = grid[0] * grid[1]
+        cells = [side**2 if side else whole for _, side in self.memories]
+        tokens = sum(cells) + self.num_pointers * tokens_per_pointer
+        return self.side**2 if self.side else whole, tokens
+
+
+class PastOutput(NamedTuple):
+    """An earlier or later result that a frame reads."""
+
+    place: int
+    """Slot of a memory; signed distance in frames of a pointer."""
+    frame: int
+    output: FrameOutput
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What one object reads on a frame, and where it is looked for."""
+
+    obj_id: int
+    spatial: tuple[PastOutput, ...]
+    """Memories, in the order in which attention sees them."""
+    pointers: tuple[PastOutput, ...]
+    window: Window | None = None
+    """Where the object is looked for; None for the whole grid."""
+
+    @property
+    def kind(self) -> ReadingKind:
+        """What decides which objects may share a batch."""
+        return ReadingKind(
+            _side(self.window),
+            tuple((past.place, _side(_window(past.output))) for past in self.spatial),
+            len(self.pointers),
+        )
+
+
+def read_bank(
+    obj_id: int, bank: MemoryBank, frame: int, reach: MemoryReach, *, reverse: bool
+) -> Reading:
+    """What an object reads on a frame, looked for on the whole grid."""
+    selection = select_memory_frames(
+        frame, bank.conditioning, bank.tracked, reach, reverse=reverse
+    )
+    spatial = (PastOutput(slot, t, bank[t]) for slot, t in selection.spatial)
+    return Reading(
+        obj_id,
+        tuple(past for past in spatial if past.output.memory is not None),
+        tuple(PastOutput(place, t, bank[t]) for place, t in selection.pointers),
+    )
+
+
+def group_readings(readings: Iterable[Reading]) -> dict[ReadingKind, list[Reading]]:
+    """Objects by kind, each group in the given order."""
+    groups: dict[ReadingKind, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        groups[reading.kind].append(reading)
+    return groups
+
+
+def to_windows(
+    windows: Sequence[Window | None], grid: HW, device: torch.device
+) -> GridWindows | None:
+    """Windows of one side as the network takes them; None for the whole grid."""
+    given = [window for window in windows if window is not None]
+    if not given:
+        return None
+    corners = torch.tensor([(w.top, w.left) for w in given], device=device)
+    return GridWindows(corners[:, 0], corners[:, 1], given[0].side, grid)
+
+
+def to_memories(
+    readings: Sequence[Reading], grid: HW, device: torch.device
+) -> list[SpatialMemory]:
+    """Spatial memories of one batch."""
+    memories = []
+    for rows in zip(*(reading.spatial for reading in readings), strict=True):
+        outputs = [past.output for past in rows]
+        features = [out.memory for out in outputs if out.memory is not None]
+        windows = to_windows([_window(out) for out in outputs], grid, device)
+        memories.append(
+            SpatialMemory(rows[0].place, torch.cat(features).to(device), windows)
+        )
+    return memories
+
+
+def to_pointers(
+    readings: Sequence[Reading], span: int, device: torch.device
+) -> list[PointerMemory]:
+    """Object pointers of one batch; distances are counted in `span` frames."""
+    columns = list(zip(*(reading.pointers for reading in readings), strict=True))
+    distances = torch.tensor(
+        [[past.place / span for past in rows] for rows in columns], device=device
+    )
+    return [
+        PointerMemory(distance, torch.cat([past.output.pointer for past in rows]))
+        for distance, rows in zip(distances, columns, strict=True)
+    ]
+
+
+def _window(output: FrameOutput) -> Window | None:
+    return None if output.sighting is None else output.sighting.window
+
+
+def _side(window: Window | None) -> int | None:
+    return None if window is None else window.side

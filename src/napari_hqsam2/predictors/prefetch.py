@@ -1,0 +1,82 @@
+"""Work on the next items of a sequence, done by a thread while this one is used."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+T = TypeVar("T")
+
+
+class Prefetcher(Generic[T]):
+    """Results for the items of a sequence, begun before they are asked for.
+
+    A context manager: at its end the thread ends too, after the item that it is at.
+
+    Parameters
+    ----------
+    work : callable
+        Makes the result for an item; is called in one thread, one item at a time.
+    items : sequence of int
+        In the order in which they will be asked for.
+    depth : int
+        Most items that are worked on ahead; 0 does nothing ahead.
+    is_wanted : callable
+        Whether an item needs a result; asked before work begins and before it is
+        waited for.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[int], T],
+        items: Sequence[int],
+        depth: int,
+        is_wanted: Callable[[int], bool],
+    ) -> None:
+        self._work = work
+        self._items = items
+        self._depth = depth
+        self._is_wanted = is_wanted
+        self._futures: dict[int, Future[T]] = {}
+        self._next = 0
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._futures.clear()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def arrive(self, position: int) -> T | None:
+        """Result for the item at a position; positions only grow.
+
+        Returns
+        -------
+        object or None
+            None if the item was not worked on, or is not wanted any more. An error of
+            the work is raised here.
+        """
+        future = self._futures.pop(position, None)
+        for passed in [p for p in self._futures if p < position]:
+            del self._futures[passed]
+        self._begin_after(position)
+        if future is None or not self._is_wanted(self._items[position]):
+            return None
+        return future.result()
+
+    def _begin_after(self, position: int) -> None:
+        last = min(position + self._depth, len(self._items) - 1)
+        for ahead in range(max(self._next, position + 1), last + 1):
+            if self._is_wanted(self._items[ahead]):
+                self._futures[ahead] = self._pool.submit(self._work, self._items[ahead])
+        self._next = max(self._next, last + 1)

@@ -1,0 +1,129 @@
+"""The benchmarks run: each of them at its smallest, in a process of its own.
+
+What they measure at that size means nothing and is not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = "docs/performance.md"
+NEEDS_SAM2 = ("encode", "click", "track-one", "track-many", "local", "state", "growth")
+
+
+def run(
+    *arguments: str, root: Path = ROOT, fails: bool = False
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(  # noqa: S603
+        (sys.executable, "-m", "tests.benchmarks", *arguments),
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done
+
+
+def measured(tmp_path: Path, *arguments: str) -> list[dict[str, Any]]:
+    found = tmp_path / "found.json"
+    run("--smoke", "--device", "cpu", "--json", str(found), *arguments)
+    records: list[dict[str, Any]] = json.loads(found.read_text(encoding="utf-8"))
+    return records
+
+
+def check(records: list[dict[str, Any]]) -> None:
+    """Every row has a baseline, unless its baseline is not installed."""
+    for record in records:
+        row = record["measurement"]
+        assert row["ours"]["value"] > 0
+        if row["baseline"] is None:
+            assert record["case"] in NEEDS_SAM2
+            assert "sam2 is not installed" in row["note"]
+            assert find_spec("sam2") is None
+        else:
+            assert row["baseline"]["value"] > 0
+
+
+def test_operations_agree_with_the_obvious_code(tmp_path: Path) -> None:
+    records = measured(tmp_path, "--case", "ops", "compose")
+    check(records)
+    rows = [record["measurement"] for record in records]
+    composed = [row["note"] for row in rows if row["title"].startswith("compose")]
+    assert set(composed) == {"labels identical"}
+    components = [row["note"] for row in rows if row["title"].startswith("connected")]
+    assert set(components) == {"results identical"}
+
+
+@pytest.mark.slow
+def test_every_case_runs(tmp_path: Path) -> None:
+    records = measured(tmp_path)
+    check(records)
+    assert {record["case"] for record in records} >= {*NEEDS_SAM2, "draft", "compose"}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the table is written by and into."""
+    shutil.copytree(ROOT / "tests/benchmarks", tmp_path / "tests/benchmarks")
+    for name in ("tests/parity/golden/formula.py", PAGE):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def kept_record(kind: str) -> dict[str, Any]:
+    return {
+        "case": "compose",
+        "measurement": {
+            "title": f"earlier on {kind}",
+            "baseline": {"name": "slow", "value": 3.0, "unit": "s"},
+            "ours": {"name": "fast", "value": 0.002, "unit": "s"},
+            "spread": [1400.0, 1600.0],
+            "note": "",
+        },
+        "provenance": {
+            "device": "one",
+            "kind": kind,
+            "threads": 2,
+            "commit": "abc1234",
+            "scale": "full",
+        },
+    }
+
+
+def test_figures_replace_those_of_the_same_device(checkout: Path) -> None:
+    kept = [kept_record("cpu"), kept_record("cuda")]
+    (checkout / "docs/performance.json").write_text(json.dumps(kept), encoding="utf-8")
+    amounts = ("--size", "64", "--objects", "2", "--repeats", "1")
+    run("--case", "compose", "--device", "cpu", *amounts, "--record", root=checkout)
+    page = (checkout / PAGE).read_text(encoding="utf-8")
+    assert page.count("| compose 2 objects at 64 px |") == 1 + bool(find_spec("sam2"))
+    assert "earlier on cpu" not in page
+    row = "| slow: 3 s | fast: 2 ms | 1,500x (1,400 to 1,600) | one | 2 | abc1234 |"
+    assert f"| earlier on cuda {row}" in page
+    assert (
+        page.partition("<!--")[0] == (ROOT / PAGE).read_text("utf-8").split("<!--")[0]
+    )
+
+
+def test_the_table_is_that_of_the_kept_figures(checkout: Path) -> None:
+    kept = ROOT / "docs" / "performance.json"
+    if kept.is_file():
+        shutil.copy(kept, checkout / "docs")
+    run("--case", "none", "--record", root=checkout)
+    assert (checkout / PAGE).read_text("utf-8") == (ROOT / PAGE).read_text("utf-8")
+
+
+def test_a_smoke_run_leaves_the_table_alone(checkout: Path) -> None:
+    done = run("--smoke", "--record", "--case", "ops", root=checkout, fails=True)
+    assert "leave one out" in done.stderr
