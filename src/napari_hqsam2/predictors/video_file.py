@@ -178,14 +178,14 @@ class VideoFrameSource:
             except (av.error.FFmpegError, EOFError, ValueError) as error:
                 self._close()
                 fail_to_read(index, str(self._path), error)
-        if (frame.height, frame.width) != self._hw:
-            msg = (
-                f"Frame {index} of {self._path} has {frame.width} x {frame.height} "
-                f"pixels, the video {self._hw[1]} x {self._hw[0]}. Convert it to one "
-                "size."
-            )
-            raise StackError(msg)
-        return _to_array(frame)
+            if (frame.height, frame.width) == self._hw:
+                # a frame converts itself with scratch memory: one thread at a time
+                return _to_array(frame)
+        msg = (
+            f"Frame {index} of {self._path} has {frame.width} x {frame.height} pixels, "
+            f"the video {self._hw[1]} x {self._hw[0]}. Convert it to one size."
+        )
+        raise StackError(msg)
 
     def _open(self) -> VideoStream:
         """Open the file and stand before frame 0."""
