@@ -11,7 +11,6 @@ import importlib
 import os
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +20,6 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).resolve().parents[1]
 SEED = 20_240_729
 VIEWER_FIXTURES = frozenset(
     {"qapp", "qtbot", "make_napari_viewer", "make_napari_viewer_proxy"}
@@ -106,12 +104,3 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run, whatever ran before."""
     return np.random.default_rng(SEED)
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """Folder with the training images, which are not part of the repository."""
-    folder = Path(os.environ.get("HQSAM2_SHARED", ROOT.parent / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"{folder} does not exist; name the folder with HQSAM2_SHARED")
-    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import tifffile
 import torch
 import zarr
+from skimage import measure
 
 import napari_hqsam2
 from napari_hqsam2 import (
@@ -22,9 +24,10 @@ from napari_hqsam2 import (
     segment_image,
     segment_stack,
 )
-from napari_hqsam2.build import build_sam2_video_predictor
+from napari_hqsam2.build import build_sam2_video_predictor, with_settings
 from napari_hqsam2.errors import CheckpointError, PromptError, StackError
 from napari_hqsam2.predictors.intensity import to_unit_rgb
+from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.segmentation.masks import paint
 from napari_hqsam2.segmentation.stack_view import StackView
 
@@ -150,6 +153,36 @@ def test_a_mask_prompt_is_the_object_on_its_frame(predictor, stack):
     labels = segment_stack(stack, prompts, model=predictor)
     np.testing.assert_array_equal(labels[2] == 7, mask)
     assert (labels[4] == 7).any()
+
+
+def test_objects_can_be_kept_in_one_piece(predictor, stack):
+    every, one = {"model": predictor}, {"model": predictor, "one_piece": True}
+    prompts = [click(1, 3)]
+    whole, largest = (
+        segment_stack(stack, prompts, axes="TYX", **options) for options in (every, one)
+    )
+    assert (whole[3] >= largest[3]).all()
+    assert whole[3].sum() > largest[3].sum()
+    prompts = [replace(click(1, 3), position=())]
+    whole, largest = (
+        segment_image(stack[3], prompts, **options) for options in (every, one)
+    )
+    assert (whole >= largest).all()
+    assert whole.sum() > largest.sum()
+
+
+def test_one_piece_holds_on_every_frame_on_the_grid_of_the_network(predictor, stack):
+    most = []
+    for one_piece in (False, True):
+        tracker = with_settings(predictor, one_piece=one_piece)
+        session = tracker.init_state(stack)
+        tracker.add_new_points_or_box(session, 1, 1, points=[[12, 10]], labels=[1])
+        found = [out.low_res[0, 0] > 0 for out in tracker.propagate(session)]
+        masks = [mask.numpy() for mask in found]
+        assert len(masks) == 5
+        most.append(max(measure.label(mask, connectivity=2).max() for mask in masks))
+    assert most[0] > 1
+    assert most[1] == 1
 
 
 def test_frames_limit_the_range(predictor, stack):
@@ -410,6 +443,8 @@ def test_what_is_followed_is_logged(predictor, stack, caplog):
         ({"frames": (3, 6)}, PromptError, "prompted at T=2, outside the range"),
         ({"direction": "up"}, ValueError, "direction='up' is not one of forward"),
         ({"hq_mode": "best"}, ValueError, "hq_mode='best' is not one of add"),
+        ({"tracking": "fast"}, ValueError, "tracking='fast' is not one of exact"),
+        ({"resolution": 100}, ValueError, "resolution=100 is not a multiple of 32"),
         ({"model": "sam9"}, ValueError, "Unknown model 'sam9'"),
         ({"colour": 1}, TypeError, "colour"),
     ],
@@ -523,6 +558,109 @@ class TestImage:
     ):
         with pytest.raises(error, match=problem):
             segment_image(np.zeros((2, 40, 3)), prompts, model=predictor, axes=axes)
+
+
+class TestSpeed:
+    """Options that give away exactness or detail, run by run."""
+
+    def test_a_resolution_for_one_run(self, predictor, stack):
+        prompts = [click(1, 2), box(2, 3)]
+        draft = build_sam2_video_predictor(
+            "sam2.1_hq_hiera_nano", device="cpu", resolution=96
+        )
+        draft.load_state_dict(predictor.state_dict())
+        expected = segment_stack(stack, prompts, model=draft)
+        labels = segment_stack(stack, prompts, model=predictor, resolution=96)
+        np.testing.assert_array_equal(labels, expected)
+        assert predictor.image_size == 128
+        own = segment_stack(stack, prompts, model=predictor)
+        assert (own != labels).any()
+
+    def test_images_take_a_resolution_too(self, predictor, stack):
+        prompts = [box(2)]
+        own = segment_image(stack[0], prompts, model=predictor)
+        labels = segment_image(stack[0], prompts, model=predictor, resolution=64)
+        assert (own != labels).any()
+        same = segment_image(stack[0], prompts, model=predictor, resolution=128)
+        np.testing.assert_array_equal(same, own)
+
+    def test_tracking_for_one_run(self, predictor, stack, monkeypatch):
+        seen = []
+        propagate = SAM2VideoPredictor.propagate
+
+        def spy(self, *args, **kwargs):
+            seen.append(self.config.tracking)
+            return propagate(self, *args, **kwargs)
+
+        monkeypatch.setattr(SAM2VideoPredictor, "propagate", spy)
+        for tracking in ("local", None, "exact"):
+            segment_stack(
+                stack,
+                [click(1, 2)],
+                model=predictor,
+                tracking=tracking,
+                direction="forward",
+            )
+        assert seen == ["local", "exact", "exact"]
+        local = with_settings(predictor, tracking="local")
+        segment_stack(stack, [click(1, 5)], model=local, direction="forward")
+        assert seen[-1] == "local"
+
+    def test_models_by_name_get_the_same_options(self, stack, monkeypatch):
+        compiled = []
+        monkeypatch.setattr("napari_hqsam2.build.compile_model", compiled.append)
+        monkeypatch.setattr(api, "compile_model", compiled.append)
+        loaded = api.load_model(
+            device="cpu", tracking="local", resolution=64, compile=True
+        )
+        assert (loaded.config.tracking, loaded.image_size) == ("local", 64)
+        assert compiled == [loaded.model]
+        options = {"device": "cpu", "resolution": 64, "compile": True}
+        by_name = segment_image(stack[0], [box(1)], **options)
+        assert len(compiled) == 2
+        expected = segment_image(stack[0], [box(1)], model=loaded)
+        np.testing.assert_array_equal(by_name, expected)
+        with pytest.raises(ValueError, match="use 64"):
+            api.load_model(device="cpu", resolution=65)
+
+
+def test_cancelling_ends_a_frame_between_batches(predictor, stack):
+    """What is asked between two batches of objects ends the frame under way."""
+    asked = []
+    few = SAM2VideoPredictor(predictor.model, replace(predictor.config, max_batch=1))
+    prompts = [click(n, 0, y=3.0 * n) for n in range(1, 6)]
+    run = {"model": few, "direction": "forward"}
+
+    def calls_until(limit):
+        asked.clear()
+        return list(
+            iter_stack(
+                stack,
+                prompts,
+                cancel=lambda: asked.append(len(asked)) or len(asked) > limit,
+                **run,
+            )
+        )
+
+    complete = calls_until(10**6)
+    assert len(complete) == 6
+    most = len(asked)
+    assert most > 5 * len(prompts)
+    kept = calls_until(most - 3)
+    assert len(kept) == 5
+
+
+def test_prompts_are_predicted_once_for_both_directions(predictor, stack, monkeypatch):
+    seen = []
+    predict = SAM2VideoPredictor.predict_clicks
+
+    def spy(self, session, frame, obj_id, clicks, **kwargs):
+        seen.append((frame, obj_id))
+        return predict(self, session, frame, obj_id, clicks, **kwargs)
+
+    monkeypatch.setattr(SAM2VideoPredictor, "predict_clicks", spy)
+    list(iter_stack(stack, [click(5, 3), box(2, 1)], model=predictor))
+    assert seen == [(1, 2), (3, 5)]
 
 
 def test_load_model_builds_with_a_file_of_weights(predictor, tmp_path):

@@ -79,6 +79,7 @@ def test_files_and_functions_stay_small(path: Path) -> None:
         ("napari_hqsam2.prompts", ("torch", "napari", "qtpy")),
         ("napari_hqsam2.geometry", ("torch", "napari", "qtpy")),
         ("napari_hqsam2.plugin.state", ("torch", "napari", "qtpy")),
+        ("napari_hqsam2.lineage.exchange", ("torch", "napari", "qtpy")),
         # torchvision and torch.compile bring Triton, which crashes in a process where
         # a software renderer has drawn a window before.
         ("napari_hqsam2.api", ("torchvision", "torch._dynamo", "triton", "napari")),
@@ -161,9 +162,9 @@ napari."""
 
 def test_dependencies_are_what_is_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    declared = {
-        re.split(r"[<>=\[ ]", line)[0] for line in project["project"]["dependencies"]
-    }
+    lists = [project["project"]["dependencies"]]
+    lists += project["project"]["optional-dependencies"].values()
+    declared = {re.split(r"[<>=\[ ]", line)[0] for lines in lists for line in lines}
     imported = set().union(*map(_imported_packages, SOURCES))
     third_party = imported - sys.stdlib_module_names - {"napari_hqsam2"}
     owners = packages_distributions()

@@ -14,6 +14,7 @@ from napari_hqsam2.build import (
     compose_config,
     model_name,
     resolve_device,
+    with_settings,
 )
 
 NANO = "sam2.1_hq_hiera_nano"
@@ -82,6 +83,58 @@ def test_without_postprocessing() -> None:
     model = build_sam2(NANO, device="cpu", apply_postprocessing=False, mode="train")
     assert model.sam_mask_decoder.stability is None
     assert model.training
+
+
+def test_options_of_speed() -> None:
+    predictor = build_sam2_hq_video_predictor(
+        NANO, device="cpu", tracking="local", max_batch=3, resolution=128
+    )
+    assert (predictor.config.tracking, predictor.config.max_batch) == ("local", 3)
+    assert predictor.image_size == 128
+    plain = build_sam2_video_predictor(NANO, device="cpu")
+    assert (plain.config.tracking, plain.config.max_batch) == ("exact", None)
+    assert plain.image_size == 512
+    assert build_sam2(NANO, device="cpu", resolution=96).image_size == 96
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "problem"),
+    [
+        ({"tracking": "fast"}, ValueError, "'exact' or 'local', got 'fast'"),
+        ({"resolution": 500}, ValueError, "resolution=500 is not a multiple of 32"),
+        ({"max_batch": 0}, ValueError, "at least 1, got 0"),
+        ({"speed": 9}, TypeError, "Unknown options speed; there are fill_hole_area,"),
+    ],
+)
+def test_impossible_options_are_refused(options, error, problem) -> None:
+    with pytest.raises(error, match=problem):
+        build_sam2_video_predictor(NANO, device="cpu", **options)
+
+
+@pytest.mark.parametrize("word", ["compile", "vos_optimized"])
+def test_compiling_is_asked_for_under_both_names(word, monkeypatch) -> None:
+    models = []
+    monkeypatch.setattr("napari_hqsam2.build.compile_model", models.append)
+    predictor = build_sam2_video_predictor(NANO, device="cpu", **{word: True})
+    assert models == [predictor.model]
+    assert build_sam2(NANO, device="cpu", compile=True) is models[1]
+    build_sam2_video_predictor(NANO, device="cpu", **{word: False})
+    assert len(models) == 2
+
+
+def test_other_settings_share_the_weights() -> None:
+    predictor = build_sam2_video_predictor(NANO, device="cpu", fill_hole_area=3)
+    same = with_settings(predictor, tracking="exact", resolution=512)
+    assert same is predictor
+    assert with_settings(predictor) is predictor
+    other = with_settings(predictor, tracking="local", resolution=256)
+    assert (other.config.tracking, other.image_size) == ("local", 256)
+    assert other.config.fill_hole_area == 3
+    assert (predictor.config.tracking, predictor.image_size) == ("exact", 512)
+    own = dict(predictor.model.named_parameters())
+    assert all(own[name] is p for name, p in other.model.named_parameters())
+    with pytest.raises(ValueError, match="use 288"):
+        with_settings(predictor, resolution=300)
 
 
 def test_hq_builder_refuses_plain_models() -> None:

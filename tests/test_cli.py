@@ -127,7 +127,7 @@ def test_segment_takes_all_options(run, files, quick):
         "segment", "stack.ome.tif", "--points", "points.csv", "-o", "labels.tif",
         "--axes", "CZYX", "--axis", "Z", "--frames", "1,3",
         "--direction", "forward", "--contrast", "0,60000", "--channels", "0",
-        "--hq", "off",
+        "--hq", "off", "--tracking", "local", "--resolution", "96",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     labels = tifffile.imread(files / "labels.tif")
@@ -140,6 +140,25 @@ def test_segment_takes_all_options(run, files, quick):
         "(0,)",
     )
     assert said["contrast_limits"] == "((0.0, 60000.0),)"
+    assert (said["tracking"], said["resolution"]) == ("local", "96")
+
+
+def test_options_of_the_model_reach_it(run, files, monkeypatch, small_model):
+    asked = []
+
+    def load(name, **options):
+        asked.append((name, options))
+        return small_model
+
+    monkeypatch.setattr(batch, "load_model", load)
+    command = ("segment", "stack.ome.tif", *PROMPTS, "-o", "labels.tif")
+    run(*command)
+    run(*command, "--tracking", "local", "--resolution", "256", "--compile")
+    names = ("tracking", "resolution", "compile")
+    assert [[options[name] for name in names] for _, options in asked] == [
+        ["exact", None, False],
+        ["local", 256, True],
+    ]
 
 
 def test_segment_takes_a_single_image(run, files, quick, rng):
@@ -155,6 +174,29 @@ def test_segment_takes_a_single_image(run, files, quick, rng):
     assert labels.shape == (40, 50)
     assert set(np.unique(labels)) == {0, 1, 2}
     assert (files / "picture.png").is_file()
+
+
+def test_everything_on_a_frame_is_found_and_followed(run, files):
+    rows, columns = np.mgrid[:128, :128]
+    frame = np.zeros((128, 128), dtype=np.uint8) + 20
+    for y, x in ((30, 30), (35, 90), (90, 60)):
+        frame[(rows - y) ** 2 + (columns - x) ** 2 < 120] = 200
+    stack = np.stack([np.full_like(frame, 20), frame, np.roll(frame, 2, axis=1)])
+    tifffile.imwrite(
+        files / "cells.tif", stack, photometric="minisblack", metadata={"axes": "TYX"}
+    )
+    result = run(
+        "segment", "cells.tif", "--everything", "--at", "1", "-o", "labels.tif",
+        "--direction", "forward", "--resolution", "256", "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    labels = tifffile.imread(files / "labels.tif")
+    assert not labels[0].any()
+    for y, x in ((30, 30), (35, 90), (90, 60)):
+        assert labels[1, y, x]
+        assert labels[2, y, x + 2] == labels[1, y, x]
+    said = provenance(files / "labels.tif")
+    assert (said["everything"], said["at"]) == ("True", "(1,)")
 
 
 def test_ctrl_c_keeps_the_frames_that_are_finished(run, files, quick, monkeypatch):
@@ -200,6 +242,8 @@ def test_ctrl_c_before_the_first_frame_writes_nothing(run, files, quick, monkeyp
         (("stack.ome.tif", *PROMPTS, "--frames", "0,1"), "outside the range Z=0 to 0"),
         (("stack.ome.tif", *PROMPTS, "--model", "sam9"), "Unknown model 'sam9'"),
         (("stack.ome.tif", *PROMPTS, "--device", "warp"), "warp"),
+        (("stack.ome.tif", *PROMPTS, "--everything"), "--everything; not both"),
+        (("stack.ome.tif", "--everything", "--at", "0"), "is not a frame of a stack"),
         (("stack.ome.tif", *PROMPTS, "-o", "labels.png"), "name the file .tif"),
         (("stack.ome.tif", *PROMPTS, "-o", "no/labels.tif"), "There is no folder no"),
     ],
@@ -224,6 +268,8 @@ def test_what_cannot_be_done_is_said_without_a_traceback(
         ("--frames", "1"),
         ("--direction", "sideways"),
         ("--hq", "maybe"),
+        ("--tracking", "fast"),
+        ("--resolution", "500"),
     ],
 )
 def test_values_that_make_no_sense_are_wrong_usage(run, files, option):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ import zarr
 from PIL import Image
 
 from napari_hqsam2.errors import StackError
-from napari_hqsam2.export import write_labels
-from napari_hqsam2.files import atomic_path
+from napari_hqsam2.export import write_label_zarr, write_labels
+from napari_hqsam2.files import atomic_folder, atomic_path
 from napari_hqsam2.outlines import (
     Tile,
     draw_outlines,
@@ -163,3 +165,37 @@ def test_spread(count, most):
     assert len(chosen) == min(count, most)
     assert sorted(set(chosen)) == chosen
     assert (chosen[0], chosen[-1]) == (0, count - 1)
+
+
+def test_label_zarr_replaces_nothing_but_its_like(tmp_path, labels):
+    zarr.create_group(tmp_path / "raw.zarr")
+    (tmp_path / "file").touch()
+    for name in ("raw.zarr", "file"):
+        with pytest.raises(StackError, match="was not written by an export"):
+            write_label_zarr(tmp_path / name, labels, "TZYX")
+    path = write_label_zarr(tmp_path / "it.zarr", labels, "TZYX")
+    write_label_zarr(path, labels[:1], "TZYX")
+    with open_stack(path) as stack:
+        np.testing.assert_array_equal(stack.array[:], labels[:1])
+
+
+def test_folders_are_exchanged_whole_or_not_at_all(tmp_path, monkeypatch):
+    folder = tmp_path / "it"
+    for text in ("old", "new"):
+        with atomic_folder(folder) as new:
+            (new / "text").write_text(text)
+    assert (folder / "text").read_text() == "new"
+    with pytest.raises(FileNotFoundError), atomic_folder(folder) as new:
+        (new / "other").read_text()
+    rename = Path.rename
+
+    def fails(self, target):
+        if ".tmp-" in self.name and ".old" not in self.name:
+            raise OSError("in use")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="in use"), atomic_folder(folder) as new:
+        (new / "text").write_text("newer")
+    assert (folder / "text").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [folder]

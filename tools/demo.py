@@ -88,7 +88,9 @@ def main() -> None:
     count = len(CLICKS) + len(BOXES)
     print(f"Following {count} nuclei through {len(image.data)} frames ...", flush=True)
     start = time.monotonic()
-    labels = segment_layers(viewer, image, points="clicks", shapes="boxes")
+    labels = segment_layers(
+        viewer, image, points="clicks", shapes="boxes", one_piece=True
+    )
     print(f"Done in {time.monotonic() - start:.0f} s")
 
     view = StackView(image.data, "TYX")

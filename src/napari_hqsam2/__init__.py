@@ -20,6 +20,12 @@ if TYPE_CHECKING:
         segment_image,
         segment_stack,
     )
+    from napari_hqsam2.automatic import (
+        ProposalSettings,
+        propose_objects,
+        segment_everything,
+        to_prompts,
+    )
     from napari_hqsam2.build import (
         build_sam2,
         build_sam2_hq_video_predictor,
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.image_predictor import SAM2ImagePredictor
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.prompts import BoxPrompt, FramePrompts, PointPrompt
+    from napari_hqsam2.session.session import Session
 
 __all__ = [
     "BoxPrompt",
@@ -35,8 +42,10 @@ __all__ = [
     "FrameResult",
     "ObjectMask",
     "PointPrompt",
+    "ProposalSettings",
     "SAM2ImagePredictor",
     "SAM2VideoPredictor",
+    "Session",
     "__version__",
     "build_sam2",
     "build_sam2_hq_video_predictor",
@@ -44,8 +53,11 @@ __all__ = [
     "iter_stack",
     "load_model",
     "paint",
+    "propose_objects",
+    "segment_everything",
     "segment_image",
     "segment_stack",
+    "to_prompts",
 ]
 
 _HOMES = {
@@ -59,6 +71,12 @@ _HOMES = {
         "segment_image",
         "segment_stack",
     ),
+    "automatic": (
+        "ProposalSettings",
+        "propose_objects",
+        "segment_everything",
+        "to_prompts",
+    ),
     "build": (
         "build_sam2",
         "build_sam2_hq_video_predictor",
@@ -67,6 +85,7 @@ _HOMES = {
     "predictors.image_predictor": ("SAM2ImagePredictor",),
     "predictors.video_predictor": ("SAM2VideoPredictor",),
     "prompts": ("BoxPrompt", "FramePrompts", "PointPrompt"),
+    "session.session": ("Session",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -12,3 +12,5 @@ LabelArray: TypeAlias = npt.NDArray[np.integer[Any]]
 HW: TypeAlias = tuple[int, int]
 Limits: TypeAlias = tuple[float, float]
 Direction: TypeAlias = Literal["forward", "backward", "both"]
+Overlap: TypeAlias = Literal["protect", "overwrite"]
+"""Whether pixels of other labels are kept or taken."""

@@ -4,41 +4,54 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 import numpy as np
 
 from napari_hqsam2.axes import StackAxes
-from napari_hqsam2.build import build_sam2_video_predictor, model_name, resolve_device
+from napari_hqsam2.build import (
+    build_sam2_video_predictor,
+    model_name,
+    resolve_device,
+    with_settings,
+)
+from napari_hqsam2.configs.resolution import check_resolution
 from napari_hqsam2.errors import StackError
-from napari_hqsam2.segmentation.image import segment_frame
+from napari_hqsam2.predictors.compilation import compile_model
+from napari_hqsam2.segmentation.image import StillModel, segment_frame
 from napari_hqsam2.segmentation.masks import (
     FrameResult,
     ObjectMask,
     check_label_dtype,
     paint,
 )
+from napari_hqsam2.segmentation.options import (
+    ImageOptions,
+    ImageSettings,
+    StackOptions,
+    StackSettings,
+)
 from napari_hqsam2.segmentation.prompt_groups import check_prompts
 from napari_hqsam2.segmentation.stack_plan import StackPlan, plan_stack
 from napari_hqsam2.segmentation.stack_view import StackView
+from napari_hqsam2.segmentation.windows import window_rule
 from napari_hqsam2.weights import download
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     import torch
 
-    from napari_hqsam2._types import Direction, LabelArray
-    from napari_hqsam2.modeling.outputs import HqMode
-    from napari_hqsam2.predictors.intensity import IntensityLimits
+    from napari_hqsam2._types import LabelArray
+    from napari_hqsam2.predictors.tracking_config import TrackingMode
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.prompts import FramePrompts
 
 __all__ = [
     "FrameResult",
+    "ImageOptions",
     "ObjectMask",
     "StackOptions",
     "iter_stack",
@@ -50,58 +63,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-DIRECTIONS = ("forward", "backward", "both")
-HQ_MODES = ("add", "only", "off")
-
 Progress: TypeAlias = "Callable[[int, int], None]"
 """Called with the frames done and the frames in all."""
-
-
-class StackOptions(TypedDict, total=False):
-    """Keyword arguments that `segment_stack` and `iter_stack` share."""
-
-    axes: str | None
-    """Axis letters of the stack, such as "TZYX"; None as in `axes.resolve_axes`."""
-    axis: str | None
-    """Letter of the axis to follow objects along; None takes the last leading axis that
-    is longer than one frame. All other leading axes stay fixed: prompts at different
-    places along them are separate runs."""
-    model: str | SAM2VideoPredictor
-    """Name of a model, or what `load_model` returned. Default: the built-in model."""
-    device: str | torch.device
-    """Where a model given by name computes; "auto" is CUDA, then MPS, then the CPU."""
-    direction: Direction
-    """From each object's earliest prompt: "forward", "backward" or "both" (default)."""
-    frames: tuple[int, int] | None
-    """(start, stop) along `axis`, stop not included; None is all frames."""
-    contrast_limits: IntensityLimits | None
-    """(low, high) intensities shown to the model as black and white, or a pair for each
-    channel; None takes the full range of uint8, else percentiles of the whole stack."""
-    channels: Sequence[int] | None
-    """One to three indices along C, shown to the model as red, green and blue."""
-    hq_mode: HqMode
-    """How the high-quality mask is used: "add" (default), "only" or "off"."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """`StackOptions` with their defaults."""
-
-    axes: str | None = None
-    axis: str | None = None
-    model: str | SAM2VideoPredictor = DEFAULT_MODEL
-    device: str | torch.device = "auto"
-    direction: Direction = "both"
-    frames: tuple[int, int] | None = None
-    contrast_limits: IntensityLimits | None = None
-    channels: Sequence[int] | None = None
-    hq_mode: HqMode = "add"
-
-    def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            msg = f"direction={self.direction!r} is not one of {', '.join(DIRECTIONS)}."
-            raise ValueError(msg)
-        _check_hq_mode(self.hq_mode)
 
 
 def load_model(
@@ -110,6 +73,9 @@ def load_model(
     checkpoint: str | PathLike[str] | None = None,
     device: str | torch.device = "auto",
     progress: Callable[[int, int | None], None] | None = None,
+    tracking: TrackingMode = "exact",
+    resolution: int | None = None,
+    compile: bool = False,  # noqa: A002 - as in torch
 ) -> SAM2VideoPredictor:
     """Build a model with its weights, ready to segment.
 
@@ -124,6 +90,8 @@ def load_model(
         "auto" takes CUDA, then MPS, then the CPU.
     progress
         Called with the bytes downloaded and the bytes in all, if known.
+    tracking, resolution, compile
+        As in `StackOptions`; they may also be given run by run.
 
     Returns
     -------
@@ -134,28 +102,35 @@ def load_model(
     Raises
     ------
     ValueError
-        The name or the device is unknown.
+        The name or the device is unknown, or the resolution impossible.
     CheckpointError
         The weights file does not fit; the message names the cause.
     DownloadError
         The weights could not be fetched; the message says how to get them by hand.
+    CompileError
+        Nothing may be compiled in this process, because it shows windows.
     """
     name, device = model_name(model), resolve_device(device)
+    if resolution is not None:
+        check_resolution(resolution)
     if checkpoint is None:
         checkpoint = download.ensure_checkpoint(name, progress=progress)
-    return build_sam2_video_predictor(name, checkpoint, device)
+    return build_sam2_video_predictor(
+        name,
+        checkpoint,
+        device,
+        tracking=tracking,
+        resolution=resolution,
+        compile=compile,
+    )
 
 
 def segment_image(
     image: Any,
     prompts: Iterable[FramePrompts],
     *,
-    model: str | SAM2VideoPredictor = DEFAULT_MODEL,
     axes: str = "YX",
-    contrast_limits: IntensityLimits | None = None,
-    channels: Sequence[int] | None = None,
-    device: str | torch.device = "auto",
-    hq_mode: HqMode = "add",
+    **options: Unpack[ImageOptions],
 ) -> LabelArray:
     """Segment the prompted objects of one image.
 
@@ -166,10 +141,10 @@ def segment_image(
     prompts
         One `FramePrompts` per object, with ``position=()``. One click takes the best of
         three candidate masks; a box or more clicks take the single mask.
-    model, device, contrast_limits, channels, hq_mode
-        As in `segment_stack`.
     axes
         "YX", or with colours "YXC" or "CYX".
+    **options
+        See `ImageOptions`.
 
     Returns
     -------
@@ -184,7 +159,7 @@ def segment_image(
     PromptError
         A prompt is missing, malformed or outside the image.
     """
-    _check_hq_mode(hq_mode)
+    settings = ImageSettings(**options)
     array = image if hasattr(image, "shape") else np.asarray(image)
     image_axes = StackAxes(axes.upper(), tuple(array.shape))
     if image_axes.leading:
@@ -194,11 +169,19 @@ def segment_image(
         )
         raise StackError(msg)
     checked = check_prompts(prompts, image_axes)
-    view = StackView.of_image(array, image_axes.letters, channels)
-    limits = view.limits() if contrast_limits is None else contrast_limits
-    predictor = _predictor(model, device)
+    view = StackView.of_image(array, image_axes.letters, settings.channels)
+    limits = settings.contrast_limits
+    model = predictor_for(settings).model
     masks = segment_frame(
-        predictor.model, view.frames((0,), "T").read(0), checked, limits, hq_mode
+        StillModel(
+            model,
+            view.limits() if limits is None else limits,
+            settings.hq_mode,
+            one_piece=settings.one_piece,
+        ),
+        view.frames((0,), "T"),
+        checked,
+        window_rule(settings.crop, image_axes.hw, model.image_size),
     )
     labels = _new_labels(image_axes)
     check_label_dtype(labels.dtype, (prompt.obj_id for prompt in checked))
@@ -248,14 +231,12 @@ def segment_stack(
     >>> labels = segment_stack(stack, [nucleus], axes="TYX")  # doctest: +SKIP
     """
     with ExitStack() as resources:
-        settings = _Options(**options)
+        settings = StackSettings(**options)
         plan = _plan(stack, prompts, settings, resources)
         labels = _new_labels(plan.view.axes) if out is None else out
         _check_labels(labels, plan)
         for result in _results(plan, settings, progress, cancel):
-            frame = np.array(labels[result.position])
-            paint(frame, result.masks)
-            labels[result.position] = frame
+            _paint_into(labels, result)
     return labels
 
 
@@ -302,7 +283,7 @@ def iter_stack(
         A prompt is missing, malformed or outside the image or the frames.
     """
     with ExitStack() as resources:
-        settings = _Options(**options)
+        settings = StackSettings(**options)
         plan = _plan(stack, prompts, settings, resources)
         results = _results(plan, settings, progress, cancel)
         return _closing(results, resources.pop_all())
@@ -318,7 +299,7 @@ def _closing(
 def _plan(
     stack: Any,
     prompts: Iterable[FramePrompts],
-    options: _Options,
+    options: StackSettings,
     resources: ExitStack,
 ) -> StackPlan:
     axes = options.axes
@@ -338,12 +319,12 @@ def _plan(
 
 def _results(
     plan: StackPlan,
-    options: _Options,
+    options: StackSettings,
     progress: Progress | None,
     cancel: Callable[[], bool] | None,
 ) -> Iterator[FrameResult]:
     """Load the model now, and do the work as results are taken."""
-    predictor = _predictor(options.model, options.device)
+    predictor = predictor_for(options, options.tracking)
     limits = options.contrast_limits
     if limits is None:
         limits = plan.view.limits()
@@ -356,7 +337,9 @@ def _results(
         plan.frames.stop - 1,
         limits,
     )
-    results = plan.results(predictor, limits, options.hq_mode, cancel or _never)
+    results = plan.results(
+        predictor, limits, options.hq_mode, cancel or _never, options.crop
+    )
     return _counted(results, plan.num_steps, progress)
 
 
@@ -371,6 +354,15 @@ def _counted(
 
 def _never() -> bool:
     return False
+
+
+def _paint_into(labels: Any, result: FrameResult) -> None:
+    if isinstance(labels, np.ndarray):
+        paint(labels[result.position], result.masks)
+        return
+    frame = np.array(labels[result.position])
+    paint(frame, result.masks)
+    labels[result.position] = frame
 
 
 def _new_labels(axes: StackAxes) -> LabelArray:
@@ -388,13 +380,18 @@ def _check_labels(labels: Any, plan: StackPlan) -> None:
     check_label_dtype(labels.dtype, plan.obj_ids)
 
 
-def _predictor(
-    model: str | SAM2VideoPredictor, device: str | torch.device
+def predictor_for(
+    settings: ImageSettings, tracking: TrackingMode | None = None
 ) -> SAM2VideoPredictor:
-    return load_model(model, device=device) if isinstance(model, str) else model
-
-
-def _check_hq_mode(hq_mode: str) -> None:
-    if hq_mode not in HQ_MODES:
-        msg = f"hq_mode={hq_mode!r} is not one of {', '.join(HQ_MODES)}."
-        raise ValueError(msg)
+    """The model that was asked for, with the settings of this run."""
+    model = settings.model
+    if isinstance(model, str):
+        model = load_model(model, device=settings.device)
+    if settings.compile:
+        compile_model(model.model)
+    return with_settings(
+        model,
+        tracking=tracking,
+        resolution=settings.resolution,
+        one_piece=settings.one_piece or None,
+    )

@@ -20,7 +20,8 @@ from rich.progress import (
 
 import napari_hqsam2
 from napari_hqsam2.api import load_model, segment_image, segment_stack
-from napari_hqsam2.errors import HqSam2Error, StackError
+from napari_hqsam2.automatic import propose_objects, to_prompts
+from napari_hqsam2.errors import HqSam2Error, PromptError, StackError
 from napari_hqsam2.export import check_tiff_name, write_labels
 from napari_hqsam2.outlines import write_outlines
 from napari_hqsam2.prompt_tables import read_prompts
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
     from napari_hqsam2._types import Direction, LabelArray
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.intensity import IntensityLimits
+    from napari_hqsam2.predictors.tracking_config import TrackingMode
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.prompts import FramePrompts
+    from napari_hqsam2.segmentation.windows import CropMode
     from napari_hqsam2.stack_files import StackFile
 
 
@@ -63,6 +66,10 @@ class SegmentJob:
     output: Path
     points: Path | None
     boxes: Path | None
+    everything: bool
+    """Take what the model finds on one frame instead of prompts."""
+    at: tuple[int, ...] | None
+    """Index of that frame along every leading axis; None is the first one."""
     axes: str | None
     axis: str | None
     model: str
@@ -73,6 +80,11 @@ class SegmentJob:
     contrast_limits: tuple[tuple[float, float], ...] | None
     channels: Sequence[int] | None
     hq_mode: HqMode
+    one_piece: bool
+    tracking: TrackingMode
+    resolution: int | None
+    crop: CropMode
+    compile: bool
     picture: Path | None
     """Where to draw frames with outlines, if anywhere."""
 
@@ -87,12 +99,17 @@ class SegmentJob:
             An input cannot be used; nothing is written.
         """
         check_tiff_name(self.output)
+        if self.everything and (self.points or self.boxes):
+            msg = "Give prompts (--points, --boxes), or --everything; not both."
+            raise PromptError(msg)
         for path in (self.output, self.picture):
             if path is not None and not path.parent.is_dir():
                 msg = f"There is no folder {path.parent} to write {path.name} into."
                 raise StackError(msg)
         with open_stack(self.stack, self.axes) as stack:
-            prompts = read_prompts(stack.axes, points=self.points, boxes=self.boxes)
+            prompts: Sequence[FramePrompts] = ()
+            if not self.everything:
+                prompts = read_prompts(stack.axes, points=self.points, boxes=self.boxes)
             work = _Work(self, stack, prompts, console)
             work.fill()
             if work.summary.frames_done:
@@ -105,12 +122,18 @@ class SegmentJob:
         values = {
             "software": f"napari-hqsam2 {napari_hqsam2.__version__}",
             "stack": self.stack.name,
+            "everything": self.everything or None,
+            "at": self.at,
             "model": self.model,
             "checkpoint": self.checkpoint and self.checkpoint.name,
             "direction": self.direction,
             "frames": self.frames,
             "channels": self.channels,
             "hq_mode": self.hq_mode,
+            "one_piece": self.one_piece or None,
+            "tracking": self.tracking,
+            "resolution": self.resolution,
+            "crop": self.crop,
         }
         return {name: str(value) for name, value in values.items() if value is not None}
 
@@ -135,16 +158,8 @@ class _Work:
             if stack.axes.leading
             else StackView.of_image(stack.array, stack.axes.letters, job.channels)
         )
-        if stack.axes.leading:
-            plan_stack(
-                self.view,
-                prompts,
-                axis=job.axis,
-                frames=job.frames,
-                direction=job.direction,
-            )
-        else:
-            check_prompts(prompts, stack.axes)
+        if not job.everything:
+            self._check_prompts()
         self.limits: IntensityLimits = job.contrast_limits or self.view.limits()
         self.labels: LabelArray = np.zeros(stack.axes.labels_shape, dtype=np.int32)
 
@@ -152,6 +167,9 @@ class _Work:
         """Segment into `labels`; Ctrl-C leaves the frames that are finished."""
         predictor = self._load_model()
         try:
+            if self.job.everything:
+                self.prompts = self._found(predictor)
+                self._check_prompts()
             if self.stack.axes.leading:
                 self._fill_stack(predictor)
             else:
@@ -168,10 +186,49 @@ class _Work:
                     checkpoint=job.checkpoint,
                     device=job.device,
                     progress=progress,
+                    tracking=job.tracking,
+                    resolution=job.resolution,
+                    compile=job.compile,
                 )
             except (ValueError, RuntimeError) as error:
                 msg = f"The model cannot be loaded: {error}"
                 raise HqSam2Error(msg) from error
+
+    def _check_prompts(self) -> None:
+        job, axes = self.job, self.stack.axes
+        if not axes.leading:
+            check_prompts(self.prompts, axes)
+            return
+        plan_stack(
+            self.view,
+            self.prompts,
+            axis=job.axis,
+            frames=job.frames,
+            direction=job.direction,
+        )
+
+    def _found(self, predictor: SAM2VideoPredictor) -> list[FramePrompts]:
+        """Objects that nobody has pointed at, as prompts."""
+        job, axes = self.job, self.stack.axes
+        position = (0,) * len(axes.leading) if job.at is None else job.at
+        with _bar(self.console, "Looking for objects", "crops") as progress:
+            found = propose_objects(
+                self.stack.array,
+                axes=axes.letters,
+                position=position,
+                progress=progress,
+                model=predictor,
+                contrast_limits=self.limits,
+                channels=job.channels,
+                hq_mode=job.hq_mode,
+            )
+        if not found:
+            msg = (
+                f"The model found no object on frame {position} of {job.stack.name}. "
+                "Choose another frame with --at, or give prompts."
+            )
+            raise PromptError(msg)
+        return to_prompts(found, axes.hw, position)
 
     def _fill_image(self, predictor: SAM2VideoPredictor) -> None:
         self.labels[:] = segment_image(
@@ -182,12 +239,14 @@ class _Work:
             channels=self.job.channels,
             contrast_limits=self.limits,
             hq_mode=self.job.hq_mode,
+            one_piece=self.job.one_piece,
+            crop=self.job.crop,
         )
         self.summary.frames_done = 1
 
     def _fill_stack(self, predictor: SAM2VideoPredictor) -> None:
         job = self.job
-        with _frame_bar(self.console) as show:
+        with _bar(self.console, "Segmenting", "frames") as show:
 
             def progress(done: int, total: int) -> None:
                 self.summary.frames_done = done
@@ -206,6 +265,8 @@ class _Work:
                 contrast_limits=self.limits,
                 channels=job.channels,
                 hq_mode=job.hq_mode,
+                one_piece=job.one_piece,
+                crop=job.crop,
             )
 
     def write(self) -> None:
@@ -239,12 +300,14 @@ def download_with_bar(name: str, console: Console) -> Path:
 
 
 @contextmanager
-def _frame_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
+def _bar(
+    console: Console, what: str, units: str
+) -> Iterator[Callable[[int, int], None]]:
     columns = (
-        TextColumn("Segmenting"),
+        TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("frames"),
+        TextColumn(units),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 
+from napari_hqsam2.configs.resolution import check_resolution
+from napari_hqsam2.predictors.compilation import compile_model
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.weights.state_dict import load_weights
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.predictors.tracking_config import TrackingConfig, TrackingMode
 
 SIZES = {"t": "tiny", "s": "small", "b+": "base_plus", "l": "large"}
 """Letters in upstream's config file names."""
@@ -133,6 +138,32 @@ def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
         return compose("model", [*groups, *map(_moved, overrides)])
 
 
+class VideoOptions(TypedDict, total=False):
+    """Keyword arguments that the builders of video predictors share."""
+
+    fill_hole_area: int | None
+    """Largest hole to fill, in pixels of the low-resolution mask (stride 4); 8 with
+    post-processing and 0 without it if not given."""
+    tracking: TrackingMode
+    """"exact" (default), or "local": attention in windows around small objects, much
+    faster and nearly the same masks."""
+    max_batch: int | None
+    """Most objects worked on at once; None takes what fits into memory."""
+    resolution: int | None
+    """Side in pixels of the square that the model sees, a multiple of 32; None is the
+    one it was trained at. Less is much faster and loses detail."""
+    compile: bool
+    """Compile the heavy parts when they are first used, for long runs on a GPU."""
+    vos_optimized: bool
+    """Upstream's word for `compile`."""
+
+
+def _resize(config: DictConfig, resolution: int | None) -> None:
+    if resolution is not None:
+        check_resolution(resolution)
+        config.model.image_size = resolution
+
+
 def _build_model(
     config: DictConfig,
     ckpt_path: str | PathLike[str] | None,
@@ -153,6 +184,8 @@ def build_sam2(
     hydra_overrides_extra: Sequence[str] = (),
     *,
     apply_postprocessing: bool = True,
+    resolution: int | None = None,
+    compile: bool = False,  # noqa: A002 - as in torch
 ) -> HqSam2:
     """Build a model for `SAM2ImagePredictor`.
 
@@ -170,18 +203,26 @@ def build_sam2(
         Hydra overrides; upstream's keys are understood where the option exists.
     apply_postprocessing : bool
         Replace unstable single masks by the best candidate.
+    resolution, compile
+        As in `VideoOptions`.
 
     Raises
     ------
     ValueError
-        If the name or the device is unknown.
+        If the name or the device is unknown, or the resolution impossible.
     CheckpointError
         If the weights file does not fit; the message names the cause.
+    CompileError
+        If nothing may be compiled in this process.
     """
     config = compose_config(model_name(config_file), hydra_overrides_extra)
+    _resize(config, resolution)
     if not apply_postprocessing:
         config.model.mask_decoder.stability = None
-    return _build_model(config, ckpt_path, device, mode)
+    model = _build_model(config, ckpt_path, device, mode)
+    if compile:
+        compile_model(model)
+    return model
 
 
 def build_sam2_video_predictor(
@@ -192,7 +233,7 @@ def build_sam2_video_predictor(
     hydra_overrides_extra: Sequence[str] = (),
     *,
     apply_postprocessing: bool = True,
-    fill_hole_area: int | None = None,
+    **options: Unpack[VideoOptions],
 ) -> SAM2VideoPredictor:
     """Build a video predictor.
 
@@ -202,19 +243,37 @@ def build_sam2_video_predictor(
         As in `build_sam2`.
     apply_postprocessing : bool
         Also binarise masks from prompts for the memory, and fill holes.
-    fill_hole_area : int, optional
-        Largest hole to fill, in pixels of the low-resolution mask (stride 4); 8 with
-        post-processing and 0 without it if not given.
+    **options
+        See `VideoOptions`.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a value impossible.
+    CheckpointError, CompileError
+        As `build_sam2`.
     """
+    unknown = options.keys() - VideoOptions.__annotations__
+    if unknown:
+        msg = (
+            f"Unknown options {', '.join(sorted(unknown))}; there are "
+            f"{', '.join(VideoOptions.__annotations__)}."
+        )
+        raise TypeError(msg)
     config = compose_config(model_name(config_file), hydra_overrides_extra)
-    tracking: dict[str, int | bool] = {}
+    _resize(config, options.get("resolution"))
+    changes: dict[str, Any] = {}
     if not apply_postprocessing:
         config.model.mask_decoder.stability = None
-        tracking = {"binarize_mask_from_pts_for_mem_enc": False, "fill_hole_area": 0}
-    if fill_hole_area is not None:
-        tracking["fill_hole_area"] = fill_hole_area
+        changes = {"binarize_mask_from_pts_for_mem_enc": False, "fill_hole_area": 0}
+    for name in ("fill_hole_area", "tracking", "max_batch"):
+        if options.get(name) is not None:
+            changes[name] = options[name]
+    policy: TrackingConfig = replace(instantiate(config.tracking), **changes)
     model = _build_model(config, ckpt_path, device, mode)
-    return SAM2VideoPredictor(model, instantiate(config.tracking, **tracking))
+    if options.get("compile") or options.get("vos_optimized"):
+        compile_model(model)
+    return SAM2VideoPredictor(model, policy)
 
 
 def build_sam2_hq_video_predictor(
@@ -225,7 +284,7 @@ def build_sam2_hq_video_predictor(
     hydra_overrides_extra: Sequence[str] = (),
     *,
     apply_postprocessing: bool = True,
-    fill_hole_area: int | None = None,
+    **options: Unpack[VideoOptions],
 ) -> SAM2VideoPredictor:
     """`build_sam2_video_predictor` for models with a high-quality mask token.
 
@@ -248,5 +307,37 @@ def build_sam2_hq_video_predictor(
         mode,
         hydra_overrides_extra,
         apply_postprocessing=apply_postprocessing,
-        fill_hole_area=fill_hole_area,
+        **options,
     )
+
+
+def with_settings(
+    predictor: SAM2VideoPredictor,
+    *,
+    tracking: TrackingMode | None = None,
+    resolution: int | None = None,
+    one_piece: bool | None = None,
+) -> SAM2VideoPredictor:
+    """A predictor with the same weights and other settings; nothing is copied.
+
+    Parameters
+    ----------
+    predictor : SAM2VideoPredictor
+        Left as it is.
+    tracking, resolution
+        As in `VideoOptions`; None is what `predictor` has.
+    one_piece
+        As in `TrackingConfig`; None is what `predictor` has.
+    """
+    model, config = predictor.model, predictor.config
+    if resolution is not None and resolution != model.image_size:
+        check_resolution(resolution)
+        model = copy.copy(model)
+        model.image_size = resolution
+    if tracking is not None:
+        config = replace(config, tracking=tracking)
+    if one_piece is not None:
+        config = replace(config, one_piece=one_piece)
+    if model is predictor.model and config == predictor.config:
+        return predictor
+    return SAM2VideoPredictor(model, config, predictor.hq)

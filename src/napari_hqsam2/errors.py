@@ -21,5 +21,25 @@ class StackError(HqSam2Error, ValueError):
     """An image stack has a shape, dtype or axis order that cannot be segmented."""
 
 
+class EvaluationError(HqSam2Error, ValueError):
+    """Images and truth do not make a data set that a model can be measured on."""
+
+
 class KernelError(HqSam2Error, RuntimeError):
     """A CUDA kernel cannot be compiled, loaded or launched."""
+
+
+class CompileError(HqSam2Error, RuntimeError):
+    """A model cannot be compiled in this process."""
+
+
+class TrainingError(HqSam2Error, ValueError):
+    """Images and labels, or settings, that no training can start from."""
+
+
+class SessionError(HqSam2Error, RuntimeError):
+    """A session cannot do this now, or cannot be loaded with these files."""
+
+
+class LineageError(HqSam2Error, ValueError):
+    """Objects and divisions do not fit together, or cannot be exchanged like this."""

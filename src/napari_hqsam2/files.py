@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all, and the folder for what can be made again."""
+"""Files that appear whole or not at all, and the folders of a user."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 CACHE_VARIABLE = "NAPARI_HQSAM2_CACHE"
 """Environment variable that moves the cache folder."""
+CONFIG_VARIABLE = "NAPARI_HQSAM2_CONFIG"
+"""Environment variable that moves the folder of settings."""
 
 
 def cache_folder() -> Path:
@@ -23,6 +26,14 @@ def cache_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser().absolute()
     return platformdirs.user_cache_path("napari-hqsam2", appauthor=False)
+
+
+def config_folder() -> Path:
+    """Folder of settings that are remembered; it may not exist yet."""
+    chosen = os.environ.get(CONFIG_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return platformdirs.user_config_path("napari-hqsam2", appauthor=False)
 
 
 @contextmanager
@@ -36,12 +47,47 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.tmp-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
-        _flush_to_disk(temporary, os.O_RDWR)
-        temporary.replace(path)
-        if os.name == "posix":
-            _flush_to_disk(path.parent, os.O_RDONLY)
+        publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """Give a finished file its final name: it appears whole or not at all.
+
+    The contents reach the disk before the name does, so that a crash at any moment
+    leaves the old file or the new one.
+    """
+    _flush_to_disk(temporary, os.O_RDWR)
+    temporary.replace(target)
+    if os.name == "posix":
+        _flush_to_disk(target.parent, os.O_RDONLY)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A new folder that takes the place of `path` once the block is done.
+
+    If the block raises, or the folders cannot be exchanged, `path` stays as it was.
+    """
+    path = Path(path).absolute()
+    suffix = f".tmp-{secrets.token_hex(4)}"
+    new = path.with_name(f".{path.name}{suffix}")
+    old = path.with_name(f".{path.name}.old{suffix}")
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if path.exists():
+            path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _flush_to_disk(path: Path, flags: int) -> None:

@@ -11,6 +11,7 @@ SAM space.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_hqsam2._types import HW, BoolArray
-    from napari_hqsam2.prompts import PointPrompt
+    from napari_hqsam2.prompts import FramePrompts, PointPrompt
 
 Coordinates = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -146,6 +147,21 @@ def mask_to_box(mask: BoolArray) -> BoxPrompt | None:
     return BoxPrompt(
         float(rows[0]), float(columns[0]), float(rows[-1]) + 1, float(columns[-1]) + 1
     )
+
+
+def to_window(prompt: FramePrompts, window: tuple[slice, slice]) -> FramePrompts:
+    """Prompts on an image as those on a part of it, rows and columns with a start."""
+    rows, columns = window
+    top, left = rows.start, columns.start
+    box, mask = prompt.box, prompt.mask
+    points = tuple(
+        replace(point, y=point.y - top, x=point.x - left) for point in prompt.points
+    )
+    if box is not None:
+        box = BoxPrompt(box.y0 - top, box.x0 - left, box.y1 - top, box.x1 - left)
+    if mask is not None:
+        mask = mask[rows, columns]
+    return replace(prompt, points=points, box=box, mask=mask)
 
 
 def check_point(point: PointPrompt, hw: HW) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_hqsam2.modeling.hiera import from_windows, to_windows
-from napari_hqsam2.modeling.layers import MLP, LayerNorm2d
+from napari_hqsam2.modeling.layers import MLP, Gelu, LayerNorm2d, add_doubled
 from napari_hqsam2.modeling.mask_decoder import StabilityFallback
 
 SIDE = st.integers(1, 20)
@@ -31,6 +31,30 @@ def test_layer_norm_is_over_channels() -> None:
     assert normed.shape == x.shape
     assert normed.mean(1).abs().max() < 1e-5
     assert (normed.var(1, correction=0) - 1).abs().max() < 1e-3
+
+
+@given(st.integers(1, 3), st.booleans(), st.integers(1, 5), st.integers(1, 5))
+def test_a_map_grows_as_by_transposed_convolution(
+    count: int, shared: bool, height: int, width: int
+) -> None:
+    conv = torch.nn.ConvTranspose2d(3, 5, kernel_size=2, stride=2).double()
+    x = torch.randn(count, 3, height, width, dtype=torch.float64)
+    skip = torch.randn(
+        1 if shared else count, 5, 2 * height, 2 * width, dtype=torch.float64
+    )
+    got = add_doubled(skip, x.permute(0, 2, 3, 1), conv)
+    torch.testing.assert_close(got, conv(x) + skip, rtol=0, atol=1e-12)
+    assert got.permute(0, 2, 3, 1).is_contiguous()
+
+
+def test_gelu_keeps_what_gradients_need() -> None:
+    x = torch.linspace(-3, 3, 7, dtype=torch.float64)
+    before, expected = x.clone(), torch.nn.functional.gelu(x)
+    assert torch.equal(Gelu()(x), expected)
+    assert torch.equal(x, before)
+    with torch.no_grad():
+        assert Gelu()(x) is x
+    assert torch.equal(x, expected)
 
 
 def test_mlp_has_no_activation_at_its_end() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from napari_hqsam2.build import build_sam2
-from napari_hqsam2.modeling import chunked_attention, memory_attention
-from napari_hqsam2.modeling.hqsam2 import HqSam2, PointerMemory, SpatialMemory
+from napari_hqsam2.modeling import chunked_attention, hqsam2, memory_attention
+from napari_hqsam2.modeling.memory_tokens import PointerMemory, SpatialMemory
 from napari_hqsam2.modeling.position_encoding import (
     axial_rope,
     sine_position_encoding,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_hqsam2.modeling.attention import RopeAttention
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
 
 C, CM = 192, 64
 SLOTS = 7
@@ -256,6 +257,34 @@ def test_gradients_follow_the_formula(model: HqSam2, scene: Scene) -> None:
     ]
     for ours, theirs in zip(*gradients, strict=True):
         assert largest(ours - theirs) < 1e-8 * max(1.0, largest(theirs))
+
+
+@given(scenes())
+@settings(max_examples=15)
+def test_accelerators_go_another_way(model: HqSam2, scene: Scene) -> None:
+    """Operators for the rotation and the mask, values as wide as keys."""
+
+    def by_operator(low_res: Tensor, **options: Any) -> Tensor:
+        prepared: Tensor = torch.ops.hqsam2.prepare_mask(low_res, *options.values())
+        return prepared
+
+    low_res = torch.randn(1, 1, *(4 * length for length in scene.grid)).double()
+    score = torch.ones(1, 1)
+    with torch.inference_mode():
+        expected = torch.cat([by_formula(model, scene[n]) for n in range(len(scene))])
+        memory = model.encode_memory(
+            scene.embedding[:1], low_res, score, binarize=False
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            # compilers take the operators too
+            patch.setattr(torch.compiler, "is_compiling", lambda: True)
+            patch.setattr(hqsam2, "prepare_mask", by_operator)
+            got = scene.fuse(model)
+            other = model.encode_memory(
+                scene.embedding[:1], low_res, score, binarize=False
+            )
+    assert largest(got - expected) < 1e-9
+    assert largest(other - memory) < 1e-12
 
 
 def typical_scene(side: int = 4, *, windows: bool = False) -> Scene:

@@ -71,24 +71,28 @@ class Recorded:
 
         Close is 2e-3 at the 99th percentile and 0.1 at most. The weights amplify a
         difference in rounding from frame to frame, and the vectors were recorded on
-        another machine: where these limits were set we stray by a median up to 0.009
-        and a 90th percentile up to 0.023. sam2 itself was run there for three tracked
-        frames, and strayed from its own recording about as far as we did. A slip in
-        the memory shows as 0.1 and more. `test_against_sam2.py` compares whole
-        sessions closely, on one machine.
+        another machine: what is tracked strays by a median of 0.001, at the end of a
+        long chain (a correction, then another run) by 0.009 to 0.045 as the processor
+        will have it. A slip in the memory shows as 0.1 and more from the first frame
+        that reads it. `test_against_sam2.py` compares whole sessions closely, on one
+        machine.
         """
         expected = self.load(name)
         assert got, "the scenario gave nothing"
         assert got.keys() <= expected.keys()
         assert not whole or got.keys() == expected.keys()
+        strayed: list[float] = []
         for key, value in got.items():
             difference = np.abs(value - expected[key])
             if is_near_prompt(key, got):
                 assert np.percentile(difference, 99) <= 2e-3, key
                 assert difference.max() <= 0.1, key
             else:
-                assert np.median(difference) <= 0.03, key
-                assert np.percentile(difference, 90) <= 0.08, key
+                limit = 0.08 if key.startswith("again") else 0.03
+                strayed.append(float(np.median(difference)))
+                assert strayed[-1] <= limit, key
+                assert np.percentile(difference, 90) <= 2.5 * limit, key
+        assert np.median(strayed or [0]) <= 0.01
 
 
 def is_near_prompt(key: str, keys: Iterable[str]) -> bool:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from napari_hqsam2.errors import StackError
+from napari_hqsam2.files import CONFIG_VARIABLE
 from napari_hqsam2.plugin.axis_names import name_axes
+from napari_hqsam2.plugin.prompt_values import DrawnItem
 from napari_hqsam2.plugin.snapshots import (
     Companions,
     ImageSnapshot,
@@ -20,14 +22,19 @@ from napari_hqsam2.plugin.snapshots import (
     Shape,
 )
 from napari_hqsam2.plugin.viewer_port import ViewerEvents
-from napari_hqsam2.segmentation.masks import FrameResult, ObjectMask, paint
-from napari_hqsam2.segmentation.prompt_groups import group_prompts, plan_span
+from napari_hqsam2.segmentation.masks import ObjectMask
+from napari_hqsam2.segmentation.prompt_groups import check_positive
+from napari_hqsam2.session.anchors import Anchor
+from napari_hqsam2.session.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from napari_hqsam2.plugin.resolve import SegmentRequest
+    from napari_hqsam2.plugin.label_view import LabelWrite
+    from napari_hqsam2.plugin.models import Waiting
     from napari_hqsam2.prompts import FramePrompts
+    from napari_hqsam2.session.anchors import RunPlan
 
 HALF = 2
 """The engine of the tests marks a square of 2 * HALF + 1 pixels on each prompt."""
@@ -55,7 +62,10 @@ class FakeViewer:
         self.position: tuple[int, ...] | None = (0,)
         self.notes: list[str] = []
         self.status = ""
-        self.edits: list[bool] = []
+        self.writes: list[tuple[int, ...]] = []
+        self.threads: set[int] = set()
+        self.hidden: set[int] = set()
+        self.clipboard = ""
         self.is_closed = False
 
     def add(self, layer: FakeLayer) -> FakeLayer:
@@ -158,19 +168,61 @@ class FakeViewer:
         del labels
         return "widened" if largest_id > 1000 else ""
 
-    def paint(
-        self,
-        labels: Any,
-        position: tuple[int, ...],
-        masks: Sequence[ObjectMask],
-        *,
-        as_one_edit: bool,
-    ) -> None:
-        if labels.data.ndim != len(position) + 2:
+    def label_array(self, labels: Any) -> Any:
+        return labels.data
+
+    def write_labels(self, labels: Any, write: LabelWrite) -> None:
+        if labels.data.ndim != len(write.position) + 2:
             msg = "other shape"
             raise StackError(msg)
-        self.edits.append(as_one_edit)
-        paint(labels.data[position], masks)
+        self.writes.append(write.position)
+        self.threads.add(threading.get_ident())
+        write.apply(labels.data[write.position])
+
+    def label_colours(self, labels: Any, obj_ids: Any) -> Any:
+        del labels
+        return tuple((obj_id / 1000, 0.0, 0.0) for obj_id in obj_ids)
+
+    def hide_labels(self, labels: Any, hidden: Any, shown: Any) -> None:
+        del labels, shown
+        self.hidden = set(hidden)
+
+    def select_label(self, labels: Any, obj_id: int) -> None:
+        labels.selected = obj_id
+
+    def num_prompts(self, layer: Any) -> int:
+        return len(layer.data)
+
+    def drawn_items(self, layer: Any, indices: Any) -> tuple[DrawnItem, ...]:
+        return tuple(
+            DrawnItem(
+                np.array(layer.data[i]),
+                str(layer.positive[i]) if layer.kind == "points" else "rectangle",
+                {"object_id": layer.obj_ids[i]},
+            )
+            for i in indices
+        )
+
+    def redraw(self, layer: Any, gone: Any, new: Any) -> None:
+        kept = [i for i in range(len(layer.data)) if i not in gone]
+        rows = [layer.data[i] for i in kept] + [item.vertices for item in new]
+        layer.obj_ids = [layer.obj_ids[i] for i in kept]
+        layer.obj_ids += [item.features["object_id"] for item in new]
+        if layer.kind == "points":
+            layer.positive = [layer.positive[i] for i in kept]
+            layer.positive += [item.kind == "True" for item in new]
+            rows = np.array(rows).reshape(-1, layer.data.shape[1])
+        layer.data = rows
+        self.events.prompts_changed.emit(layer)
+
+    def show_frame(self, image: Any, position: tuple[int, ...]) -> None:
+        del image
+        self.position = tuple(position)
+        self.events.frame_changed.emit()
+
+    def copy_text(self, text: str) -> bool:
+        self.clipboard = text
+        return True
 
     def finish(self, labels: Any, provenance: dict[str, str]) -> None:
         labels.provenance = provenance
@@ -187,77 +239,132 @@ class FakeViewer:
 
 
 class FakeEngine:
-    """Marks a square on each prompt and keeps it there; can also fail or stall."""
+    """Real sessions with a model that marks a square on each prompt, and keeps it."""
 
     def __init__(self) -> None:
-        self.requests: list[SegmentRequest] = []
+        self.sessions: list[Session] = []
         self.error: Exception | None = None
         self.fail_at = 0
         self.go_on: threading.Event | None = None
         self.before_frame: Callable[[int], None] | None = None
         self.finds = True
+        self.found: tuple[ObjectMask, ...] = ()
+        self.prepared: list[tuple[int, ...]] = []
+        self.num_loaded = 0
         self.is_released = False
         self.threads: set[int] = set()
 
-    def run(
-        self,
-        request: SegmentRequest,
-        report: Callable[[str], None],
-        is_cancelled: Callable[[], bool],
-    ) -> Iterator[FrameResult]:
-        self.requests.append(request)
-        report("Loading the model")
-        for number, result in enumerate(self._results(request)):
-            self.threads.add(threading.get_ident())
-            if self.before_frame is not None:
-                self.before_frame(number)
-            if self.go_on is not None:
-                self.go_on.wait(10)
-            if self.error is not None and number == self.fail_at:
-                raise self.error
-            if is_cancelled():
-                return
-            yield result
+    def new_session(self, data: Any, axes: str, labels: Any, options: Any) -> Session:
+        session = Session(data, axes=axes, labels=labels, **options)
+        session._tracker = FakeTracker(self)
+        self.sessions.append(session)
+        return session
+
+    def give_model(self, session: Session, waiting: Waiting) -> bool:
+        del session
+        self.num_loaded += 1
+        self.is_released = False
+        waiting.report("Loading the model")
+        return not waiting.is_cancelled()
+
+    def propose(self, *_: Any) -> tuple[ObjectMask, ...]:
+        return self.found
 
     def release(self) -> None:
         self.is_released = True
 
-    def _results(self, request: SegmentRequest) -> Iterator[FrameResult]:
-        stack = request.axes.stack
-        if request.axis is None:
-            yield FrameResult((), self._masks(request.prompts, stack.hw))
-            return
-        frames = range(*request.frames)
-        for group in group_prompts(request.prompts, stack, request.axis):
-            span = plan_span(group, frames, request.settings.direction)
-            for frame in (*span.forward, *span.backward):
-                masks = self._masks(group.prompts, stack.hw)
-                yield FrameResult(group.position(frame), masks)
 
-    def _masks(
-        self, prompts: Sequence[FramePrompts], hw: tuple[int, int]
-    ) -> tuple[ObjectMask, ...]:
-        first = {prompt.obj_id: prompt for prompt in reversed(prompts)}
-        return tuple(self._mask(prompt, hw) for _, prompt in sorted(first.items()))
+class FakeTracker:
+    """What a session asks of the model."""
 
-    def _mask(self, prompt: FramePrompts, hw: tuple[int, int]) -> ObjectMask:
-        y, x = _centre(prompt)
-        rows = slice(max(y - HALF, 0), min(y + HALF + 1, hw[0]))
-        columns = slice(max(x - HALF, 0), min(x + HALF + 1, hw[1]))
-        size = (rows.stop - rows.start, columns.stop - columns.start)
-        mask = np.full(size, self.finds, dtype=np.bool_)
-        return ObjectMask(prompt.obj_id, rows.start, columns.start, mask, 1.0, 0.9)
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    def segment(self, prompts: Any, memories: Any, hq: str) -> tuple[ObjectMask, ...]:
+        del memories, hq
+        check_positive(record.clicks() for _, record in prompts if not record.is_given)
+        self._meet(0)
+        return tuple(self._mask(record) for _, record in prompts)
+
+    def follow(
+        self, plan: RunPlan, hq: str, stop: Any, is_cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[int, tuple[ObjectMask, ...]]]:
+        del hq, stop
+        for number, frame in enumerate((*plan.forward(), *plan.backward())):
+            self._meet(number)
+            if is_cancelled():
+                return
+            first = {anchor.obj_id: anchor for anchor in reversed(plan.anchors)}
+            yield frame, tuple(self._mask(first[i]) for i in sorted(first))
+
+    def prepare(self, line: Any, frame: int) -> None:
+        self._engine.prepared.append(line.position(frame))
+
+    def configure(self, settings: Any) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+    def _meet(self, number: int) -> None:
+        engine = self._engine
+        engine.threads.add(threading.get_ident())
+        if engine.before_frame is not None:
+            engine.before_frame(number)
+        if engine.go_on is not None:
+            engine.go_on.wait(10)
+        if engine.error is not None and number == engine.fail_at:
+            raise engine.error
+
+    def _mask(self, item: Any) -> ObjectMask:
+        if item.mask is not None:
+            top, left, bottom, right = item.mask.box
+            pixels = item.mask.unpacked()[top:bottom, left:right]
+            return ObjectMask(item.obj_id, top, left, pixels, 9.0, 1.0)
+        prompts = item.clicks if isinstance(item, Anchor) else item.clicks()
+        y, x = _centre(prompts)
+        size = (2 * HALF + 1, 2 * HALF + 1)
+        mask = np.full(size, self._engine.finds, dtype=np.bool_)
+        if not self._engine.finds:
+            mask = mask[:0, :0]
+        top, left = max(y - HALF, 0), max(x - HALF, 0)
+        return ObjectMask(item.obj_id, top, left, mask, 9.0, 0.9)
+
+
+class ManualTimer:
+    """Rings when a test says so."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback = callback
+        self.is_running = False
+
+    def start(self) -> None:
+        self.is_running = True
+
+    def stop(self) -> None:
+        self.is_running = False
+
+    def ring(self) -> None:
+        if self.is_running:
+            self.callback()
 
 
 def _centre(prompt: FramePrompts) -> tuple[int, int]:
-    if prompt.points:
-        return round(prompt.points[0].y), round(prompt.points[0].x)
+    positive = [point for point in prompt.points if point.positive]
+    if positive:
+        return round(positive[0].y), round(positive[0].x)
     if prompt.box is not None:
         box = prompt.box
         return round((box.y0 + box.y1) / 2), round((box.x0 + box.x1) / 2)
     assert prompt.mask is not None
     rows, columns = np.nonzero(prompt.mask)
     return round(rows.mean()), round(columns.mean())
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "settings"))
 
 
 @pytest.fixture
@@ -268,3 +375,18 @@ def fake_viewer() -> FakeViewer:
 @pytest.fixture
 def fake_engine() -> FakeEngine:
     return FakeEngine()
+
+
+@pytest.fixture
+def timers() -> list[ManualTimer]:
+    """Timers that were made by `make_timer`."""
+    return []
+
+
+@pytest.fixture
+def make_timer(timers: list[ManualTimer]) -> Callable[[Any], ManualTimer]:
+    def make(callback: Callable[[], None]) -> ManualTimer:
+        timers.append(ManualTimer(callback))
+        return timers[-1]
+
+    return make

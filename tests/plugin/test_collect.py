@@ -3,8 +3,14 @@ import pytest
 
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.plugin.axis_names import name_axes
-from napari_hqsam2.plugin.collect import STROKE_POINTS, collect_prompts
+from napari_hqsam2.plugin.collect import STROKE_POINTS
+from napari_hqsam2.plugin.collect import collect_prompts as collect
 from napari_hqsam2.plugin.snapshots import PointSet, Shape
+
+
+def collect_prompts(axes, points, shapes, default_object=1):
+    return tuple(item.prompts for item in collect(axes, points, shapes, default_object))
+
 
 AXES = name_axes(("t", "y", "x"), (4, 20, 30))
 
@@ -131,3 +137,10 @@ def test_single_image_has_no_leading_index():
     chosen = PointSet(np.array([[3.0, 4.0]]), np.array([True]), (1,))
     (prompt,) = collect_prompts(axes, chosen, ())
     assert prompt.position == ()
+
+
+def test_prompts_know_what_they_were_drawn_as():
+    chosen = points((2, 5, 6), (0, 1, 2), (2, 7, 8), ids=[1, 2, 1])
+    shapes = [box(0, 1, 1, 5, 5, obj_id=2), box(2, 1, 1, 9, 9, obj_id=1)]
+    drawn = [(d.point_indices, d.shape_indices) for d in collect(AXES, chosen, shapes)]
+    assert drawn == [((1,), (0,)), ((0, 2), (1,))]

@@ -1,4 +1,4 @@
-"""The controller with a viewer and an engine of Python objects: no Qt, no napari."""
+"""The controller with a viewer and a model of Python objects: no Qt, no napari."""
 
 import threading
 
@@ -7,36 +7,9 @@ import pytest
 
 from napari_hqsam2.errors import CheckpointError, PromptError
 from napari_hqsam2.plugin.controller import PluginController
-from napari_hqsam2.plugin.runner import SyncRunner
+from napari_hqsam2.plugin.inference import SyncInference
 from napari_hqsam2.plugin.state import PluginState
-
-
-class HeldRunner(SyncRunner):
-    """Starts nothing until told to, so that a test can act in between."""
-
-    def __init__(self):
-        super().__init__()
-        self.callbacks = None
-        self.frames = None
-        self.cancelled = False
-
-    def start(self, engine, request, callbacks):
-        self.callbacks = callbacks
-        self.cancelled = False
-        self.frames = engine.run(request, callbacks.on_report, lambda: self.cancelled)
-        return self
-
-    def cancel(self):
-        self.cancelled = True
-
-    def step(self, number=1):
-        for _ in range(number):
-            self.callbacks.on_frame(next(self.frames))
-
-    def finish(self):
-        for frame in self.frames:
-            self.callbacks.on_frame(frame)
-        self.callbacks.on_done(self.cancelled)
+from napari_hqsam2.segmentation.masks import ObjectMask
 
 
 @pytest.fixture
@@ -45,14 +18,43 @@ def state():
 
 
 @pytest.fixture
-def controller(state, fake_viewer, fake_engine):
-    return PluginController(state, fake_viewer, SyncRunner(), fake_engine)
+def controller(state, fake_viewer, fake_engine, make_timer):
+    return PluginController(
+        state, fake_viewer, SyncInference(), fake_engine, make_timer
+    )
 
 
 @pytest.fixture
-def held(state, fake_viewer, fake_engine):
-    runner = HeldRunner()
-    return PluginController(state, fake_viewer, runner, fake_engine), runner
+def during(fake_engine):
+    """Lets a test do something while a frame of a run is being computed."""
+
+    def set_up(frame, action):
+        def before(number):
+            if number == frame:
+                action()
+
+        fake_engine.before_frame = before
+
+    return set_up
+
+
+@pytest.fixture
+def drawn(controller, fake_viewer, timers):
+    """An image with a click on frame 1 of objects 1 and 2, taken over."""
+    fake_viewer.add_image((6, 20, 30), "TYX")
+    fake_viewer.position = (1,)
+    points = fake_viewer.add_points([[1, 5, 6], [1, 15, 20]], [1, 2])
+    timers[0].ring()
+    return points
+
+
+def edit(fake_viewer, timers, layer):
+    fake_viewer.events.prompts_changed.emit(layer)
+    timers[0].ring()
+
+
+def filled(labels):
+    return labels.data.any(axis=(1, 2)).nonzero()[0].tolist()
 
 
 def test_no_image_is_refused_with_the_next_step(controller, state, fake_viewer):
@@ -77,7 +79,7 @@ def test_prompts_drawn_before_the_widget_opened_are_taken(
 ):
     fake_viewer.add_image((4, 20, 30), "TYX")
     points = fake_viewer.add_points([[0, 5, 6]])
-    PluginController(state, fake_viewer, SyncRunner(), fake_engine)
+    PluginController(state, fake_viewer, SyncInference(), fake_engine)
     assert state.points is points
 
 
@@ -92,23 +94,25 @@ def test_run_writes_new_labels_frame_by_frame(controller, state, fake_viewer):
     assert not state.run.is_busy
     assert state.message.text == "Done: 2 objects through T, frames 0 to 3."
     assert state.labels.provenance["model"] == "sam2.1_hq_hiera_nano"
-    assert fake_viewer.edits == [False] * 4
+    assert fake_viewer.writes == [(1,), (2,), (3,), (0,)]
+    rows = [(row.obj_id, row.span, row.num_frames) for row in state.objects]
+    assert rows == [(1, "T 0 to 3", 4), (2, "T 0 to 3", 4)]
 
 
-def test_this_frame_touches_no_other_frame_and_is_one_edit(
+def test_this_frame_touches_no_other_frame_and_is_one_step(
     controller, state, fake_viewer
 ):
     fake_viewer.add_image((4, 20, 30), "TYX")
     fake_viewer.add_points([[2, 5, 6], [1, 9, 9]])
     fake_viewer.position = (2,)
     assert controller.segment_frame()
-    labels = state.labels.data
-    assert labels[2, 5, 6] == 1
-    assert not labels[[0, 1, 3]].any()
-    assert fake_viewer.edits == [True]
+    assert filled(state.labels) == [2]
+    assert state.undo_name == "segment frame"
+    controller.undo()
+    assert filled(state.labels) == []
 
 
-def test_second_run_goes_on_in_the_same_labels_and_keeps_other_objects(
+def test_second_run_goes_on_in_the_same_labels_and_keeps_other_pixels(
     controller, state, fake_viewer
 ):
     fake_viewer.add_image((3, 20, 30), "TYX")
@@ -116,7 +120,8 @@ def test_second_run_goes_on_in_the_same_labels_and_keeps_other_objects(
     controller.segment_stack()
     first = state.labels
     first.data[1, 18, 28] = 77
-    points.data, points.obj_ids = np.array([[0, 15.0, 20]]), [2]
+    points.data, points.obj_ids = np.array([[0, 5.0, 6], [0, 15.0, 20]]), [1, 2]
+    points.positive = [True, True]
     controller.segment_stack()
     assert state.labels is first
     assert (first.data[:, 5, 6] == 1).all()
@@ -124,17 +129,60 @@ def test_second_run_goes_on_in_the_same_labels_and_keeps_other_objects(
     assert first.data[1, 18, 28] == 77
 
 
-def test_range_and_direction_reach_the_engine(
-    controller, state, fake_viewer, fake_engine
-):
+def test_range_direction_and_object_are_heeded(controller, state, fake_viewer):
+    fake_viewer.add_image((9, 20, 30), "TYX")
+    fake_viewer.add_points([[4, 5, 6], [4, 15, 20]], [1, 2])
+    state.frames, state.direction = (3, 6), "forward"
+    state.only_current, state.object_id = True, 2
+    controller.segment_stack()
+    assert filled(state.labels) == [4, 5]
+    assert not (state.labels.data == 1).any()
+
+
+def test_only_what_changed_is_followed_again(controller, state, fake_viewer):
     fake_viewer.add_image((9, 20, 30), "TYX")
     fake_viewer.add_points([[4, 5, 6]])
-    state.frames, state.direction = (3, 6), "forward"
     controller.segment_stack()
-    request = fake_engine.requests[0]
-    assert request.frames == (3, 6)
-    assert request.settings.direction == "forward"
-    assert state.labels.data.any(axis=(1, 2)).nonzero()[0].tolist() == [4, 5]
+    state.only_changed = True
+    fake_viewer.writes.clear()
+    assert controller.segment_stack()
+    assert fake_viewer.writes == []
+    assert "Nothing has changed" in state.message.text
+
+
+def test_choices_reach_the_session_and_are_noted(
+    controller, state, fake_viewer, fake_engine
+):
+    fake_viewer.add_image((4, 20, 30), "TYX")
+    fake_viewer.add_points([[2, 5, 6]])
+    fake_viewer.position = (2,)
+    state.tracking, state.resolution = "local", 256
+    assert controller.segment_stack()
+    (session,) = fake_engine.sessions
+    assert (session.settings.tracking, session.settings.resolution) == ("local", 256)
+    noted = state.labels.provenance
+    assert (noted["tracking"], noted["resolution"]) == ("local", "256")
+    state.model = "sam2.1_hiera_tiny"
+    assert state.resolution is None
+    state.resolution = 512
+    state.model = "sam2.1_hiera_large"
+    assert state.resolution == 512
+    assert controller.segment_frame()
+    assert state.labels.provenance["resolution"] == "512"
+    assert session.settings.model == "sam2.1_hiera_large"
+    state.resolution = None
+    assert controller.segment_frame()
+    assert state.labels.provenance["resolution"] == "the model's own"
+    assert fake_engine.sessions == [session]
+    assert len(state.objects) == 1
+
+
+def test_impossible_resolution_is_refused(controller, state, fake_viewer):
+    fake_viewer.add_image((4, 20, 30), "TYX")
+    fake_viewer.add_points([[2, 5, 6]])
+    state.resolution = 250
+    assert not controller.segment_stack()
+    assert "resolution=250 is not a multiple of 32" in state.message.text
 
 
 def test_axis_of_a_volume_over_time(controller, state, fake_viewer):
@@ -171,88 +219,70 @@ def test_object_without_pixels_is_told(controller, state, fake_viewer, fake_engi
     assert "Object 1 was not found" in state.message.text
 
 
-def test_cancel_keeps_finished_frames(held, state, fake_viewer):
-    controller, runner = held
-    fake_viewer.add_image((6, 20, 30), "TYX")
-    fake_viewer.add_points([[0, 5, 6]])
-    controller.segment_stack()
-    assert state.run.phase == "starting"
-    runner.step(2)
-    assert (state.run.phase, state.run.done, state.run.total) == ("running", 2, 6)
-    controller.cancel()
-    assert state.run.phase == "cancelling"
-    runner.finish()
-    assert state.labels.data.any(axis=(1, 2)).tolist() == [True, True] + [False] * 4
-    assert state.message.text == "Cancelled. 2 of 6 frames are kept."
+def test_frame_without_prompts_is_refused(controller, state, drawn, fake_viewer):
+    fake_viewer.position = (3,)
+    assert not controller.segment_frame()
+    assert "no prompt at T=3" in state.message.text
     assert not controller.is_busy
 
 
-def test_only_one_run_at_a_time(held, fake_viewer):
-    controller, runner = held
-    fake_viewer.add_image((6, 20, 30), "TYX")
-    fake_viewer.add_points([[0, 5, 6]])
+def test_cancel_keeps_finished_frames(controller, state, drawn, during):
+    seen = []
+
+    def cancel():
+        seen.append((state.run.phase, state.run.done, state.run.total))
+        controller.cancel()
+        seen.append(state.run.phase)
+
+    during(2, cancel)
     assert controller.segment_stack()
-    assert not controller.segment_stack()
-    runner.finish()
+    assert seen == [("running", 2, 6), "cancelling"]
+    assert filled(state.labels) == [1, 2]
+    assert state.message.text == "Cancelled. 2 of 6 frames are kept."
+    assert not controller.is_busy
+    assert state.undo_name == "follow"
+
+
+def test_only_one_run_at_a_time(controller, drawn, during):
+    answers = []
+    during(1, lambda: answers.append(controller.segment_stack()))
     assert controller.segment_stack()
-    runner.finish()
+    assert answers == [False]
 
 
 @pytest.mark.parametrize("removed", ["image", "labels"])
-def test_layer_removed_during_a_run_ends_it(held, state, fake_viewer, removed):
-    controller, runner = held
-    fake_viewer.add_image((6, 20, 30), "TYX")
-    fake_viewer.add_points([[0, 5, 6]])
-    controller.segment_stack()
-    runner.step(2)
-    labels = state.labels
-    fake_viewer.remove(getattr(state, removed))
-    assert runner.cancelled
-    runner.finish()
-    assert labels.data.any(axis=(1, 2)).tolist() == [True, True] + [False] * 4
-    assert "was removed" in state.message.text
-    assert not controller.is_busy
-
-
-def test_frames_under_way_are_still_written_after_the_image_went(
-    held, state, fake_viewer
+def test_layer_removed_during_a_run_ends_it(
+    controller, state, drawn, fake_viewer, during, removed
 ):
-    controller, runner = held
-    fake_viewer.add_image((6, 20, 30), "TYX")
-    fake_viewer.add_points([[0, 5, 6]])
-    controller.segment_stack()
-    runner.step(1)
-    under_way = next(runner.frames)
     labels = state.labels
-    fake_viewer.remove(state.image)
-    runner.callbacks.on_frame(under_way)
-    assert labels.data[1].any()
-    runner.finish()
-
-
-def test_replaced_image_data_ends_the_run(held, state, fake_viewer):
-    controller, runner = held
-    image = fake_viewer.add_image((6, 20, 30), "TYX")
-    fake_viewer.add_points([[0, 5, 6]])
+    during(2, lambda: fake_viewer.remove(getattr(state, removed)))
     controller.segment_stack()
-    runner.step(1)
-    fake_viewer.events.data_replaced.emit(image)
-    assert runner.cancelled
-    runner.finish()
-    assert "replaced" in state.message.text
+    assert filled(labels) == [1, 2]
+    name = {"image": "image", "labels": "Labels"}[removed]
+    assert f"The {name} layer was removed." in state.message.text
+    assert not controller.is_busy
+    assert state.objects == ()
 
 
-def test_labels_with_new_data_of_another_shape_end_the_run(held, state, fake_viewer):
-    controller, runner = held
-    fake_viewer.add_image((6, 20, 30), "TYX")
-    fake_viewer.add_points([[0, 5, 6]])
+def test_replaced_image_data_ends_the_run(
+    controller, state, drawn, fake_viewer, during
+):
+    during(1, lambda: fake_viewer.events.data_replaced.emit(state.image))
     controller.segment_stack()
-    runner.step(1)
-    state.labels.data = np.zeros((3, 3), dtype=np.int32)
-    runner.step(1)
-    assert runner.cancelled
-    runner.finish()
-    assert "other shape" in state.message.text
+    assert "image layer was given other data" in state.message.text
+
+
+def test_labels_with_new_data_of_another_shape_end_the_run(
+    controller, state, drawn, during
+):
+    def replace():
+        state.labels.data = np.zeros((3, 3), dtype=np.int32)
+
+    during(1, replace)
+    with pytest.raises((ValueError, IndexError)):
+        controller.segment_stack()
+    assert state.message.severity == "problem"
+    assert not controller.is_busy
 
 
 def test_removed_choices_are_forgotten(controller, state, fake_viewer):
@@ -277,15 +307,15 @@ def test_known_error_is_told_and_the_run_is_over(
         controller.segment_stack()
     assert not controller.is_busy
     assert not state.run.is_busy
+    assert state.message.text == "no weights here"
 
 
-def test_error_from_a_thread_is_told_once(held, state, fake_viewer):
-    controller, runner = held
-    fake_viewer.add_image((4, 20, 30), "TYX")
-    fake_viewer.add_points([[0, 5, 6]])
-    controller.segment_stack()
-    runner.step(1)
-    runner.callbacks.on_error(RuntimeError("out of memory"))
+def test_unknown_error_is_told_once_with_what_is_kept(
+    controller, state, drawn, fake_viewer, fake_engine
+):
+    fake_engine.error, fake_engine.fail_at = RuntimeError("out of memory"), 1
+    with pytest.raises(RuntimeError):
+        controller.segment_stack()
     assert state.message.severity == "problem"
     assert "RuntimeError: out of memory" in state.message.text
     assert "(1 finished frames are kept.)" in state.message.text
@@ -314,6 +344,13 @@ def test_labels_in_use_are_not_overwritten_by_the_first_object(
     state.labels = labels
     assert state.object_id == 13
     assert state.points.next_prompt == (13, True)
+
+
+def test_the_first_object_gets_layers_for_its_prompts(controller, state, fake_viewer):
+    fake_viewer.add_image((4, 20, 30), "TYX")
+    controller.new_object()
+    assert state.points is not None
+    assert state.object_id == 1
 
 
 def test_second_box_on_a_frame_is_a_new_object(controller, state, fake_viewer):
@@ -365,34 +402,29 @@ def test_large_ids_are_announced(controller, state, fake_viewer):
     assert state.labels.data[0, 5, 6] == 5000
 
 
-def test_close_cancels_and_frees(held, state, fake_viewer, fake_engine):
-    controller, runner = held
-    fake_viewer.add_image((6, 20, 30), "TYX")
-    fake_viewer.add_points([[0, 5, 6]])
-    controller.segment_stack()
-    runner.step(1)
-    labels = state.labels
+def test_close_frees_the_model_and_stops_listening(
+    controller, state, drawn, fake_viewer, fake_engine
+):
     controller.close()
-    assert runner.cancelled
     assert fake_engine.is_released
     assert fake_viewer.is_closed
-    before = labels.data.copy()
-    runner.finish()
-    assert (labels.data == before).all()
+    before = state.labels.data.copy()
+    fake_viewer.events.prompts_changed.emit(drawn)
+    assert not controller.segment_stack() or (state.labels.data == before).all()
 
 
 def test_two_controllers_do_not_share_anything(fake_viewer, fake_engine):
     other_viewer = type(fake_viewer)()
-    one = PluginController(PluginState(), fake_viewer, SyncRunner(), fake_engine)
-    two = PluginController(PluginState(), other_viewer, SyncRunner(), fake_engine)
+    one = PluginController(PluginState(), fake_viewer, SyncInference(), fake_engine)
+    two = PluginController(PluginState(), other_viewer, SyncInference(), fake_engine)
     fake_viewer.add_image((4, 20, 30), "TYX")
     assert one.state.image is not None
     assert two.state.image is None
 
 
-def test_prepare_raises_for_scripts(controller):
+def test_start_raises_for_scripts(controller):
     with pytest.raises(ValueError, match="no image layer"):
-        controller.prepare("stack")
+        controller.start("stack")
 
 
 def test_messages_name_the_problem_of_bad_features(controller, state, fake_viewer):
@@ -409,8 +441,206 @@ def test_messages_name_the_problem_of_bad_features(controller, state, fake_viewe
     assert not controller.segment_stack()
 
 
-def test_main_thread_runner_uses_this_thread(controller, fake_viewer, fake_engine):
-    fake_viewer.add_image((2, 20, 30), "TYX")
+def test_everything_happens_in_this_thread(drawn, fake_viewer, fake_engine):
+    here = {threading.get_ident()}
+    assert (fake_viewer.threads, fake_engine.threads) == (here, here)
+
+
+# live
+
+
+def test_clicks_show_their_masks_at_once_and_the_frame_only(state, drawn):
+    assert filled(state.labels) == [1]
+    assert [row.name for row in state.objects] == ["object 1", "object 2"]
+    assert not state.is_thinking
+    assert state.undo_name == "prompts"
+    assert state.timeline.frames[1].kind == "prompt"
+    assert state.timeline.current == 1
+
+
+def test_moving_a_prompt_moves_the_mask_and_deleting_takes_it_away(
+    state, drawn, fake_viewer, timers
+):
+    drawn.data[0] = [1, 10, 25]
+    edit(fake_viewer, timers, drawn)
+    labels = state.labels.data
+    assert (labels[1, 10, 25], labels[1, 5, 6]) == (1, 0)
+    drawn.data, drawn.obj_ids, drawn.positive = drawn.data[1:], [2], [True]
+    edit(fake_viewer, timers, drawn)
+    assert set(np.unique(labels)) == {0, 2}
+
+
+def test_negative_points_alone_are_a_hint_and_no_error(
+    state, drawn, fake_viewer, timers
+):
+    drawn.positive[0] = False
+    edit(fake_viewer, timers, drawn)
+    assert "negative points" in state.message.text
+    assert fake_viewer.notes == []
+    assert not state.is_thinking
+
+
+def test_live_can_be_turned_off(controller, state, fake_viewer, timers):
+    state.live = False
+    fake_viewer.add_image((4, 20, 30), "TYX")
     fake_viewer.add_points([[0, 5, 6]])
+    timers[0].ring()
+    assert not state.labels.data.any()
+    assert len(state.objects) == 1
+    state.live = True
+    assert filled(state.labels) == [0]
+
+
+def test_a_script_that_adds_prompts_elsewhere_segments_nothing(
+    state, drawn, fake_viewer, timers
+):
+    drawn.data = np.vstack([drawn.data, [4, 8, 8]])
+    drawn.obj_ids.append(7)
+    drawn.positive.append(True)
+    edit(fake_viewer, timers, drawn)
+    assert filled(state.labels) == [1]
+    assert [row.obj_id for row in state.objects] == [1, 2, 7]
+
+
+def test_features_of_the_frame_on_show_are_computed_ahead(
+    controller, state, drawn, fake_viewer, fake_engine
+):
+    controller.go_to_frame(4)
+    assert fake_engine.prepared == [(4,)]
+    assert state.timeline.current == 4
+    state.live = False
+    controller.go_to_frame(5)
+    assert fake_engine.prepared == [(4,)]
+
+
+# verbs
+
+
+def test_undo_and_redo_redraw_the_prompts(
+    controller, state, drawn, fake_viewer, timers
+):
+    drawn.data[0] = [1, 10, 25]
+    edit(fake_viewer, timers, drawn)
+    controller.undo()
+    assert sorted(drawn.data.tolist()) == [[1, 5, 6], [1, 15, 20]]
+    assert state.labels.data[1, 5, 6] == 1
+    assert not timers[0].is_running
+    controller.redo()
+    assert sorted(drawn.data.tolist()) == [[1, 10, 25], [1, 15, 20]]
+    assert state.labels.data[1, 10, 25] == 1
+    controller.undo()
+    controller.undo()
+    assert len(drawn.data) == 0
+    assert state.objects == ()
+    assert (state.undo_name, state.redo_name) == ("", "prompts")
+    controller.undo()
+    assert not state.labels.data.any()
+
+
+def test_undo_takes_whole_runs_back(controller, state, drawn):
     controller.segment_stack()
-    assert fake_engine.threads == {threading.get_ident()}
+    assert len(filled(state.labels)) == 6
+    controller.undo()
+    assert filled(state.labels) == [1]
+    assert len(drawn.data) == 2
+    controller.redo()
+    assert len(filled(state.labels)) == 6
+
+
+def test_deleted_objects_come_back_with_their_prompts(controller, state, drawn):
+    controller.delete_object(1)
+    assert [row.obj_id for row in state.objects] == [2]
+    assert drawn.obj_ids == [2]
+    assert not (state.labels.data == 1).any()
+    controller.undo()
+    assert sorted(drawn.obj_ids) == [1, 2]
+    assert (state.labels.data == 1).any()
+
+
+def test_objects_are_renamed_hidden_and_selected(controller, state, drawn, fake_viewer):
+    controller.rename_object(2, "daughter")
+    controller.hide_object(1, is_hidden=True)
+    assert [row.name for row in state.objects] == ["object 1", "daughter"]
+    assert fake_viewer.hidden == {1}
+    controller.hide_object(1, is_hidden=False)
+    assert fake_viewer.hidden == set()
+    controller.select_object(2)
+    assert state.labels.selected == 2
+    fake_viewer.events.label_selected.emit(state.labels, 1)
+    assert state.object_id == 1
+
+
+def test_accepted_frames_hold(controller, state, drawn, fake_viewer):
+    controller.segment_stack()
+    controller.go_to_frame(3)
+    state.labels.data[3] = 0
+    state.labels.data[3, 2:6, 20:26] = 1
+    controller.toggle_lock()
+    assert state.timeline.frames[3].is_locked
+    assert state.objects[0].num_locked == 1
+    controller.segment_stack()
+    assert (state.labels.data[3, 2:6, 20:26] == 1).all()
+    controller.lock_here(is_locked=False)
+    assert not state.timeline.frames[3].is_locked
+
+
+def test_next_doubtful_frame(controller, state, drawn, fake_engine):
+    controller.next_doubt()
+    assert "no doubtful frames" in state.message.text
+    fake_engine.before_frame = lambda n: setattr(fake_engine, "finds", n not in (2, 4))
+    controller.segment_stack()
+    doubts = [i for i, f in enumerate(state.timeline.frames) if f.doubt]
+    assert doubts
+    controller.next_doubt()
+    assert state.timeline.current in doubts
+    controller.previous_doubt()
+    assert state.timeline.current in doubts
+    assert state.objects[0].num_doubts == len(doubts)
+
+
+def test_everything_on_a_frame_is_one_step(
+    controller, state, drawn, fake_viewer, fake_engine
+):
+    square = np.ones((3, 3), dtype=bool)
+    fake_engine.found = (
+        ObjectMask(1, 10, 10, square, 1.0, 0.9),
+        ObjectMask(2, 4, 5, square, 1.0, 0.9),
+        ObjectMask(3, 0, 0, square, 1.0, 0.9),
+    )
+    controller.propose_everything()
+    assert [row.obj_id for row in state.objects] == [1, 2, 3, 4]
+    assert (state.labels.data[1, 10:13, 10:13] == 3).all()
+    assert state.object_id == 3
+    assert state.undo_name == "find all"
+    controller.undo()
+    assert [row.obj_id for row in state.objects] == [1, 2]
+    controller.redo()
+    controller.segment_stack()
+    assert (state.labels.data[:, 10:13, 10:13] == 3).all()
+
+
+def test_copied_script_does_the_same(controller, state, drawn, fake_viewer):
+    controller.copy_as_python()
+    assert "session.segment((1,), (1, 2))" in fake_viewer.clipboard
+    assert "Copied" in state.message.text
+
+
+def test_each_image_keeps_its_objects(controller, state, drawn, fake_viewer):
+    first, points, labels = state.image, state.points, state.labels
+    controller.rename_object(1, "mother")
+    second = fake_viewer.add_image((4, 20, 30), "TYX")
+    state.image = second
+    assert state.objects == ()
+    assert state.timeline is None
+    state.image, state.points, state.labels = first, points, labels
+    assert [row.name for row in state.objects] == ["mother", "object 2"]
+
+
+def test_thousand_objects_stay_quick(controller, state, fake_viewer, timers):
+    fake_viewer.add_image((3, 400, 400), "TYX")
+    places = np.stack(np.mgrid[5:395:12, 5:395:12], axis=-1).reshape(-1, 2)[:1000]
+    rows = np.hstack([np.zeros((len(places), 1)), places])
+    fake_viewer.add_points(rows, list(range(1, len(rows) + 1)))
+    timers[0].ring()
+    assert len(state.objects) == len(rows)
+    assert len(np.unique(state.labels.data)) == len(rows) + 1

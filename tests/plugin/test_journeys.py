@@ -1,10 +1,12 @@
 """Complete journeys in a real viewer with a window."""
 
+import sys
 import threading
 
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_hqsam2.plugin.menu_commands import segment_with_hqsam2
 from napari_hqsam2.plugin.widgets.main_widget import SegmentWidget
@@ -19,51 +21,119 @@ def canvas_of(viewer):
     return viewer.window._qt_viewer.canvas.native
 
 
+def click_canvas(qtbot, viewer):
+    canvas = canvas_of(viewer)
+    qtbot.wait(200)
+    place = QPoint(canvas.width() // 2, canvas.height() // 2)
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+
+
+def click(qtbot, button):
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def finish(qtbot, widget):
+    qtbot.waitUntil(lambda: not widget.state.run.is_busy, timeout=20_000)
+
+
 @pytest.fixture
-def shown(make_napari_viewer):
+def shown(make_napari_viewer, fake_engine, monkeypatch):
+    """A viewer with a time-lapse at frame 12, and the plugin with a quick model."""
+    monkeypatch.setattr(
+        "napari_hqsam2.plugin.widgets.main_widget.ModelEngine", lambda: fake_engine
+    )
     viewer = make_napari_viewer(show=True)
     viewer.open_sample("napari-hqsam2", "nuclei_timelapse")
+    viewer.dims.set_current_step(0, 12)
+    getattr(viewer, "scene", viewer).camera.center = (0, 60, 50)
     return viewer
 
 
-def test_menu_click_on_canvas_segment_and_undo(shown, qtbot, fake_engine):
-    viewer = shown
-    other = viewer.add_image(np.zeros((4, 20, 30)), contrast_limits=(0, 1))
-    viewer.layers.selection.active = viewer.layers[0]
-    segment_with_hqsam2(viewer)
-    widget = open_widget(viewer)
-    assert isinstance(widget, SegmentWidget)
-    assert widget.state.image is viewer.layers[0]
-    viewer.layers.remove(other)
-    widget.controller._engine = fake_engine
+@pytest.fixture
+def opened(shown):
+    """The viewer, and the widget with prompt layers."""
+    shown.layers.selection.active = shown.layers[0]
+    segment_with_hqsam2(shown)
+    return shown, open_widget(shown)
 
-    viewer.dims.set_current_step(0, 12)
-    getattr(viewer, "scene", viewer).camera.center = (0, 60, 50)
-    canvas = canvas_of(viewer)
-    qtbot.wait(200)
-    centre = QPoint(canvas.width() // 2, canvas.height() // 2)
-    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=centre)
-    points = widget.state.points
+
+def test_click_on_canvas_shows_a_mask_that_follows_the_click(opened, qtbot):
+    viewer, widget = opened
+    assert isinstance(widget, SegmentWidget)
+    assert widget.state.image is viewer.layers["nuclei over time"]
+    click_canvas(qtbot, viewer)
+    points, state = widget.state.points, widget.state
     assert len(points.data) == 1
     np.testing.assert_allclose(points.data[0], [12, 60, 50], atol=1)
-
-    qtbot.mouseClick(widget.run.frame, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not widget.state.run.is_busy, timeout=20_000)
-    labels = widget.state.labels
+    qtbot.waitUntil(lambda: len(state.objects) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: not state.is_thinking, timeout=10_000)
+    labels = state.labels
     assert labels.data[12, 60, 50] == 1
-    labels.undo()
-    assert not labels.data.any()
+    assert widget.objects.objects.isVisibleTo(widget)
+    assert labels.data.any(axis=(1, 2)).sum() == 1
 
-    qtbot.mouseClick(widget.run.stack, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not widget.state.run.is_busy, timeout=20_000)
+    points.data = points.data + np.array([0, 20, 0])
+    qtbot.waitUntil(lambda: labels.data[12, 80, 50] == 1, timeout=10_000)
+    assert labels.data[12, 60, 50] == 0
+    points.selected_data = {0}
+    points.remove_selected()
+    qtbot.waitUntil(lambda: not labels.data.any(), timeout=10_000)
+
+    canvas = canvas_of(viewer)
+    canvas.setFocus()
+    viewer.layers.selection.active = points
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: len(points.data) == 1, timeout=10_000)
+    assert labels.data[12, 80, 50] == 1
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: labels.data[12, 60, 50] == 1, timeout=10_000)
+    both = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, both)
+    qtbot.waitUntil(lambda: labels.data[12, 80, 50] == 1, timeout=10_000)
+
+
+def test_keys_for_objects_polarity_and_accepting(opened, qtbot):
+    viewer, widget = opened
+    state, canvas = widget.state, canvas_of(viewer)
+    click_canvas(qtbot, viewer)
+    qtbot.waitUntil(lambda: len(state.objects) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: state.timeline is not None, timeout=10_000)
+    canvas.setFocus()
+    qtbot.keyClick(canvas, Qt.Key.Key_K)
+    qtbot.waitUntil(lambda: state.objects[0].num_locked == 1, timeout=10_000)
+    qtbot.keyClick(canvas, Qt.Key.Key_Q)
+    assert not state.positive
+    qtbot.keyClick(canvas, Qt.Key.Key_N)
+    assert (state.object_id, state.positive) == (2, True)
+    viewer.layers.selection.active = state.image
+    qtbot.keyClick(canvas, Qt.Key.Key_N)
+    assert state.object_id == 3
+    qtbot.keyClick(canvas, Qt.Key.Key_J)
+    assert "no doubtful frames" in widget.run.message.text()
+
+
+def test_follow_undo_and_copy(opened, qtbot):
+    _, widget = opened
+    state = widget.state
+    state.points.add([[12, 60, 50]])
+    click(qtbot, widget.run.stack)
+    finish(qtbot, widget)
+    labels = state.labels
     assert labels.data.any(axis=(1, 2)).all()
+    assert widget.review.timeline.isVisibleTo(widget)
+    qtbot.waitUntil(
+        lambda: [each.span for each in state.objects] == ["T 0 to 31"], timeout=10_000
+    )
+    click(qtbot, widget.review.copy)
+    clipboard = QApplication.clipboard()
+    qtbot.waitUntil(lambda: "session.propagate" in clipboard.text(), timeout=10_000)
+    click(qtbot, widget.review.undo)
+    qtbot.waitUntil(lambda: not labels.data.any(), timeout=10_000)
 
 
-def test_drawing_a_rectangle_with_the_mouse(shown, qtbot):
-    viewer = shown
-    segment_with_hqsam2(viewer)
-    widget = open_widget(viewer)
-    shapes = widget.state.shapes
+def test_drawing_a_rectangle_with_the_mouse(opened, qtbot):
+    viewer, widget = opened
+    shapes, state = widget.state.shapes, widget.state
     viewer.layers.selection.active = shapes
     assert shapes.mode == "add_rectangle"
     canvas = canvas_of(viewer)
@@ -74,20 +144,22 @@ def test_drawing_a_rectangle_with_the_mouse(shown, qtbot):
         qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=begin)
         for step in range(1, 6):
             qtbot.mouseMove(canvas, begin + (end - begin) * step / 5)
+            qtbot.wait(30)
         qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=end)
     assert len(shapes.data) == 2
     assert list(shapes.features["object_id"]) == [1, 2]
+    qtbot.waitUntil(lambda: len(state.objects) == 2, timeout=10_000)
+    qtbot.waitUntil(lambda: not state.is_thinking, timeout=10_000)
+    assert set(np.unique(state.labels.data)) == {0, 1, 2}
 
 
-def test_closing_the_dock_during_a_run(shown, qtbot, fake_engine):
-    viewer = shown
-    segment_with_hqsam2(viewer)
-    widget = open_widget(viewer)
+def test_closing_the_dock_during_a_run(opened, qtbot, fake_engine):
+    viewer, widget = opened
     state = widget.state
-    widget.controller._engine = fake_engine
+    state.live = False
     state.points.add([[0, 50, 50]])
     fake_engine.before_frame = lambda _: threading.Event().wait(0.02)
-    qtbot.mouseClick(widget.run.stack, Qt.MouseButton.LeftButton)
+    click(qtbot, widget.run.stack)
     qtbot.waitUntil(lambda: state.run.done >= 2, timeout=20_000)
     labels = state.labels
     viewer.window.remove_dock_widget(widget)
@@ -95,3 +167,23 @@ def test_closing_the_dock_during_a_run(shown, qtbot, fake_engine):
     assert labels.data.any()
     qtbot.waitUntil(lambda: not state.run.is_busy, timeout=10_000)
     viewer.add_image(np.zeros((4, 20, 30)), contrast_limits=(0, 1))
+
+
+def test_the_viewer_stays_usable_while_many_objects_are_followed(
+    opened, qtbot, fake_engine
+):
+    _, widget = opened
+    state = widget.state
+    places = np.stack(np.mgrid[5:125:12, 5:125:12], axis=-1).reshape(-1, 2)
+    rows = np.hstack([np.full((len(places), 1), 12), places])
+    state.live = False
+    state.points.add(rows)
+    features = state.points.features.copy()
+    features["object_id"] = np.arange(1, len(rows) + 1)
+    state.points.features = features
+    click(qtbot, widget.run.stack)
+    turns = []
+    qtbot.waitUntil(lambda: turns.append(1) or not state.run.is_busy, timeout=60_000)
+    assert len(turns) > 20
+    assert len(np.unique(state.labels.data)) == len(rows) + 1
+    assert "torchvision" not in sys.modules

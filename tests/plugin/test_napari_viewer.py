@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 
 from napari_hqsam2.errors import StackError
+from napari_hqsam2.plugin.label_view import LabelWrite
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
-from napari_hqsam2.segmentation.masks import ObjectMask
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
 
@@ -28,10 +28,6 @@ FLAT = {
 
 def add_image(viewer, shape=(5, 20, 30), **options):
     return viewer.add_image(np.zeros(shape, dtype=np.uint8), **options)
-
-
-def square(y, x, obj_id=1):
-    return ObjectMask(obj_id, y, x, np.ones((3, 3), dtype=bool), 1.0, 0.9)
 
 
 @pytest.mark.parametrize("options", [{}, FLAT])
@@ -275,49 +271,39 @@ def test_events_tell_what_happens_and_stop_when_closed():
     assert seen == []
 
 
-def test_painting_touches_only_its_own_labels_on_its_own_frame():
+def write(position, top, left, obj_id=1, hw=(20, 30)):
+    before = np.zeros(hw, dtype=np.int32)
+    after = before.copy()
+    after[top : top + 3, left : left + 3] = obj_id
+    whole = (slice(0, hw[0]), slice(0, hw[1]))
+    return LabelWrite.between(position, whole, before, after)
+
+
+def test_writing_touches_only_the_pixels_that_change():
     viewer = ViewerModel()
     image = add_image(viewer)
     port = NapariViewer(viewer)
     labels = port.add_labels(image)
     labels.data[2, 5:9, 5:9] = 7
-    port.paint(labels, (2,), [square(4, 4)], as_one_edit=False)
-    assert (labels.data[2] == 1).sum() == 5
+    port.write_labels(labels, write((2,), 12, 12))
     assert (labels.data[2] == 7).sum() == 16
+    assert (labels.data[2] == 1).sum() == 9
     assert not labels.data[[0, 1, 3, 4]].any()
-    port.paint(labels, (2,), [square(12, 12)], as_one_edit=False)
-    assert labels.data[2, 4, 4] == 0
-    assert labels.data[2, 13, 13] == 1
 
 
-def test_this_frame_can_be_undone_in_one_step():
-    viewer = ViewerModel()
-    image = add_image(viewer)
-    port = NapariViewer(viewer)
-    labels = port.add_labels(image)
-    masks = [square(4, 4, 1), square(10, 10, 2)]
-    port.paint(labels, (2,), masks, as_one_edit=True)
-    assert sorted(np.unique(labels.data)) == [0, 1, 2]
-    labels.undo()
-    assert not labels.data.any()
-    labels.redo()
-    assert sorted(np.unique(labels.data)) == [0, 1, 2]
-
-
-def test_runs_through_the_stack_leave_the_undo_history_alone():
+def test_writing_leaves_the_undo_history_alone():
     viewer = ViewerModel()
     image = add_image(viewer)
     port = NapariViewer(viewer)
     labels = port.add_labels(image)
     labels.data_setitem((np.array([0]), np.array([0]), np.array([0])), 9)
-    port.paint(labels, (2,), [square(4, 4)], as_one_edit=False)
+    port.write_labels(labels, write((2,), 4, 4))
     labels.undo()
     assert labels.data[0, 0, 0] == 0
     assert labels.data[2, 5, 5] == 1
 
 
-@pytest.mark.parametrize("as_one_edit", [True, False])
-def test_labels_in_zarr_are_written_in_place(as_one_edit):
+def test_labels_in_zarr_are_written_in_place():
     viewer = ViewerModel()
     image = add_image(viewer)
     array = zarr.create_array(
@@ -326,8 +312,84 @@ def test_labels_in_zarr_are_written_in_place(as_one_edit):
     labels = viewer.add_labels(array)
     port = NapariViewer(viewer)
     assert port.snapshot_labels(labels, image).obstacle == ""
-    port.paint(labels, (2,), [square(4, 4)], as_one_edit=as_one_edit)
+    port.write_labels(labels, write((2,), 4, 4))
     assert (array[2] == 1).sum() == 9
+
+
+def test_labels_that_got_another_shape_are_not_written():
+    viewer = ViewerModel()
+    port = NapariViewer(viewer)
+    labels = port.add_labels(add_image(viewer))
+    labels.data = np.zeros((5, 6, 7), dtype=np.int32)
+    with pytest.raises(StackError, match=r"other data of shape \(5, 6, 7\)"):
+        port.write_labels(labels, write((2,), 10, 10))
+    labels.data = np.zeros((20, 30), dtype=np.int32)
+    with pytest.raises(StackError, match="other data"):
+        port.write_labels(labels, write((2,), 10, 10))
+
+
+def test_hidden_labels_are_transparent_and_the_others_keep_their_colours():
+    viewer = ViewerModel()
+    port = NapariViewer(viewer)
+    labels = port.add_labels(add_image(viewer))
+    own, before = labels.colormap, port.label_colours(labels, [1, 2, 3])
+    port.hide_labels(labels, {2}, {1, 3})
+    assert labels.get_color(2)[3] == 0
+    np.testing.assert_allclose(labels.get_color(3)[:3], before[2], atol=1e-6)
+    assert port.label_colours(labels, [1, 2, 3]) == before
+    port.hide_labels(labels, set(), {1, 2, 3})
+    assert labels.colormap is own
+
+
+def test_prompts_are_put_back_as_they_were():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    port = NapariViewer(viewer)
+    points, shapes = port.add_prompt_layers(image)
+    port.set_new_prompts([points, shapes], 3, positive=True)
+    points.add([[0, 1, 2]])
+    port.set_new_prompts([points, shapes], 4, positive=False)
+    points.add([[1, 5, 6]])
+    corners = np.array([(0, 1, 1), (0, 1, 5), (0, 5, 5), (0, 5, 1.0)])
+    shapes.add(corners, shape_type="ellipse")
+    point, shape = port.drawn_items(points, [1]), port.drawn_items(shapes, [0])
+    port.redraw(points, [0, 1], [])
+    port.redraw(shapes, [0], [])
+    assert (len(points.data), len(shapes.data)) == (0, 0)
+    port.redraw(points, [], point)
+    port.redraw(shapes, [], shape)
+    assert points.data.tolist() == [[1, 5, 6]]
+    assert list(points.features["label"]) == ["negative"]
+    assert list(points.features["object_id"]) == [4]
+    assert points.face_color[0][0] > points.face_color[0][1]
+    assert str(points.symbol[0].value) == point[0].kind
+    assert list(shapes.shape_type) == ["ellipse"]
+    np.testing.assert_allclose(shapes.data[0], corners)
+    assert list(shapes.features["object_id"]) == [4]
+    assert port.new_prompts(points) == (4, False)
+    assert points.mode == "add"
+
+
+def test_sliders_go_to_a_frame():
+    viewer = ViewerModel()
+    image = add_image(
+        viewer, (3, 5, 20, 30), scale=(2, 1, 1, 1), translate=(7, 1, 0, 0)
+    )
+    port = NapariViewer(viewer)
+    for position in ((2, 4), (0, 1)):
+        port.show_frame(image, position)
+        assert port.current_position(image) == position
+
+
+def test_chosen_labels_are_told():
+    viewer = ViewerModel()
+    port = NapariViewer(viewer)
+    labels = port.add_labels(add_image(viewer))
+    seen = []
+    port.events.label_selected.connect(lambda layer, i: seen.append((layer, i)))
+    labels.selected_label = 5
+    port.select_label(labels, 5)
+    assert seen == [(labels, 5)]
 
 
 def test_labels_that_cannot_be_written_say_why():

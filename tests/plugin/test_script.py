@@ -8,7 +8,7 @@ from napari_hqsam2 import api
 from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.plugin import segment_layers
-from napari_hqsam2.plugin.engine import ModelEngine
+from napari_hqsam2.plugin.models import ModelEngine
 
 
 def make_viewer(shape=(5, 20, 30), **options):
@@ -53,11 +53,15 @@ def test_shapes_and_existing_labels(fake_engine):
         direction="forward",
         frames=(1, 4),
         hq_mode="off",
+        tracking="local",
+        resolution=384,
     )
     assert labels is viewer.layers["mine"]
     assert (labels.data == 9).sum() == 5 * 25
     assert (labels.data == 1).any(axis=(1, 2)).tolist() == [False, *[True] * 3, False]
-    assert fake_engine.requests[0].settings.hq_mode == "off"
+    settings = fake_engine.sessions[0].settings
+    assert (settings.hq_mode, settings.tracking) == ("off", "local")
+    assert settings.resolution == 384
 
 
 def test_frame_scope_follows_the_sliders(fake_engine):
@@ -92,6 +96,10 @@ def test_mistakes_are_explained(fake_engine):
     with pytest.raises(PromptError, match="no prompt yet"):
         segment_layers(viewer, "cells", points="none", engine=fake_engine)
     viewer.add_points([[2, 5, 6]], name="clicks")
+    with pytest.raises(StackError, match="resolution=100 is not a multiple of 32"):
+        segment_layers(
+            viewer, "cells", points="clicks", engine=fake_engine, resolution=100
+        )
     with pytest.raises(StackError, match="axis='Q'"):
         segment_layers(viewer, "cells", points="clicks", axis="q", engine=fake_engine)
     assert [layer.name for layer in viewer.layers] == ["cells", "none", "clicks"]
@@ -140,3 +148,19 @@ def test_real_model_takes_every_shape(untrained_engine, shape, options):
     assert labels.data.shape[-2:] == height_width
     assert labels.ndim == ndim
     assert set(np.unique(labels.data)) <= {0, 1, 2}
+
+
+def test_real_model_takes_settings_run_by_run(untrained_engine):
+    viewer = make_viewer((3, 40, 50), axis_labels=("t", "y", "x"))
+    viewer.add_points([[0, 12, 14]], name="clicks")
+    for resolution, tracking in ((96, "local"), (64, "exact")):
+        labels = segment_layers(
+            viewer,
+            "cells",
+            points="clicks",
+            engine=untrained_engine,
+            resolution=resolution,
+            tracking=tracking,
+        )
+        run = labels.metadata["napari-hqsam2"]["last_run"]
+        assert (run["resolution"], run["tracking"]) == (str(resolution), tracking)

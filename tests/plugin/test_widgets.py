@@ -49,7 +49,7 @@ def test_from_click_to_labelled_stack(opened, qtbot, fake_engine):
     viewer, widget = opened
     click(qtbot, widget.prompts.add_layers)
     widget.state.points.add([[10, 50, 50]])
-    click(qtbot, widget.prompts.new_object)
+    click(qtbot, widget.objects.new_object)
     widget.state.points.add([[10, 90, 90]])
     click(qtbot, widget.run.stack)
     assert widget.state.run.is_busy
@@ -95,8 +95,8 @@ def test_this_frame_only(opened, qtbot):
     finish(qtbot, widget)
     labels = widget.state.labels
     assert labels.data.any(axis=(1, 2)).nonzero()[0].tolist() == [10]
-    labels.undo()
-    assert not labels.data.any()
+    click(qtbot, widget.review.undo)
+    qtbot.waitUntil(lambda: not labels.data.any(), timeout=5_000)
 
 
 def test_range_slider_speaks_and_limits(opened, qtbot):
@@ -216,7 +216,7 @@ def test_unsupported_images_are_refused_with_the_reason(opened, qtbot):
     widget.choose_image(deep)
     assert "6 axes without names" in widget.run.message.text()
     assert not widget.run.stack.isVisibleTo(widget)
-    click(qtbot, widget.prompts.new_object)
+    click(qtbot, widget.objects.new_object)
     shapes = viewer.add_shapes(ndim=2)
     shapes.add_rectangles(np.array([(1, 1), (1, 5), (5, 5), (5, 1)], dtype=float))
     assert widget.state.shapes is shapes
@@ -232,6 +232,68 @@ def test_model_settings_unfold(opened, qtbot):
     widget.model.device.setCurrentIndex(index)
     widget.model.device.activated.emit(index)
     assert widget.state.device == "cpu"
+
+
+def choose(combo, data):
+    combo.setCurrentIndex(combo.findData(data))
+    combo.activated.emit(combo.currentIndex())
+
+
+def entries(combo):
+    return [combo.itemText(index) for index in range(combo.count())]
+
+
+def test_speed_settings_unfold_and_reach_the_run(opened, qtbot, fake_engine):
+    _, widget = opened
+    speed = widget.speed
+    assert not speed.isVisibleTo(widget)
+    click(qtbot, widget.speed_settings)
+    assert speed.isVisibleTo(widget)
+    assert entries(speed.detail) == ["Full, 512 px", "Draft, 384 px", "Draft, 256 px"]
+    assert (speed.detail.currentIndex(), speed.local.isChecked()) == (0, False)
+    assert speed.detail_words.text() == "All that the model can see"
+    assert "a quarter of the time" in speed.detail.toolTip()
+    choose(speed.detail, 256)
+    assert speed.detail_words.text() == "Faster, loses detail"
+    assert speed.detail.toolTip().startswith("Draft, 256 px\n")
+    speed.local.click()
+    click(qtbot, widget.prompts.add_layers)
+    widget.state.points.add([[10, 50, 50]])
+    click(qtbot, widget.run.frame)
+    finish(qtbot, widget)
+    settings = fake_engine.sessions[-1].settings
+    assert (settings.tracking, settings.resolution) == ("local", 256)
+    speed.local.click()
+    assert widget.state.tracking == "exact"
+
+
+def test_speed_settings_show_what_is_chosen_elsewhere_and_widen_nothing(opened):
+    _, widget = opened
+    widget.state.tracking, widget.state.resolution = "local", 384
+    speed = widget.speed
+    assert (speed.local.isChecked(), speed.detail.currentData()) == (True, 384)
+    usual = widget.model.minimumSizeHint().width()
+    assert speed.minimumSizeHint().width() < 1.1 * usual
+
+
+def test_details_are_those_below_the_model_that_is_chosen(opened):
+    _, widget = opened
+    detail = widget.speed.detail
+    choose(detail, 384)
+    choose(widget.model.model, "sam2.1_hiera_tiny")
+    assert entries(detail) == ["Full, 1024 px", "Draft, 768 px", "Draft, 512 px"]
+    assert (widget.state.resolution, detail.currentText()) == (None, "Full, 1024 px")
+    choose(detail, 512)
+    choose(widget.model.model, "sam2.1_hiera_large")
+    assert (widget.state.resolution, detail.currentText()) == (512, "Draft, 512 px")
+
+
+def test_tips_stay_with_what_is_chosen(opened):
+    _, widget = opened
+    assert widget.tracking.direction.toolTip().splitlines() == [
+        "both ways",
+        "From the first prompt of an object on",
+    ]
 
 
 def test_two_viewers_have_two_independent_widgets(qtbot, fake_engine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,9 @@ from napari_hqsam2.predictors.memory_bank import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REACH = MemoryReach(num_memories=7, max_pointers=16, max_conditioning=-1)
+REACH = MemoryReach(
+    num_memories=7, max_pointers=16, max_conditioning=-1, num_frames=300
+)
 
 
 def output(seed: int = 0) -> FrameOutput:
@@ -58,7 +61,7 @@ def test_pointers_of_conditioning_frames_come_from_the_past_only() -> None:
 
 
 def test_conditioning_frames_beyond_the_cap_count_as_tracked() -> None:
-    reach = MemoryReach(num_memories=7, max_pointers=16, max_conditioning=2)
+    reach = replace(REACH, max_conditioning=2)
     got = select_memory_frames(10, [0, 7, 9, 12], [8], reach, reverse=False)
     assert got.spatial == ((0, 9), (0, 12), (4, 7), (5, 8))
     assert got.pointers == ((1, 9), (2, 8), (3, 7), (10, 0))
@@ -135,7 +138,7 @@ def fallen(bank: MemoryBank, frame: int, reach: MemoryReach) -> set[int]:
 def test_steps_release_what_a_full_search_would(
     history: list[tuple[str, int, int, int]],
 ) -> None:
-    reach = MemoryReach(num_memories=4, max_pointers=8, max_conditioning=-1)
+    reach = replace(REACH, num_memories=4, max_pointers=8)
     bank = MemoryBank(conditioning={230: output()})
     frame = 230
     for what, place, step, count in history:
@@ -165,8 +168,8 @@ def test_a_run_looks_only_at_what_falls_out_of_reach() -> None:
             Watched.searches += 1
             return super().__iter__()
 
-    bank = MemoryBank(conditioning={0: output()}, tracked=Watched())
-    for frame in range(1, 80):
+    bank = MemoryBank(conditioning={100: output()}, tracked=Watched())
+    for frame in range(101, 180):
         archive_masks(bank.advance(frame, output(frame), REACH))
     assert Watched.searches == 1
     # around the prompt, and around the last frame
@@ -174,12 +177,23 @@ def test_a_run_looks_only_at_what_falls_out_of_reach() -> None:
 
 
 def test_released_results_free_their_memory() -> None:
-    bank = MemoryBank(conditioning={0: output()})
-    memories = []
-    for frame in range(1, 40):
+    bank = MemoryBank(conditioning={100: output()})
+    memories = {}
+    for frame in range(101, 140):
         result = output(frame)
-        memories.append(weakref.ref(result.memory))
+        memories[frame] = weakref.ref(result.memory)
         archive_masks(bank.advance(frame, result, REACH))
         del result
-    alive = [frame for frame, memory in enumerate(memories, 1) if memory() is not None]
-    assert alive == [*range(1, 7), *range(33, 40)]
+    alive = [frame for frame, memory in memories.items() if memory() is not None]
+    assert alive == [*range(101, 107), *range(133, 140)]
+
+
+@pytest.mark.parametrize(("start", "step"), [(0, 1), (299, -1)])
+def test_nothing_is_held_behind_the_end_of_the_video(start: int, step: int) -> None:
+    bank = MemoryBank(conditioning={start: output()})
+    frames = [start + step * count for count in range(1, 40)]
+    for frame in frames:
+        archive_masks(bank.advance(frame, output(frame), REACH))
+    held = {t for t, result in bank.tracked.items() if result.memory is not None}
+    assert held == set(frames[-REACH.num_memories :])
+    assert set(bank.tracked) == set(frames[-REACH.max_pointers :])

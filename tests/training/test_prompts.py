@@ -11,29 +11,16 @@ from hypothesis.extra import numpy as hnp
 
 from napari_hqsam2.training.prompts import (
     correction_clicks,
-    interior_point,
     jitter_box,
-    largest_error,
     random_point,
 )
 
 MASKS = hnp.arrays(bool, (9, 7)).filter(np.any)
 
 
-def test_interior_point_of_a_square_is_its_centre() -> None:
-    mask = np.zeros((20, 20), dtype=bool)
-    mask[5:10, 8:13] = True
-    assert interior_point(mask) == (7, 10)
-
-
-def test_interior_point_keeps_away_from_the_image_border() -> None:
-    assert interior_point(np.ones((5, 5), dtype=bool)) == (2, 2)
-
-
 @settings(max_examples=25, deadline=None)
 @given(mask=MASKS, seed=st.integers(0, 99))
-def test_clicks_lie_on_the_object(mask: np.ndarray, seed: int) -> None:
-    assert mask[interior_point(mask)]
+def test_random_clicks_lie_on_the_object(mask: np.ndarray, seed: int) -> None:
     assert mask[random_point(mask, np.random.default_rng(seed))]
 
 
@@ -44,22 +31,6 @@ def test_jittered_boxes_stay_in_order_and_inside(seed: int, noise: float) -> Non
     x0, y0, x1, y1 = jitter_box(box, np.random.default_rng(seed), 32, noise=noise)
     assert 0 <= x0 <= x1 <= 31
     assert 0 <= y0 <= y1 <= 31
-
-
-def test_largest_error_adds_what_is_missing_and_removes_what_is_too_much() -> None:
-    truth = np.zeros((30, 30), dtype=bool)
-    truth[5:15, 5:15] = True
-    assert largest_error(np.zeros_like(truth), truth)[2]
-    prediction = truth.copy()
-    prediction[20:29, 20:29] = True
-    row, column, positive = largest_error(prediction, truth)
-    assert (row, column, positive) == (24, 24, False)
-
-
-def test_largest_error_of_a_perfect_mask_is_a_click_inside() -> None:
-    truth = np.zeros((9, 9), dtype=bool)
-    truth[2:7, 2:7] = True
-    assert largest_error(truth, truth) == (4, 4, True)
 
 
 @pytest.mark.parametrize("positive", [True, False])

@@ -135,16 +135,49 @@ def test_average_forgets_its_start() -> None:
     assert ema_decay(settings, 10**6) == 0.999
 
 
-def test_clips_are_mixed_with_stills_on_every_third_step(
-    micro: HqSam2, run: RunConfig
-) -> None:
+def test_clips_are_mixed_with_stills(micro: HqSam2, run: RunConfig) -> None:
     config = PhaseConfig(
         "clip", Budget(steps=3), (SHAPE,), still_shapes=(BatchShape(64, 1, 2),)
     )
     mixture = Mixture(load_sources(run.data, "train"))
     batches = make_phase(micro, config).batches(mixture, 0)
     kinds = [type(batches[index]).__name__ for index in range(6)]
-    assert kinds == ["ClipBatch", "ClipBatch", "ImageBatch"] * 2
+    assert kinds == ["ClipBatch", "ImageBatch"] * 3
+
+
+def test_mixed_batches_come_in_all_shapes(micro: HqSam2, run: RunConfig) -> None:
+    shapes = (BatchShape(64, 2, 3), BatchShape(128, 1, 2))
+    config = PhaseConfig(
+        "clip", Budget(steps=3), shapes, still_shapes=shapes, lengths=(2,)
+    )
+    mixture = Mixture(load_sources(run.data, "train"))
+    batches = make_phase(micro, config).batches(mixture, 0)
+    sizes = [batches[index].images.shape[-1] for index in range(4)]
+    assert sizes == [64, 64, 128, 128]
+
+
+def test_hq_head_learns_from_tracked_frames(micro: HqSam2, run: RunConfig) -> None:
+    config = PhaseConfig("hq", Budget(steps=8), (SHAPE,), Optimisation(warmup=1))
+    mixture = Mixture(load_sources(run.data, "train"))
+    trainer = Trainer(make_phase(micro, config), run, mixture)
+    batch = trainer.phase.batches(mixture, 0)[0]
+    losses = []
+    for _ in range(8):
+        figures = trainer._step(batch)
+        losses.append(figures["loss"])
+    assert "tracked_add" in figures
+    assert losses[-1] < losses[0]
+
+
+def test_a_clip_without_objects_in_view_teaches_the_hq_head_nothing(
+    micro: HqSam2, run: RunConfig
+) -> None:
+    config = PhaseConfig("hq", Budget(steps=1), (SHAPE,))
+    mixture = Mixture(load_sources(run.data, "train"))
+    trainer = Trainer(make_phase(micro, config), run, mixture)
+    batch = trainer.phase.batches(mixture, 0)[0]
+    batch.masks[:, 1:] = 0
+    assert trainer._step(batch)["norm"] == 0
 
 
 def test_a_frozen_encoder_keeps_its_weights(micro: HqSam2, run: RunConfig) -> None:

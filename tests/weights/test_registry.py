@@ -7,6 +7,7 @@ import pytest
 
 from napari_hqsam2.errors import CheckpointError
 from napari_hqsam2.weights import registry
+from napari_hqsam2.weights.cache import file_sha256
 from napari_hqsam2.weights.download import cached_path, ensure_checkpoint
 from napari_hqsam2.weights.variants import describe_variant
 
@@ -53,6 +54,16 @@ def test_the_builtin_model_is_part_of_the_package(
         ensure_checkpoint(registry.DEFAULT_MODEL)
     (tmp_path / "nano").write_bytes(b"x")
     assert ensure_checkpoint(registry.DEFAULT_MODEL) == tmp_path / "nano"
+
+
+def test_the_builtin_model_is_the_one_that_its_card_describes() -> None:
+    spec = registry.get(registry.DEFAULT_MODEL)
+    path = registry.packaged_path(spec)
+    assert path.stat().st_size == spec.size
+    assert file_sha256(path) == spec.sha256
+    card = (path.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"{spec.size:,} bytes" in card
+    assert f"`{spec.sha256}`" in card
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "base_plus"])

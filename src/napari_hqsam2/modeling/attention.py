@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_hqsam2.modeling.chunked_attention import attend_in_chunks
+from napari_hqsam2.modeling.layers import works_in_pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,24 +47,62 @@ class Attention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         return self.out_proj(out.transpose(-3, -2).flatten(-2))
 
-    def attend_from(self, queries: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend from projected (N, Lq, D) queries; `k` and `v` as of `forward`.
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend from (N, Lq, C) queries to (N, Lk, Ck) keys and values.
 
-        Any of the three may have batch 1 where N is more: it is projected once.
+        Queries, or keys and values, may have batch 1 where N is more; they are
+        projected once. Keys may have batch 1 alone, as may values.
         """
-        k, v = self.k_proj(k), self.v_proj(v)
-        count, length = max(len(queries), len(k)), queries.shape[1]
+        k, v = torch.broadcast_tensors(k, v)
+        count, length = max(len(q), len(k)), q.shape[1]
         if len(k) == 1:
             # all look at the same, so they are one long sequence
-            queries = queries.reshape(1, -1, queries.shape[-1])
+            q = q.reshape(1, -1, q.shape[-1])
+        few = self.q_proj.out_features // self.num_heads
+        may_carry = works_in_pieces(q) and not (self.training and self.dropout)
+        if may_carry and q.shape[1] <= few:
+            out = self._from_few(q, k, v)
+        elif may_carry and k.shape[1] <= few:
+            out = self._to_few(q, k, v)
         else:
-            queries, k, v = (x.expand(count, -1, -1) for x in (queries, k, v))
-        out = self._attend(*(self._heads(x) for x in (queries, k, v)))
+            out = self._project_all(q, k, v)
         return out.reshape(count, length, -1)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend from (N, Lq, C) queries to (N, Lk, Ck) keys and values."""
-        return self.attend_from(self.q_proj(q), k, v)
+    def _project_all(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        count = max(len(q), len(k))
+        parts = (self.q_proj(q), self.k_proj(k), self.v_proj(v))
+        return self._attend(*(self._heads(x.expand(count, -1, -1)) for x in parts))
+
+    def _from_few(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Carry few queries back through the projection of many keys, not these on.
+
+        What the bias of keys adds is the same for all keys of a query, so that the
+        softmax cancels it. Values are mixed first, and then projected.
+        """
+        rows = self._scaled(self.q_proj(q)) @ self._by_head(self.k_proj)
+        weights = (rows.flatten(1, 2) @ k.mT).softmax(dim=-1)
+        mixed = (weights @ v).unflatten(1, (self.num_heads, -1))
+        values = mixed @ self._by_head(self.v_proj).mT
+        return self.out_proj(values.transpose(1, 2).flatten(2) + self.v_proj.bias)
+
+    def _to_few(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Carry few keys and values through the projections of many queries."""
+        keys = self._scaled(self.k_proj(k))
+        rows = (keys @ self._by_head(self.q_proj)).flatten(1, 2)
+        shift = keys @ self.q_proj.bias.unflatten(0, (self.num_heads, -1))[..., None]
+        scores = (rows @ q.mT).unflatten(1, (self.num_heads, -1)) + shift
+        weights = scores.softmax(dim=2).flatten(1, 2)
+        out = self.out_proj.weight.unflatten(1, (self.num_heads, -1)).permute(1, 2, 0)
+        values = (self._heads(self.v_proj(v)) @ out).flatten(1, 2)
+        return torch.baddbmm(self.out_proj.bias, weights.mT, values)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        x = self._heads(x)
+        return x * x.shape[-1] ** -0.5
+
+    def _by_head(self, projection: nn.Linear) -> Tensor:
+        """(heads, D, C) weight."""
+        return projection.weight.unflatten(0, (self.num_heads, -1))
 
 
 class RopeAttention(Attention):
@@ -111,9 +150,8 @@ class RopeAttention(Attention):
         Accelerators have kernels for values as wide as keys only.
         """
         return (
-            keys.device.type == "cpu"
+            works_in_pieces(keys)
             and values.dtype == keys.dtype
             and values.shape[-1] < keys.shape[-1]
-            and not torch.is_grad_enabled()
             and not (self.training and self.dropout)
         )

@@ -88,15 +88,14 @@ class Derived:
 
     @staticmethod
     def _must_compute(sources: Sequence[Tensor]) -> bool:
+        # compilers cannot follow what comes after
+        if torch.compiler.is_compiling():
+            return True
         wants_gradients = torch.is_grad_enabled() and any(
             source.requires_grad for source in sources
         )
-        # inference tensors count no versions, and compilers cannot follow
-        return (
-            wants_gradients
-            or any(source.is_inference() for source in sources)
-            or torch.compiler.is_compiling()
-        )
+        # inference tensors count no versions
+        return wants_gradients or any(source.is_inference() for source in sources)
 
 
 def _are_still(seen: list[_Source], sources: Sequence[Tensor]) -> bool:

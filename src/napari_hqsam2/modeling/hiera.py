@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_hqsam2.modeling.derived import Derived
-from napari_hqsam2.modeling.layers import MLP, in_pieces
+from napari_hqsam2.modeling.layers import MLP, Gelu, in_pieces, works_in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ class MultiScaleBlock(nn.Module):
         self.norm1 = nn.LayerNorm(shape.channels_in, eps=1e-6)
         self.attn = MultiScaleAttention(shape)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = MLP((channels, int(channels * mlp_ratio), channels), nn.GELU)
+        self.mlp = MLP((channels, int(channels * mlp_ratio), channels), Gelu)
         if shape.channels_in != channels:
             self.proj = nn.Linear(shape.channels_in, channels)
 
@@ -128,15 +128,21 @@ class MultiScaleBlock(nn.Module):
         return shortcut + attended
 
     def _refine(self, x: Tensor) -> Tensor:
-        return x + self.mlp(self.norm2(x))
+        if not works_in_pieces(x):
+            return x + self.mlp(self.norm2(x))
+        # the sum that comes in is read by nothing else
+        x = x.contiguous()
+        for rows in x.flatten(0, 2).split(PIECE_TOKENS):
+            rows.add_(self.mlp(self.norm2(rows)))
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C_in) to (B, H', W', C)."""
         window = self.shape.window
-        rows = PIECE_TOKENS // x.shape[2]
         if not window:
-            return in_pieces(self._refine, self._attend(x), rows)
+            return self._refine(self._attend(x))
         # rows of windows know nothing of each other
+        rows = PIECE_TOKENS // x.shape[2]
         rows = max(rows - rows % window, window)
         return in_pieces(lambda part: self._refine(self._attend(part)), x, rows)
 

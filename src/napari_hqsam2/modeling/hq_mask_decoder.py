@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_hqsam2.modeling.layers import MLP, LayerNorm2d
+from napari_hqsam2.modeling.layers import MLP, Gelu, LayerNorm2d
 from napari_hqsam2.modeling.mask_decoder import (
     HQ,
     Chosen,
@@ -46,7 +46,7 @@ class HqMaskDecoder(MaskDecoder):
         self.embedding_maskfeature = nn.Sequential(
             nn.Conv2d(channels // 8, channels // 4, kernel_size=3, padding=1),
             LayerNorm2d(channels // 4),
-            nn.GELU(),
+            Gelu(),
             nn.Conv2d(channels // 4, channels // 8, kernel_size=3, padding=1),
         )
 

@@ -12,6 +12,11 @@ from torch import nn
 from napari_hqsam2.modeling.layers import MLP
 from napari_hqsam2.modeling.mask_decoder import FIRST_MASK, DecoderInput, MaskRequest
 from napari_hqsam2.modeling.memory_attention import MemoryTokens
+from napari_hqsam2.modeling.memory_tokens import (
+    pointer_tokens,
+    rope_of,
+    spatial_tokens,
+)
 from napari_hqsam2.modeling.outputs import (
     HqMode,
     ImageFeatures,
@@ -22,7 +27,6 @@ from napari_hqsam2.modeling.outputs import (
 from napari_hqsam2.modeling.position_encoding import (
     axial_rope,
     sine_position_encoding,
-    sine_time_encoding,
     table_dtype,
 )
 from napari_hqsam2.modeling.windows import at_cells
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.modeling.mask_decoder import MaskDecoder
     from napari_hqsam2.modeling.memory_attention import MemoryAttention
     from napari_hqsam2.modeling.memory_encoder import MemoryEncoder
+    from napari_hqsam2.modeling.memory_tokens import PointerMemory, SpatialMemory
     from napari_hqsam2.modeling.position_encoding import Rope
     from napari_hqsam2.modeling.prompt_encoder import PromptEncoder
     from napari_hqsam2.modeling.windows import GridWindows
@@ -44,30 +49,6 @@ if TYPE_CHECKING:
 OUT_OF_VIEW_LOGIT = -1024.0
 MASK_SCALE, MASK_BIAS = 20.0, -10.0
 """A mask from 0 to 1 enters the memory encoder, and leaves as logits, as 20 m - 10."""
-
-
-@dataclass(frozen=True)
-class SpatialMemory:
-    """Memory features of one frame, seen from the frame that reads them."""
-
-    slot: int
-    """Temporal slot: 0 for a conditioning frame, 1 (farthest) to 6 (nearest) for
-    tracked ones."""
-    features: Tensor
-    """(N, Cm, h, w), or (N, Cm, side, side) with windows."""
-    windows: GridWindows | None = None
-    """Where the objects' features lie on the grid; None for the whole grid."""
-
-
-@dataclass(frozen=True)
-class PointerMemory:
-    """Object pointer of one frame, seen from the frame that reads it."""
-
-    distance: Tensor
-    """(N,) signed number of frames from that frame to the reader, over the longest
-    distance read."""
-    pointer: Tensor
-    """(N, C)."""
 
 
 @dataclass(frozen=True)
@@ -378,56 +359,20 @@ class HqSam2(nn.Module):
         pointers: Sequence[PointerMemory],
         grid: tuple[int, int],
     ) -> MemoryTokens:
-        dtype = self.no_mem_embed.dtype
-        channels = memories[0].features.shape[1]
+        times = self.maskmem_tpos_enc
+        channels = times.shape[-1]
         sine = self._sine(grid, channels).flatten(1).T
-        values, keys = [], []
-        for memory in memories:
-            value = memory.features.to(dtype).flatten(2).transpose(1, 2)
-            place = sine if memory.windows is None else sine[memory.windows.index()]
-            time = self.maskmem_tpos_enc[self.num_memories - 1 - memory.slot]
-            values.append(value)
-            keys.append(value + (place + time))
+        parts = [spatial_tokens(memory, times, sine) for memory in memories]
         plain = 0
         if pointers:
-            value, position = self._pointer_tokens(pointers, channels)
-            plain = value.shape[1]
-            values.append(value)
-            keys.append(value + position)
-        rope = self._memory_rope(memories, grid)
-        return MemoryTokens(torch.cat(values, 1), torch.cat(keys, 1), rope, plain)
-
-    def _pointer_tokens(
-        self, pointers: Sequence[PointerMemory], channels: int
-    ) -> tuple[Tensor, Tensor]:
-        """Pointers cut into (N, K, Cm) tokens, and their position encoding."""
-        dtype = self.no_mem_embed.dtype
-        pointer = torch.stack([p.pointer for p in pointers], dim=1).to(dtype)
-        distance = torch.stack([p.distance for p in pointers], dim=1)
-        time = sine_time_encoding(
-            distance.to(self.device, table_dtype(dtype)), pointer.shape[-1]
+            parts.append(pointer_tokens(pointers, self.obj_ptr_tpos_proj, channels))
+            plain = parts[-1].values.shape[1]
+        return MemoryTokens(
+            torch.cat([part.values for part in parts], dim=1),
+            torch.cat([part.keys for part in parts], dim=1),
+            rope_of(memories, self._rope(grid)),
+            plain,
         )
-        split = pointer.unflatten(-1, (-1, channels))
-        time = self.obj_ptr_tpos_proj(time.to(dtype))
-        time = time[:, :, None].expand_as(split)
-        return split.flatten(1, 2), time.flatten(1, 2)
-
-    def _memory_rope(
-        self, memories: Sequence[SpatialMemory], grid: tuple[int, int]
-    ) -> Rope:
-        """Angles for all memories, one table if each covers the whole grid."""
-        rope = self._rope(grid)
-        if all(memory.windows is None for memory in memories):
-            return rope
-        count = len(memories[0].features)
-        everywhere = torch.arange(grid[0] * grid[1], device=self.device).expand(
-            count, -1
-        )
-        cells = [
-            everywhere if memory.windows is None else memory.windows.index()
-            for memory in memories
-        ]
-        return rope.at(torch.cat(cells, dim=1))
 
     def _rope(self, grid: tuple[int, int]) -> Rope:
         width, dtype = self.no_mem_embed.shape[-1], self.no_mem_embed.dtype

@@ -39,6 +39,21 @@ class MLP(nn.Module):
         return x.sigmoid() if self.sigmoid_output else x
 
 
+class Gelu(nn.Module):
+    """GELU that overwrites what it is given, unless gradients are wanted.
+
+    To be put behind a layer whose output nothing else reads: fresh memory costs as much
+    as the function.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to each value."""
+        if torch.is_grad_enabled():
+            return F.gelu(x)
+        result: Tensor = torch.ops.aten.gelu_(x)
+        return result
+
+
 class LayerNorm2d(nn.Module):
     """Layer norm over the channels of (B, C, H, W); upstream ``LayerNorm2d``.
 
@@ -59,12 +74,17 @@ class LayerNorm2d(nn.Module):
 
 
 def works_in_pieces(x: Tensor) -> bool:
-    """Whether large steps on a tensor are best done piece by piece.
+    """Whether a tensor is worked on by a CPU, and no gradient is wanted.
 
-    On a CPU fresh memory costs more than the arithmetic on it, and small pieces use the
-    same memory, and the caches, again. Gradients need all of it anyway.
+    Large steps are best done piece by piece then: fresh memory costs more than the
+    arithmetic on it, and small pieces use the same memory, and the caches, again.
+    Gradients need all of it anyway, and compilers plan memory themselves.
     """
-    return x.device.type == "cpu" and not torch.is_grad_enabled()
+    return (
+        x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    )
 
 
 def in_pieces(
@@ -77,7 +97,7 @@ def in_pieces(
     step : callable
         Keeps the number of axes; may shrink all pieces by one factor.
     x : Tensor
-        What it is applied to, whole or in pieces as `works_in_pieces` says.
+        What it is applied to: whole, or in pieces if `works_in_pieces`.
     length : int
         Length of the pieces; the last one may be shorter.
     dim : int
@@ -97,3 +117,31 @@ def in_pieces(
         out.narrow(dim, start, result.shape[dim]).copy_(result)
         start += result.shape[dim]
     return out
+
+
+def add_doubled(skip: Tensor, x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
+    """Add a map at twice its size, by a transposed convolution, to another.
+
+    What the pixels grow to does not overlap, so that a linear map of each pixel is all.
+
+    Parameters
+    ----------
+    skip : Tensor
+        (N or 1, O, 2H, 2W).
+    x : Tensor
+        (N, H, W, I).
+    conv : ConvTranspose2d
+        From I to O channels, with a kernel of 2 x 2 and a stride of 2.
+
+    Returns
+    -------
+    Tensor
+        (N, O, 2H, 2W), channels last.
+    """
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    bias = None if conv.bias is None else conv.bias.repeat(4)
+    grown = F.linear(x, weight, bias).unflatten(-1, (2, 2, -1))
+    base = skip.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+    # (N, H, W, 2, 2, O) -> (N, H, 2, W, 2, O)
+    total = (base + grown.transpose(2, 3)).contiguous()
+    return total.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

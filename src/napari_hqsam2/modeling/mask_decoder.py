@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
-from napari_hqsam2.modeling.layers import MLP, LayerNorm2d, works_in_pieces
+from napari_hqsam2.modeling.layers import (
+    MLP,
+    Gelu,
+    LayerNorm2d,
+    add_doubled,
+    works_in_pieces,
+)
 from napari_hqsam2.modeling.outputs import MaskPrediction
 from napari_hqsam2.modeling.two_way_transformer import rows_of
 
@@ -140,9 +146,9 @@ class MaskDecoder(nn.Module):
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(channels, channels // 4, kernel_size=2, stride=2),
             LayerNorm2d(channels // 4),
-            nn.GELU(),
+            Gelu(),
             nn.ConvTranspose2d(channels // 4, channels // 8, kernel_size=2, stride=2),
-            nn.GELU(),
+            Gelu(),
         )
         self.conv_s0 = nn.Conv2d(channels, channels // 8, kernel_size=1)
         self.conv_s1 = nn.Conv2d(channels, channels // 4, kernel_size=1)
@@ -160,9 +166,12 @@ class MaskDecoder(nn.Module):
         return torch.cat([part.weight for part in parts])
 
     def _upscale(self, image: Tensor, high_res: tuple[Tensor, Tensor]) -> Tensor:
+        """(N, C / 8, 4h, 4w) image from (N, h, w, C) and the encoder's details."""
         up1, norm, act1, up2, act2 = self.output_upscaling
         s0, s1 = high_res
-        return act2(up2(act1(norm(up1(image) + s1))) + s0)
+        x = act1(norm(add_doubled(s1, image, cast("nn.ConvTranspose2d", up1))))
+        x = x.permute(0, 2, 3, 1)
+        return act2(add_doubled(s0, x, cast("nn.ConvTranspose2d", up2)))
 
     def _prompt_tokens(self, inputs: DecoderInput) -> Tensor:
         """(N, L, C) learned tokens, then those of the prompts."""
@@ -172,7 +181,10 @@ class MaskDecoder(nn.Module):
     def _looks(self, inputs: DecoderInput, length: int) -> Iterator[Looked]:
         """Pieces of at most `length` prompts; a shared image is looked at once."""
         image, tokens = inputs.image, self._prompt_tokens(inputs)
-        pieces = [slice(i, i + length) for i in range(0, inputs.count, length)]
+        count = inputs.count
+        # a compiler takes one piece for any number of prompts, a range for one
+        starts = (0,) if length >= count else range(0, count, length)
+        pieces = [slice(start, start + length) for start in starts]
         if len(image) == len(inputs.dense) == 1:
             looked = self.transformer.look(
                 image + inputs.dense, inputs.image_pe, tokens
@@ -218,7 +230,7 @@ class MaskDecoder(nn.Module):
             tokens, features = self.transformer.finish(looked)
             rows = slice(index * length, (index + 1) * length)
             s0, s1 = (rows_of(level, rows) for level in high_res)
-            image = features.transpose(1, 2).unflatten(2, inputs.image.shape[-2:])
+            image = features.unflatten(1, inputs.image.shape[-2:])
             yield DecodedTokens(
                 tokens=tokens,
                 upscaled=self._upscale(image, (s0, s1)),

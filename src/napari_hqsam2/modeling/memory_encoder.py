@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from napari_hqsam2.modeling.layers import LayerNorm2d, in_pieces
+from napari_hqsam2.modeling.layers import Gelu, LayerNorm2d, in_pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ class MaskDownsampler(nn.Module):
             self.encoder.append(nn.Conv2d(width, width * 4, 3, stride=2, padding=1))
             width *= 4
             self.encoder.append(LayerNorm2d(width))
-            self.encoder.append(nn.GELU())
+            self.encoder.append(Gelu())
         self.encoder.append(nn.Conv2d(width, channels, kernel_size=1))
 
     def forward(self, mask: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class CXBlock(nn.Module):
         self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = LayerNorm2d(channels)
         self.pwconv1 = nn.Linear(channels, 4 * channels)
-        self.act = nn.GELU()
+        self.act = Gelu()
         self.pwconv2 = nn.Linear(4 * channels, channels)
         self.gamma = nn.Parameter(layer_scale * torch.ones(channels))
 

@@ -46,7 +46,9 @@ class Rope:
             How many tokens at the end stay as they are.
         """
         placed = x[:, : x.shape[1] - plain]
-        if x.device.type == "cpu" and x.dtype == self.cos.dtype:
+        is_plain = x.device.type == "cpu" and x.dtype == self.cos.dtype
+        # compilers do without complex numbers
+        if is_plain and not torch.compiler.is_compiling():
             turns = self.turns if self.cos.ndim == 2 else self.turns[:, None]
             grids = placed.unflatten(1, (-1, turns.shape[-2]))
             torch.view_as_complex(grids.unflatten(-1, (-1, 2))).mul_(turns)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from napari_hqsam2.modeling.derived import Derived
-from napari_hqsam2.modeling.layers import LayerNorm2d
+from napari_hqsam2.modeling.layers import Gelu, LayerNorm2d
 from napari_hqsam2.modeling.position_encoding import RandomPositionEncoding
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class PromptEncoder(nn.Module):
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, mask_channels // 4, kernel_size=2, stride=2),
             LayerNorm2d(mask_channels // 4),
-            nn.GELU(),
+            Gelu(),
             nn.Conv2d(mask_channels // 4, mask_channels, kernel_size=2, stride=2),
             LayerNorm2d(mask_channels),
-            nn.GELU(),
+            Gelu(),
             nn.Conv2d(mask_channels, channels, kernel_size=1),
         )
         self.no_mask_embed = nn.Embedding(1, channels)

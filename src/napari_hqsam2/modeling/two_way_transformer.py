@@ -50,7 +50,7 @@ class TwoWayBlock(nn.Module):
         return self.norm3(tokens + self.mlp(tokens))
 
     def update_image(
-        self, tokens: Tensor, token_pe: Tensor, image: Tensor, queries: Tensor
+        self, tokens: Tensor, token_pe: Tensor, image: Tensor, placed: Tensor
     ) -> Tensor:
         """Update image features.
 
@@ -58,24 +58,16 @@ class TwoWayBlock(nn.Module):
         ----------
         tokens, token_pe : Tensor
             (N, L, C) tokens and their position encoding.
-        image : Tensor
-            (N or 1, h * w, C) features.
-        queries : Tensor
-            (N or 1, h * w, D) from `image_queries`.
+        image, placed : Tensor
+            (N or 1, h * w, C) features, without and with their position encoding.
 
         Returns
         -------
         Tensor
             (N, h * w, C).
         """
-        attended = self.cross_attn_image_to_token.attend_from(
-            queries, tokens + token_pe, tokens
-        )
+        attended = self.cross_attn_image_to_token(placed, tokens + token_pe, tokens)
         return self.norm4(image + attended)
-
-    def image_queries(self, placed: Tensor) -> Tensor:
-        """What (N or 1, h * w, C) features with positions ask tokens for."""
-        return self.cross_attn_image_to_token.q_proj(placed)
 
 
 @dataclass(frozen=True)
@@ -90,14 +82,14 @@ class Looked:
     """(N, h * w, C) features, or (1, h * w, C) while all prompts share them."""
     image_pe: Tensor
     """(N or 1, h * w, C) position encoding."""
-    queries: Tensor
-    """(N or 1, h * w, D) first queries of the image."""
+    placed: Tensor
+    """(N or 1, h * w, C) sum of the two."""
 
     def __getitem__(self, rows: slice) -> Looked:
         """Some prompts."""
-        parts = (self.image, self.image_pe, self.queries)
-        image, image_pe, queries = (rows_of(part, rows) for part in parts)
-        return Looked(self.tokens[rows], self.token_pe[rows], image, image_pe, queries)
+        parts = (self.image, self.image_pe, self.placed)
+        image = (rows_of(part, rows) for part in parts)
+        return Looked(self.tokens[rows], self.token_pe[rows], *image)
 
 
 def rows_of(tensor: Tensor, rows: slice) -> Tensor:
@@ -141,13 +133,8 @@ class TwoWayTransformer(nn.Module):
         features = image.flatten(2).transpose(1, 2)
         features_pe = image_pe.flatten(2).transpose(1, 2)
         placed = features + features_pe
-        return Looked(
-            first.update_tokens(tokens, tokens, features, placed),
-            tokens,
-            features,
-            features_pe,
-            first.image_queries(placed),
-        )
+        looked = first.update_tokens(tokens, tokens, features, placed)
+        return Looked(looked, tokens, features, features_pe, placed)
 
     def finish(self, looked: Looked) -> tuple[Tensor, Tensor]:
         """Go on after the first look.
@@ -157,16 +144,15 @@ class TwoWayTransformer(nn.Module):
         tuple of Tensor
             Tokens (N, L, C) and image features (N, h * w, C).
         """
-        tokens, token_pe, image = looked.tokens, looked.token_pe, looked.image
+        tokens, token_pe, image_pe = looked.tokens, looked.token_pe, looked.image_pe
         first, *others = cast("list[TwoWayBlock]", list(self.layers))
-        image = first.update_image(tokens, token_pe, image, looked.queries)
+        image = first.update_image(tokens, token_pe, looked.image, looked.placed)
         for layer in others:
-            placed = image + looked.image_pe
+            placed = image + image_pe
             tokens = layer.update_tokens(tokens, token_pe, image, placed)
-            queries = layer.image_queries(placed)
-            image = layer.update_image(tokens, token_pe, image, queries)
+            image = layer.update_image(tokens, token_pe, image, placed)
         attended = self.final_attn_token_to_image(
-            tokens + token_pe, image + looked.image_pe, image
+            tokens + token_pe, image + image_pe, image
         )
         return self.norm_final_attn(tokens + attended), image
 

@@ -45,7 +45,7 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
             "of L tokens of D channels."
         )
         raise ValueError(msg)
-    if x.is_cuda:
+    if x.is_cuda or torch.compiler.is_compiling():
         return torch.ops.hqsam2.rotate_pairs(x, cos, sin, False)
     return _rotate(x, cos, sin, inverse=False)
 

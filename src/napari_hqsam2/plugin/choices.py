@@ -108,9 +108,18 @@ class LayerKeeper:
 
     def new_object(self) -> int:
         """Let new prompts belong to the next object that is free; return its id."""
-        self._state.object_id = self._free_id()
+        self._state.object_id = self.free_id()
         self._state.positive = True
         return self._state.object_id
+
+    def free_id(self) -> int:
+        """Id above those of all objects, prompts and labels."""
+        state = self._state
+        ids = [row.obj_id for row in state.objects]
+        largest = max([state.object_id, *ids, *self._used_ids()])
+        if state.labels is not None:
+            largest = max(largest, self._viewer.largest_label(state.labels))
+        return largest + 1
 
     def hint(self) -> None:
         """Say what to do next, unless a run is under way."""
@@ -151,13 +160,6 @@ class LayerKeeper:
         if state.shapes is None or state.image is None:
             return ()
         return self._viewer.snapshot_shapes(state.shapes, state.image)
-
-    def _free_id(self) -> int:
-        state = self._state
-        largest = max([state.object_id, *self._used_ids()])
-        if state.labels is not None:
-            largest = max(largest, self._viewer.largest_label(state.labels))
-        return largest + 1
 
     def _on_image_chosen(self) -> None:
         state = self._state
@@ -207,7 +209,7 @@ class LayerKeeper:
         except HqSam2Error:
             return
         if is_other:
-            obj_id = self._free_id()
+            obj_id = self.free_id()
             self._viewer.set_object(layer, index, obj_id)
             self._state.object_id = obj_id
 

@@ -30,9 +30,22 @@ STROKE_POINTS = 8
 _OWN_OBJECT = ("rectangle", "ellipse", "polygon")
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnPrompts:
+    """Prompts of one object on one frame, and what they were drawn as."""
+
+    prompts: FramePrompts
+    point_indices: tuple[int, ...]
+    """Of the points layer."""
+    shape_indices: tuple[int, ...]
+    """Of the shapes layer."""
+
+
 @dataclass(slots=True)
 class _Draft:
     points: list[PointPrompt] = field(default_factory=list)
+    point_indices: list[int] = field(default_factory=list)
+    shape_indices: list[int] = field(default_factory=list)
     box: BoxPrompt | None = None
     mask: BoolArray | None = None
     cut: BoolArray | None = None
@@ -43,7 +56,7 @@ def collect_prompts(
     points: PointSet | None,
     shapes: Sequence[Shape],
     default_object: int = 1,
-) -> tuple[FramePrompts, ...]:
+) -> tuple[DrawnPrompts, ...]:
     """Sort points and shapes by frame and object.
 
     Rectangles and ellipses are boxes, polygons are masks (a negative polygon is cut out
@@ -113,7 +126,9 @@ class _Collector:
         )
         self._check_inside(prompt, f"{name} on {self._axes.where(position)}")
         obj_id = points.obj_ids[index] or self._default
-        self._draft(position, obj_id).points.append(prompt)
+        draft = self._draft(position, obj_id)
+        draft.points.append(prompt)
+        draft.point_indices.append(index)
 
     def add_shape(self, index: int) -> None:
         shape = self._shapes[index]
@@ -122,13 +137,14 @@ class _Collector:
         where = f"{name} on {self._axes.where(position)}"
         yx = shape.vertices[:, -2:]
         if shape.kind in ("rectangle", "ellipse"):
-            self._add_box(shape, position, yx, where)
+            draft = self._add_box(shape, position, yx, where)
         elif shape.kind == "polygon":
-            self._add_mask(shape, position, yx, where)
+            draft = self._add_mask(shape, position, yx, where)
         else:
-            self._add_stroke(shape, position, yx, where)
+            draft = self._add_stroke(shape, position, yx, where)
+        draft.shape_indices.append(index)
 
-    def finish(self) -> Iterator[FramePrompts]:
+    def finish(self) -> Iterator[DrawnPrompts]:
         for (position, obj_id), draft in sorted(self._drafts.items()):
             mask = draft.mask
             if mask is not None and draft.cut is not None:
@@ -139,11 +155,15 @@ class _Collector:
                     "polygon that leaves nothing; draw a positive polygon around it."
                 )
                 raise PromptError(msg)
-            yield FramePrompts(position, obj_id, tuple(draft.points), draft.box, mask)
+            yield DrawnPrompts(
+                FramePrompts(position, obj_id, tuple(draft.points), draft.box, mask),
+                tuple(draft.point_indices),
+                tuple(draft.shape_indices),
+            )
 
     def _add_box(
         self, shape: Shape, position: tuple[int, ...], yx: Coordinates, where: str
-    ) -> None:
+    ) -> _Draft:
         if not shape.positive:
             msg = (
                 f"{where} is a negative box, which the model does not know. Use "
@@ -160,10 +180,11 @@ class _Collector:
             )
             raise PromptError(msg)
         draft.box = _cut_box(yx, self._hw, where)
+        return draft
 
     def _add_mask(
         self, shape: Shape, position: tuple[int, ...], yx: Coordinates, where: str
-    ) -> None:
+    ) -> _Draft:
         mask: BoolArray = polygon2mask(self._hw, yx)
         if not mask.any():
             msg = (
@@ -179,15 +200,17 @@ class _Collector:
             draft.mask = mask if draft.mask is None else draft.mask | mask
         else:
             draft.cut = mask if draft.cut is None else draft.cut | mask
+        return draft
 
     def _add_stroke(
         self, shape: Shape, position: tuple[int, ...], yx: Coordinates, where: str
-    ) -> None:
+    ) -> _Draft:
         draft = self._draft(position, shape.obj_id or self._default)
         for y, x in _along(yx, STROKE_POINTS):
             point = PointPrompt(float(y), float(x), shape.positive)
             self._check_inside(point, where)
             draft.points.append(point)
+        return draft
 
     def _check_inside(self, point: PointPrompt, where: str) -> None:
         try:

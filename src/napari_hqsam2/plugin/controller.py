@@ -2,83 +2,86 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_hqsam2.configs.resolution import draft_resolutions
 from napari_hqsam2.errors import HqSam2Error, PromptError, StackError
 from napari_hqsam2.plugin.choices import LayerKeeper
-from napari_hqsam2.plugin.resolve import (
-    RunSettings,
-    SegmentRequest,
-    check_labels,
-    resolve_frame,
-    resolve_stack,
-)
-from napari_hqsam2.plugin.runner import RunCallbacks
-from napari_hqsam2.plugin.state import Message, RunStatus
+from napari_hqsam2.plugin.desk import Desk
+from napari_hqsam2.plugin.inference import Task
+from napari_hqsam2.plugin.live import Live, NoTimer
+from napari_hqsam2.plugin.resolve import range_words, session_options
+from napari_hqsam2.plugin.runs import Run, Runs, Teller
 
 if TYPE_CHECKING:
-    from napari_hqsam2.plugin.runner import Engine, Job, Runner
-    from napari_hqsam2.plugin.snapshots import Handle, ImageSnapshot, Shape
+    from collections.abc import Callable, Iterable
+
+    from napari_hqsam2.plugin.desk import OpenImage
+    from napari_hqsam2.plugin.inference import Inference, Ticket
+    from napari_hqsam2.plugin.live import Timer
+    from napari_hqsam2.plugin.models import Engine
+    from napari_hqsam2.plugin.orders import Order, Outcome, RunOutcome
+    from napari_hqsam2.plugin.snapshots import Handle
     from napari_hqsam2.plugin.state import PluginState
     from napari_hqsam2.plugin.viewer_port import ViewerPort
-    from napari_hqsam2.segmentation.masks import FrameResult
+    from napari_hqsam2.session.session import Session
+    from napari_hqsam2.session.settings import RunOptions
 
-logger = logging.getLogger(__name__)
 Scope = Literal["frame", "stack"]
 
 
-@dataclass(slots=True, eq=False)
-class Run:
-    """One run: what was asked for, and what has become of it."""
-
-    request: SegmentRequest
-    image: Handle
-    labels: Handle | None
-    """None until the first frame makes the new layer."""
-    scope: Scope
-    done: int = 0
-    seen: set[int] = field(default_factory=set)
-    """Objects that had pixels on some frame."""
-    stopped_by: str = ""
-    """Why the run was stopped from outside, or empty."""
-    can_write: bool = True
-
-
 class PluginController:
-    """Turns choices into runs, and the results of runs into labels.
+    """Turns what the user asks for into tasks, and their results into a new state.
+
+    All verbs return at once if the inference has a thread of its own.
 
     Parameters
     ----------
     state
-        Choices; the controller reads them and writes `run` and `message`.
+        Choices; the controller reads them and writes what has become of them.
     viewer
         The viewer to work in.
-    runner
-        Carries out runs.
+    inference
+        Carries out tasks.
     engine
-        Does the segmentation.
+        Where sessions and models come from.
+    make_timer
+        For waiting until prompts do not change any more; None takes them over only when
+        a verb needs them.
     """
 
     def __init__(
-        self, state: PluginState, viewer: ViewerPort, runner: Runner, engine: Engine
+        self,
+        state: PluginState,
+        viewer: ViewerPort,
+        inference: Inference,
+        engine: Engine,
+        make_timer: Callable[[Callable[[], None]], Timer] = NoTimer,
     ) -> None:
         self.state = state
         self.viewer = viewer
-        self._runner = runner
-        self._engine = engine
-        self._run: Run | None = None
-        self._job: Job | None = None
+        self._inference = inference
+        self.desk = Desk(state, viewer, inference, engine)
+        self._teller = Teller(state, viewer)
+        self._runs = Runs(state, viewer, self.desk, self._teller)
         self.layers = LayerKeeper(state, viewer)
-        viewer.events.layer_removed.connect(self._on_layer_removed)
-        viewer.events.data_replaced.connect(self._on_data_replaced)
+        self.live = Live(state, viewer, self.desk, make_timer)
+        events = viewer.events
+        events.layer_removed.connect(self._on_layer_removed)
+        events.data_replaced.connect(self._on_data_replaced)
+        events.label_selected.connect(self._on_label_selected)
+        state.events.model.connect(self._on_model_chosen)
+        state.events.object_id.connect(self._on_object_chosen)
+        for event in (state.events.image, state.events.labels):
+            event.connect(self.desk.show)
+        state.events.axis.connect(self._on_axis_chosen)
+        state.events.is_thinking.connect(self._on_thinking)
 
     @property
     def is_busy(self) -> bool:
         """Whether a run is under way."""
-        return self._run is not None
+        return self._runs.is_busy
 
     def segment_frame(self) -> bool:
         """Segment the frame on show; False (and a message) if that cannot be done."""
@@ -90,224 +93,304 @@ class PluginController:
 
     def cancel(self) -> None:
         """Stop the run after the present frame; finished frames stay."""
-        if self._job is not None and self._run is not None:
-            self._set_run("cancelling")
-            self._job.cancel()
+        self._runs.cancel()
+
+    def add_prompt_layers(self) -> None:
+        """Make layers for prompts, and get ready for the first one."""
+        self.layers.add_prompt_layers()
+        if self.state.live and self.state.points is not None:
+            self.live.warm_up()
+
+    def new_object(self) -> None:
+        """Let the next prompt start an object of its own; makes layers for prompts."""
+        state = self.state
+        if state.image is not None and state.points is None and state.shapes is None:
+            self.add_prompt_layers()
+        else:
+            self.layers.new_object()
+
+    def select_object(self, obj_id: int) -> None:
+        """Let new prompts belong to an object."""
+        self.state.object_id = obj_id
+
+    def rename_object(self, obj_id: int, name: str) -> None:
+        """Give an object a name."""
+        self._edit(lambda session: session.rename(obj_id, name))
+
+    def hide_object(self, obj_id: int, is_hidden: bool) -> None:
+        """Hide or show the pixels of an object."""
+        self._edit(lambda s: s.hide(obj_id) if is_hidden else s.show(obj_id))
+
+    def delete_object(self, obj_id: int) -> None:
+        """Remove an object with its prompts and pixels; undo brings it back."""
+        self._edit(lambda session: session.delete_object(obj_id))
+
+    def lock_here(self, is_locked: bool) -> None:
+        """Accept the current object on the frame on show, or take that back."""
+        obj_id, position = self.state.object_id, self._position()
+        if position is None:
+            return
+
+        def change(session: Session) -> None:
+            (session.lock if is_locked else session.unlock)(obj_id, position)
+
+        self._edit(change, [obj_id])
+
+    def toggle_lock(self) -> None:
+        """Accept the current object on the frame on show, unless it is accepted."""
+        timeline = self.state.timeline
+        shown = None if timeline is None else timeline.frames[timeline.current]
+        self.lock_here(is_locked=shown is None or not shown.is_locked)
+
+    def go_to_frame(self, frame: int) -> None:
+        """Show a frame of the axis that is followed, counted from 0."""
+        position, item = self._position(), self.desk.open
+        axis = self.state.axis
+        if position is None or item is None or axis is None:
+            return
+        index = item.subject.axes.stack.leading.index(axis)
+        place = (*position[:index], frame, *position[index + 1 :])
+        self.viewer.show_frame(self.state.image, place)
+
+    def next_doubt(self) -> None:
+        """Show the next doubtful frame of the object; after the last, the first."""
+        self._go_to_doubt(1)
+
+    def previous_doubt(self) -> None:
+        """Show the doubtful frame before; before the first one, the last."""
+        self._go_to_doubt(-1)
+
+    def undo(self) -> None:
+        """Take back the last step."""
+        self._edit(lambda s: f"Undone: {s.undo()}." if s.can_undo else "")
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        self._edit(lambda s: f"Done again: {s.redo()}." if s.can_redo else "")
+
+    def propose_everything(self) -> None:
+        """Make an object of everything that is found on the frame on show."""
+        if self.is_busy:
+            return
+        try:
+            item = self._begin()
+            position = self._frame_on_show(item)
+        except HqSam2Error as error:
+            self._teller.refuse(str(error))
+            return
+        first = self.layers.free_id()
+        work = partial(self.desk.bench.find_all, position=position, first_id=first)
+        where = item.subject.axes.where(position)
+        self._runs.launch(Run(item, f"on {where}"), work, self._tell_found)
+
+    def copy_as_python(self) -> None:
+        """Put a script that does the same on the clipboard."""
+        item = self.desk.open
+        if item is None:
+            self._teller.tell("There is nothing to copy yet.")
+            return
+        bench = self.desk.bench
+        self._submit(item, lambda order, _: bench.as_python(order), self._on_script)
+
+    def flip_polarity(self) -> None:
+        """Let new points lie on what is to be left out, or on the object again."""
+        self.state.positive = not self.state.positive
 
     def suspend(self) -> None:
         """Cancel and free the model's memory, while nobody sees the widget."""
         self.cancel()
-        self._engine.release()
+        self._inference.submit(Task(lambda _: self.desk.bench.release()))
 
-    def close(self) -> None:
-        """Cancel, stop listening and let go of the model."""
-        self.cancel()
-        self._run = None
+    def close(self, *, keep_model: bool = False) -> None:
+        """Cancel, stop listening, and let go of the model unless others use it."""
+        self._runs.forget()
+        events = self.viewer.events
+        events.layer_removed.disconnect(self._on_layer_removed)
+        events.data_replaced.disconnect(self._on_data_replaced)
+        events.label_selected.disconnect(self._on_label_selected)
+        self.live.close()
         self.layers.close()
-        self.viewer.events.layer_removed.disconnect(self._on_layer_removed)
-        self.viewer.events.data_replaced.disconnect(self._on_data_replaced)
         self.viewer.close()
-        self._engine.release()
+        self.desk.close(keep_model=keep_model)
 
-    def prepare(self, scope: Scope) -> Run:
-        """Check everything that a run needs.
+    def _start(self, scope: Scope) -> bool:
+        if self.is_busy:
+            return False
+        try:
+            self.start(scope)
+        except (PromptError, StackError) as error:
+            if self.state.message.text != str(error):
+                self._teller.refuse(str(error))
+            return False
+        return True
+
+    def start(self, scope: Scope) -> Run:
+        """Start a run.
 
         Raises
         ------
         PromptError, StackError
             Something is missing or does not fit; the message says what to do.
         """
-        image = self.state.image
-        if image is None:
+        self._check_before_labels_are_made()
+        item, axis = self._begin(), self.state.axis
+        if scope == "frame" or axis is None:
+            position = self._frame_on_show(item)
+            run = Run(item, f"on {item.subject.axes.where(position)}", total=1)
+            work = partial(self.desk.bench.segment, position=position)
+            return self._runs.launch(run, work)
+        frames = self.state.frames or (0, item.subject.axes.stack.length(axis))
+        run = Run(item, range_words(item.subject.axes, axis, frames))
+        work = partial(
+            self.desk.bench.follow,
+            options=self._run_options(),
+            axis=axis,
+            on_step=partial(self._runs.on_step, run),
+        )
+        return self._runs.launch(run, work)
+
+    def _check_before_labels_are_made(self) -> None:
+        state, snapshot = self.state, self.desk.snapshot()
+        session_options(snapshot, state)
+        if state.axis is not None:
+            snapshot.axes.stack.propagation_axis(state.axis)
+        layers = [layer for layer in (state.points, state.shapes) if layer is not None]
+        if not state.objects and not sum(map(self.viewer.num_prompts, layers)):
             msg = (
-                "There is no image layer yet. Open an image, or drop one on the viewer."
+                "There is no prompt yet. Click on an object in a Points layer, or draw "
+                "a rectangle around it in a Shapes layer."
             )
-            raise StackError(msg)
-        snapshot = self.viewer.snapshot_image(image)
-        request = self._resolve(scope, image, snapshot)
-        labels = self.state.labels
-        if labels is not None:
-            check_labels(self.viewer.snapshot_labels(labels, image), snapshot)
-        return Run(request, image, labels, scope)
+            raise PromptError(msg)
 
-    def launch(self, run: Run) -> Run:
-        """Start a prepared run; without a thread, its errors are the caller's."""
-        self._run = run
-        self._set_run("starting")
-        self._tell("Starting …")
-        callbacks = RunCallbacks(
-            on_frame=self._on_frame,
-            on_report=self._on_report,
-            on_done=self._on_done,
-            on_error=self._on_error,
-        )
+    def _run_options(self) -> RunOptions:
+        state = self.state
+        options: RunOptions = {
+            "direction": state.direction,
+            "frames": state.frames,
+            "only_changed": state.only_changed,
+            "stop_after_empty": state.stop_after_empty,
+        }
+        if state.only_current:
+            options["objects"] = [state.object_id]
+        return options
+
+    def _begin(self) -> OpenImage:
+        """Open the image, with its prompts as they are now."""
+        self.live.stop()
+        item = self.desk.begin()
+        self.desk.read_prompts(item)
+        return item
+
+    def _edit(
+        self, change: Callable[[Session], Any], objects: Iterable[int] = ()
+    ) -> None:
+        """Change the session, unless a run is under way."""
+        item = self.desk.open
+        if item is None or self.is_busy:
+            return
+        self.live.stop()
         try:
-            job = self._runner.start(self._engine, run.request, callbacks)
-        except BaseException:
-            self._finish()
-            raise
-        if self._run is run:
-            self._job = job
-        return run
-
-    def _start(self, scope: Scope) -> bool:
-        if self.is_busy:
-            return False
-        try:
-            run = self.prepare(scope)
-        except (PromptError, StackError) as error:
-            self._refuse(str(error))
-            return False
-        self.launch(run)
-        return True
-
-    def _resolve(
-        self, scope: Scope, image: Handle, snapshot: ImageSnapshot
-    ) -> SegmentRequest:
-        state, viewer = self.state, self.viewer
-        points = None
-        if state.points is not None:
-            points = viewer.snapshot_points(state.points, image)
-        shapes: tuple[Shape, ...] = ()
-        if state.shapes is not None:
-            shapes = viewer.snapshot_shapes(state.shapes, image)
-        settings = RunSettings(
-            model=state.model,
-            device=state.device,
-            hq_mode=state.hq_mode,
-            channels=state.channels,
-            axis=state.axis,
-            direction=state.direction,
-            frames=state.frames,
-            default_object=state.object_id,
+            self.desk.read_prompts(item)
+        except HqSam2Error as error:
+            self._teller.tell(str(error))
+        bench = self.desk.bench
+        self._submit(
+            item, lambda order, _: bench.edit(order, change, objects), self._on_edited
         )
-        if scope == "stack":
-            return resolve_stack(snapshot, points, shapes, settings)
-        position = viewer.current_position(image)
+
+    def _submit(
+        self,
+        item: OpenImage,
+        work: Callable[[Order, Ticket], Outcome],
+        on_done: Callable[[Outcome], None],
+    ) -> None:
+        try:
+            self.desk.submit(item, work, on_done, self._on_edit_error)
+        except StackError as error:
+            self._teller.refuse(str(error))
+
+    def _position(self) -> tuple[int, ...] | None:
+        image = self.state.image
+        return None if image is None else self.viewer.current_position(image)
+
+    def _frame_on_show(self, item: OpenImage) -> tuple[int, ...]:
+        position = self.viewer.current_position(item.image)
         if position is None:
             msg = (
                 "No single frame is on show. Switch to 2D display with the last two "
-                "axes of the image on the canvas, or segment through the stack."
+                "axes of the image on the canvas, or follow through the stack."
             )
             raise StackError(msg)
-        return resolve_frame(snapshot, points, shapes, settings, position)
+        return position
 
-    def _on_frame(self, result: FrameResult) -> None:
-        run = self._run
-        if run is None or not run.can_write:
+    def _go_to_doubt(self, direction: Literal[1, -1]) -> None:
+        timeline = self.state.timeline
+        frames = () if timeline is None else timeline.frames
+        doubtful = [index for index, frame in enumerate(frames) if frame.doubt]
+        if timeline is None or not doubtful:
+            self._teller.tell(f"Object {self.state.object_id} has no doubtful frames.")
             return
-        try:
-            if run.labels is None:
-                run.labels = self.viewer.add_labels(run.image)
-                self.state.labels = run.labels
-            notice = self.viewer.make_room(run.labels, max(run.request.obj_ids))
-            self.viewer.paint(
-                run.labels,
-                result.position,
-                result.masks,
-                as_one_edit=run.scope == "frame",
-            )
-        except StackError as error:
-            self._stop(run, str(error), can_write=False)
-            return
-        if notice:
-            self.viewer.notify(notice)
-        if not run.done:
-            self._tell(f"Segmenting {run.request.words} …")
-        run.done += 1
-        run.seen.update(mask.obj_id for mask in result.masks if mask.mask.any())
-        self._set_run("cancelling" if run.stopped_by else "running")
+        ahead = [i for i in doubtful if (i - timeline.current) * direction > 0]
+        frame = (ahead or doubtful)[0 if direction > 0 else -1]
+        self.go_to_frame(frame)
+        self._teller.tell(f"Frame {frame}: {frames[frame].doubt}.")
 
-    def _on_report(self, text: str) -> None:
-        if self._run is not None:
-            self._tell(f"{text} …")
-
-    def _on_done(self, was_cancelled: bool) -> None:
-        run = self._finish()
-        if run is None:
-            return
-        if run.labels is not None and run.can_write:
-            self.viewer.finish(run.labels, _provenance(run.request))
-        if was_cancelled or run.stopped_by:
-            kept = f"{run.done} of {run.request.num_results} frames are kept."
-            reason = run.stopped_by or "Cancelled."
-            self._tell(f"{reason} {kept}", problem=bool(run.stopped_by))
-            return
-        lost = [str(obj) for obj in run.request.obj_ids if obj not in run.seen]
-        if lost:
-            self._tell(
-                f"Object {', '.join(lost)} was not found on any frame. Add a box "
-                "around it, or more points on it.",
-                problem=True,
-            )
-            return
-        self._tell(f"Done: {run.request.words}.", severity="done")
-
-    def _on_error(self, error: Exception) -> None:
-        run = self._finish()
-        if isinstance(error, HqSam2Error):
-            text = str(error)
+    def _tell_found(self, run: Run, outcome: RunOutcome) -> None:
+        number = len(outcome.objects)
+        if outcome.was_cancelled:
+            self._teller.tell("Cancelled.")
+        elif number:
+            words = "1 object" if number == 1 else f"{number} objects"
+            self._teller.tell(f"Found {words} {run.words}.", severity="done")
+            self.state.object_id = outcome.objects[0]
         else:
-            logger.error("The run failed", exc_info=error)
-            text = f"The run failed with {type(error).__name__}: {error}"
-        if run is not None and run.done:
-            text = f"{text} ({run.done} finished frames are kept.)"
-        self._refuse(text)
+            self._teller.tell(f"Nothing new was found {run.words}.")
+
+    def _on_edited(self, outcome: Outcome) -> None:
+        if outcome.name:
+            self._teller.tell(outcome.name)
+
+    def _on_edit_error(self, error: Exception) -> None:
+        self._teller.refuse_error(error)
+
+    def _on_script(self, outcome: Outcome) -> None:
+        is_copied = self.viewer.copy_text(outcome.text)
+        lines = outcome.text.count("\n")
+        self._teller.tell(
+            f"Copied {lines} lines of Python."
+            if is_copied
+            else "There is no clipboard."
+        )
 
     def _on_layer_removed(self, layer: Handle) -> None:
-        run = self._run
-        if run is None or layer is None:
-            return
-        if layer is run.labels:
-            self._stop(run, "The Labels layer was removed.", can_write=False)
-        elif layer is run.image:
-            self._stop(
-                run, "The image layer was removed.", can_write=run.labels is not None
-            )
+        self._runs.stop_for(layer, "was removed")
+        self.desk.close_images(layer)
 
     def _on_data_replaced(self, layer: Handle) -> None:
-        if self._run is not None and layer is self._run.image:
-            self._stop(self._run, "The data of the image was replaced.")
+        if any(layer is choice.handle for choice in self.viewer.images()):
+            self._runs.stop_for(layer, "was given other data")
+            self.desk.close_images(layer)
 
-    def _stop(self, run: Run, reason: str, *, can_write: bool = True) -> None:
-        run.stopped_by = run.stopped_by or reason
-        run.can_write = run.can_write and can_write
-        self.cancel()
+    def _on_label_selected(self, layer: Handle, obj_id: int) -> None:
+        if layer is self.state.labels and obj_id > 0:
+            self.state.object_id = obj_id
 
-    def _finish(self) -> Run | None:
-        run, self._run, self._job = self._run, None, None
-        self.state.run = RunStatus()
-        return run
+    def _on_object_chosen(self) -> None:
+        item = self.desk.open
+        if item is not None:
+            self.viewer.select_label(item.labels, self.state.object_id)
+            self.desk.look(item)
 
-    def _set_run(self, phase: Any) -> None:
-        run = self._run
-        if run is not None:
-            self.state.run = RunStatus(phase, run.done, run.request.num_results)
+    def _on_axis_chosen(self) -> None:
+        if self.desk.open is not None:
+            self.desk.look(self.desk.open)
 
-    def _refuse(self, text: str) -> None:
-        self._tell(text, problem=True)
-        self.viewer.notify(text, is_problem=True)
+    def _on_thinking(self) -> None:
+        """Say what to do next, instead of what was loaded."""
+        if not self.state.is_thinking:
+            self.layers.hint()
 
-    def _tell(
-        self,
-        text: str,
-        *,
-        problem: bool = False,
-        severity: Literal["hint", "done", "problem"] = "hint",
-    ) -> None:
-        self.state.message = Message(text, "problem" if problem else severity)
-        self.viewer.show_status(text)
-
-
-def _provenance(request: SegmentRequest) -> dict[str, str]:
-    settings = request.settings
-    return {
-        "image": request.image,
-        "model": settings.model,
-        "version": version("napari-hqsam2"),
-        "what": request.words,
-        "direction": settings.direction,
-        "hq_mode": settings.hq_mode,
-        "channels": str(settings.channels),
-        "contrast_limits": str(request.contrast_limits),
-    }
+    def _on_model_chosen(self) -> None:
+        """Give up a resolution that is no draft of this model."""
+        if self.state.resolution not in draft_resolutions(self.state.model):
+            self.state.resolution = None

@@ -1,36 +1,36 @@
-"""Labels layers: made to lie on an image, and written to frame by frame.
+"""Labels layers: made to lie on an image, and written to box by box.
 
-Undo: one frame that the user asked for ("segment this frame") is written through
-`Labels.data_setitem`, so that Ctrl+Z takes it back in one step. A run through a stack
-is written straight into the array: as one history entry a frame it would push every
-stroke of the user out of napari's history, which holds 100.
+What the session writes goes straight into the array, past napari's undo history: that
+holds 100 strokes, all of which a run would push out. A session has its own undo.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
 
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.plugin.layer_reading import layer_affine, read_axes
 from napari_hqsam2.plugin.prompt_layers import remember, transform_without_channels
 from napari_hqsam2.plugin.snapshots import LabelsSnapshot
-from napari_hqsam2.segmentation.masks import paint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Image
 
-    from napari_hqsam2._types import LabelArray
+    from napari_hqsam2.plugin.label_view import LabelWrite
     from napari_hqsam2.plugin.transforms import LayerAffine
-    from napari_hqsam2.segmentation.masks import ObjectMask
 
 WIDER = (np.int32, np.int64)
 """Types that labels are widened to, in order."""
+_COLOURS_OF: WeakKeyDictionary[Labels, Any] = WeakKeyDictionary()
+"""Colours of layers some of whose labels are hidden."""
 MAX_SCANNED_BYTES = 2**32
 """Larger arrays are not searched for their largest label, which takes seconds."""
 
@@ -61,11 +61,11 @@ def add_labels(viewer: ViewerModel, image: Image) -> Labels:
 
 def read_labels(viewer: ViewerModel, labels: Labels, image: Image) -> LabelsSnapshot:
     """Read what must be known of a labels layer before writing to it."""
-    shape = tuple(int(length) for length in np.shape(_array(labels)))
+    shape = tuple(int(length) for length in np.shape(label_array(labels)))
     return LabelsSnapshot(
         name=labels.name,
         shape=shape,
-        dtype=np.dtype(_array(labels).dtype),
+        dtype=np.dtype(label_array(labels).dtype),
         is_aligned=_is_aligned(viewer, labels, image),
         obstacle=_obstacle(labels),
     )
@@ -73,7 +73,7 @@ def read_labels(viewer: ViewerModel, labels: Labels, image: Image) -> LabelsSnap
 
 def largest_label(labels: Labels) -> int:
     """Largest label value in use; 0 for arrays not in memory, or too large to scan."""
-    data = _array(labels)
+    data = label_array(labels)
     if not isinstance(data, np.ndarray) or data.nbytes > MAX_SCANNED_BYTES:
         return 0
     return int(data.max(initial=0))
@@ -92,7 +92,7 @@ def make_room(labels: Labels, largest_id: int) -> str:
     StackError
         The labels are not in memory, so that their type cannot be changed.
     """
-    data = _array(labels)
+    data = label_array(labels)
     old = np.dtype(data.dtype)
     if old.kind == "b" or largest_id <= np.iinfo(old).max:
         return ""
@@ -110,52 +110,27 @@ def make_room(labels: Labels, largest_id: int) -> str:
     )
 
 
-def paint_frame(
-    labels: Labels, position: tuple[int, ...], masks: Sequence[ObjectMask]
-) -> bool:
-    """Write masks into one frame, past napari's undo history; tell whether it changed.
+def label_array(labels: Labels) -> Any:
+    """Array of a labels layer, at its finest level."""
+    return labels.data[0] if labels.multiscale else labels.data
+
+
+def write_pixels(labels: Labels, write: LabelWrite) -> None:
+    """Change pixels of one frame, past napari's undo history.
 
     Raises
     ------
     StackError
-        The labels have got another shape, or cannot be written to.
+        The labels have got another shape, or a type that cannot hold the new ones.
     """
-    frame, is_view = _frame(labels, position)
-    before = frame.copy()
-    paint(frame, masks)
-    changed = not np.array_equal(before, frame)
-    if changed and not is_view:
-        _array(labels)[position] = frame
-    return changed
-
-
-def paint_edit(
-    labels: Labels, position: tuple[int, ...], masks: Sequence[ObjectMask]
-) -> bool:
-    """Write masks into one frame as one step of napari's undo history.
-
-    Raises
-    ------
-    StackError
-        As `paint_frame`.
-    """
-    frame, is_view = _frame(labels, position)
-    if not is_view:
-        return paint_frame(labels, position, masks)
-    painted = frame.copy()
-    paint(painted, masks)
-    rows, columns = np.nonzero(painted != frame)
-    if rows.size:
-        leading = [np.full(rows.size, index) for index in position]
-        labels.data_setitem((*leading, rows, columns), painted[rows, columns])
-    return bool(rows.size)
-
-
-def _frame(labels: Labels, position: tuple[int, ...]) -> tuple[LabelArray, bool]:
-    data = _array(labels)
+    data = label_array(labels)
     shape = tuple(int(length) for length in np.shape(data))
+    position, (rows, columns) = write.position, write.box
     inside = len(shape) == len(position) + 2 and all(
-        index < length for index, length in zip(position, shape[:-2], strict=True)
+        index < length
+        for index, length in zip(
+            (*position, rows.stop - 1, columns.stop - 1), shape, strict=True
+        )
     )
     if not inside:
         msg = (
@@ -164,13 +139,46 @@ def _frame(labels: Labels, position: tuple[int, ...]) -> tuple[LabelArray, bool]
         )
         raise StackError(msg)
     if isinstance(data, np.ndarray):
-        view: LabelArray = data[position]
-        return view, True
-    return np.array(data[position]), False
+        write.apply(data[position])
+        return
+    frame = np.array(data[position])
+    write.apply(frame)
+    data[(*position, rows, columns)] = frame[write.box]
 
 
-def _array(labels: Labels) -> Any:
-    return labels.data[0] if labels.multiscale else labels.data
+def colours(
+    labels: Labels, obj_ids: Sequence[int]
+) -> tuple[tuple[float, float, float], ...]:
+    """Red, green and blue of labels, 0 to 1, of hidden ones too."""
+    if not len(obj_ids):
+        return ()
+    colormap = _COLOURS_OF.get(labels, labels.colormap)
+    rgba = np.atleast_2d(colormap.map(np.asarray(obj_ids)))
+    return tuple((float(r), float(g), float(b)) for r, g, b in rgba[:, :3])
+
+
+def hide(labels: Labels, hidden: Collection[int], shown: Collection[int]) -> None:
+    """Let some labels be transparent, while the others keep their colours.
+
+    Parameters
+    ----------
+    labels
+        The layer; its own colours come back when nothing is hidden.
+    hidden, shown
+        Objects that are not to be seen, and all others; labels that belong to no object
+        are grey as long as anything is hidden.
+    """
+    own = _COLOURS_OF.get(labels)
+    if not hidden:
+        if own is not None:
+            labels.colormap = _COLOURS_OF.pop(labels)
+        return
+    if own is None:
+        own = _COLOURS_OF[labels] = labels.colormap
+    named: dict[int | None, Any] = {None: (0.5, 0.5, 0.5, 1.0), 0: (0, 0, 0, 0)}
+    named |= {obj_id: own.map(obj_id) for obj_id in shown}
+    named |= dict.fromkeys(hidden, (0.0, 0.0, 0.0, 0.0))
+    labels.colormap = DirectLabelColormap(color_dict=named)
 
 
 def _obstacle(labels: Labels) -> str:
@@ -189,7 +197,7 @@ def _is_aligned(viewer: ViewerModel, labels: Labels, image: Image) -> bool:
     drop = image.ndim - labels.ndim
     if drop < 0:
         return False
-    return own.is_close(_without_first(other, drop), np.shape(_array(labels)))
+    return own.is_close(_without_first(other, drop), np.shape(label_array(labels)))
 
 
 def _without_first(affine: LayerAffine, drop: int) -> LayerAffine:

@@ -54,6 +54,8 @@ class LayerEvents:
             pairs.append((layer.events.axis_labels, self._on_list_changed))
         if isinstance(layer, Image | Labels):
             pairs.append((layer.events.data, self._on_data))
+        if isinstance(layer, Labels):
+            pairs.append((layer.events.selected_label, self._on_label))
         if isinstance(layer, Points | Shapes):
             pairs.append((layer.events.data, self._on_prompts))
             pairs.append((layer.events.features, self._on_prompts))
@@ -86,6 +88,10 @@ class LayerEvents:
 
     def _on_data(self, event: Any) -> None:
         self._events.data_replaced.emit(event.source)
+
+    def _on_label(self, event: Any) -> None:
+        labels = event.source
+        self._events.label_selected.emit(labels, int(labels.selected_label))
 
     def _on_defaults(self, event: Any) -> None:
         self._events.defaults_changed.emit(event.source)

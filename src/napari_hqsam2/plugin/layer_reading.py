@@ -128,17 +128,31 @@ def index_on_show(viewer: ViewerModel, layer: Layer) -> tuple[int, ...]:
 def read_position(viewer: ViewerModel, image: Image) -> tuple[int, ...] | None:
     """Leading indices of the frame of an image on show.
 
-    None if the canvas does not show the last two axes of the image, or the sliders
-    stand outside the image.
+    None if the canvas does not show the last two axes of the image, the sliders stand
+    outside the image, or its axes cannot be read.
     """
     ndim = viewer.dims.ndim
     if set(viewer.dims.displayed) != {ndim - 2, ndim - 1}:
         return None
-    stack = read_axes(viewer, image).stack
+    try:
+        stack = read_axes(viewer, image).stack
+    except StackError:
+        return None
     first = _num_channel_axes(viewer, image)
     position = index_on_show(viewer, image)[first : first + len(stack.leading)]
     inside = (0 <= i < n for i, n in zip(position, stack.leading_shape, strict=True))
     return position if all(inside) else None
+
+
+def show_position(viewer: ViewerModel, image: Image, position: tuple[int, ...]) -> None:
+    """Move the sliders of the viewer to a frame of an image."""
+    first = _num_channel_axes(viewer, image)
+    index = np.array(index_on_show(viewer, image), dtype=np.float64)
+    index[first : first + len(position)] = position
+    world = layer_affine(viewer, image).to_world(index[np.newaxis])[0]
+    start = viewer.dims.ndim - image.ndim
+    for axis in range(first, first + len(position)):
+        viewer.dims.set_point(start + axis, world[axis])
 
 
 def _num_channel_axes(viewer: ViewerModel, image: Image) -> int:

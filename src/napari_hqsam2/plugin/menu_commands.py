@@ -18,4 +18,4 @@ def segment_with_hqsam2(viewer: napari.viewer.Viewer) -> None:
     if isinstance(widget, SegmentWidget) and isinstance(selected, Image):
         widget.choose_image(selected)
         if widget.state.points is None and widget.state.shapes is None:
-            widget.controller.layers.add_prompt_layers()
+            widget.controller.add_prompt_layers()

@@ -5,7 +5,7 @@ Works with `napari.Viewer` and, without Qt, with `napari.components.ViewerModel`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.utils.notifications import show_info, show_warning
@@ -16,17 +16,19 @@ from napari_hqsam2.plugin.snapshots import Companions, LayerChoice
 from napari_hqsam2.plugin.viewer_port import ViewerEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from napari.components import ViewerModel
 
+    from napari_hqsam2.plugin.label_view import LabelWrite
+    from napari_hqsam2.plugin.prompt_values import DrawnItem
     from napari_hqsam2.plugin.snapshots import (
         ImageSnapshot,
         LabelsSnapshot,
         PointSet,
         Shape,
     )
-    from napari_hqsam2.segmentation.masks import ObjectMask
+    from napari_hqsam2.plugin.viewer_port import Colour
 
 L = TypeVar("L", bound=Layer)
 
@@ -38,10 +40,15 @@ class NapariViewer:
     ----------
     viewer
         `napari.Viewer` or `napari.components.ViewerModel`.
+    copy
+        Puts a text on the clipboard; None without one.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(
+        self, viewer: ViewerModel, copy: Callable[[str], bool] | None = None
+    ) -> None:
         self._viewer = viewer
+        self._copy = copy
         self._events = ViewerEvents()
         self._listener = LayerEvents(viewer, self._events)
 
@@ -129,18 +136,56 @@ class NapariViewer:
         """Widen the dtype of labels until it holds an id; say so, or return ""."""
         return label_layers.make_room(labels, largest_id)
 
-    def paint(
-        self,
-        labels: Labels,
-        position: tuple[int, ...],
-        masks: Sequence[ObjectMask],
-        *,
-        as_one_edit: bool,
+    def label_array(self, labels: Labels) -> Any:
+        """Array of a labels layer as it is now; for any thread."""
+        return label_layers.label_array(labels)
+
+    def write_labels(self, labels: Labels, write: LabelWrite) -> None:
+        """Change labels and show it; raises StackError if they do not fit."""
+        label_layers.write_pixels(labels, write)
+        if self._shows(labels, write.position):
+            labels.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def label_colours(
+        self, labels: Labels, obj_ids: Sequence[int]
+    ) -> tuple[Colour, ...]:
+        """Red, green and blue of labels, 0 to 1, of hidden ones too."""
+        return label_layers.colours(labels, obj_ids)
+
+    def hide_labels(
+        self, labels: Labels, hidden: Collection[int], shown: Collection[int]
     ) -> None:
-        """Write masks into one frame of labels, other labels untouched."""
-        write = label_layers.paint_edit if as_one_edit else label_layers.paint_frame
-        if write(labels, position, masks) and self._shows(labels, position):
-            labels.refresh()
+        """Do not show the pixels of some objects."""
+        label_layers.hide(labels, hidden, shown)
+
+    def select_label(self, labels: Labels, obj_id: int) -> None:
+        """Choose the label that is painted with."""
+        if labels.selected_label != obj_id:
+            labels.selected_label = obj_id
+
+    def num_prompts(self, layer: Points | Shapes) -> int:
+        """Number of points or shapes in a layer."""
+        return len(layer.data)
+
+    def drawn_items(
+        self, layer: Points | Shapes, indices: Sequence[int]
+    ) -> tuple[DrawnItem, ...]:
+        """Points or shapes of a layer, as they are."""
+        return prompt_layers.read_items(layer, indices)
+
+    def redraw(
+        self, layer: Points | Shapes, gone: Sequence[int], new: Sequence[DrawnItem]
+    ) -> None:
+        """Take some points or shapes out of a layer, and put others in."""
+        prompt_layers.redraw(layer, gone, new)
+
+    def show_frame(self, image: Image, position: tuple[int, ...]) -> None:
+        """Move the sliders to a frame of an image."""
+        layer_reading.show_position(self._viewer, image, position)
+
+    def copy_text(self, text: str) -> bool:
+        """Put a text on the clipboard; False where there is none."""
+        return bool(self._copy is not None and self._copy(text))
 
     def finish(self, labels: Labels, provenance: dict[str, str]) -> None:
         """Show the final labels and note how they were made in their metadata."""

@@ -11,8 +11,11 @@ from napari.layers import Points, Shapes
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.plugin.layer_reading import read_axes
 from napari_hqsam2.plugin.prompt_features import LABEL, NEGATIVE, OBJECT_ID, POSITIVE
+from napari_hqsam2.plugin.prompt_values import DrawnItem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
 
@@ -109,6 +112,60 @@ def set_object(shapes: Shapes, index: int, obj_id: int) -> None:
     features = {name: list(shapes.features[name]) for name in shapes.features}
     features[OBJECT_ID][index] = obj_id
     shapes.features = features
+
+
+def read_items(
+    layer: Points | Shapes | None, indices: Sequence[int]
+) -> tuple[DrawnItem, ...]:
+    """Points or shapes of a layer, as they are."""
+    if layer is None or not len(indices):
+        return ()
+    kinds = layer.symbol if isinstance(layer, Points) else layer.shape_type
+    rows = layer.features.to_dict("records") if len(layer.features.columns) else []
+    return tuple(
+        DrawnItem(
+            np.array(layer.data[index], dtype=np.float64),
+            str(getattr(kinds[index], "value", kinds[index])),
+            dict(rows[index]) if rows else {},
+        )
+        for index in indices
+    )
+
+
+def redraw(
+    layer: Points | Shapes, gone: Sequence[int], new: Sequence[DrawnItem]
+) -> None:
+    """Take some points or shapes out of a layer, and put others in."""
+    defaults = _as_dict(layer.feature_defaults)
+    mode = layer.mode
+    if gone:
+        layer.selected_data = set(gone)
+        layer.remove_selected()
+    first = len(layer.data)
+    for item in new:
+        if isinstance(layer, Points):
+            layer.add(item.vertices)
+        else:
+            layer.add([item.vertices], shape_type=item.kind)
+    layer.selected_data = set()
+    if new:
+        _set_features(layer, first, new)
+        if isinstance(layer, Points):
+            symbols = [str(getattr(s, "value", s)) for s in layer.symbol]
+            layer.symbol = symbols[:first] + [item.kind for item in new]
+    if defaults:
+        layer.feature_defaults = defaults
+    layer.mode = mode
+
+
+def _set_features(layer: Points | Shapes, first: int, new: Sequence[DrawnItem]) -> None:
+    """Give the last items of a layer their features."""
+    features = {name: list(layer.features[name]) for name in layer.features}
+    for name, values in features.items():
+        for index, item in enumerate(new, first):
+            values[index] = item.features.get(name, values[index])
+    if features:
+        layer.features = features
 
 
 def transform_without_channels(viewer: ViewerModel, image: Image) -> dict[str, Any]:

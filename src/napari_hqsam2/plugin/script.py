@@ -9,17 +9,18 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.plugin.controller import PluginController
-from napari_hqsam2.plugin.engine import ModelEngine
+from napari_hqsam2.plugin.inference import SyncInference
+from napari_hqsam2.plugin.models import ModelEngine
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
-from napari_hqsam2.plugin.runner import SyncRunner
 from napari_hqsam2.plugin.state import HqMode, PluginState
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_hqsam2._types import Direction
-    from napari_hqsam2.plugin.runner import Engine
+    from napari_hqsam2._types import Direction, Overlap
+    from napari_hqsam2.plugin.models import Engine
+    from napari_hqsam2.predictors.tracking_config import TrackingMode
 
 L = TypeVar("L", bound=Layer)
 
@@ -38,8 +39,23 @@ class RunOptions(TypedDict, total=False):
     """One to three indices along C; None takes all of up to three channels."""
     hq_mode: HqMode
     """"add" (default), "only" or "off"."""
+    one_piece: bool
+    """Whether only the largest piece of each mask is kept; False by default."""
+    overlap: Overlap
+    """"protect" (default) keeps the pixels of other labels, "overwrite" takes them."""
+    tracking: TrackingMode
+    """"exact" (default), or "local": many times faster for many small objects, with
+    nearly the same masks."""
+    resolution: int | None
+    """Side in pixels of the square that the model sees, a multiple of 32; None is its
+    own. Less is much faster and loses detail."""
     device: str
     """"auto" (default), "cuda", "mps" or "cpu"."""
+    only_changed: bool
+    """Whether only what changed prompts and accepted frames affect is followed again;
+    False by default."""
+    stop_after_empty: int | None
+    """Leave an object after so many frames in a row without it; None never does."""
     object_id: int
     """Object of prompts whose layer has no feature "object_id"; 1 by default."""
 
@@ -82,7 +98,7 @@ def segment_layers(
         lines and paths strokes of points.
     labels
         Labels layer or its name to write to; None adds a new one that lies on the
-        image. Labels of other objects are not touched.
+        image. Labels of other objects are not touched, unless `overlap` says so.
     model
         Name as in ``napari-hqsam2 models``.
     scope
@@ -126,15 +142,12 @@ def segment_layers(
     used_engine: Engine = engine or ModelEngine()
     port = NapariViewer(viewer)
     state = PluginState()
-    controller = PluginController(state, port, SyncRunner(), used_engine)
+    controller = PluginController(state, port, SyncInference(), used_engine)
     try:
         _fill(state, chosen, model, options)
-        run = controller.launch(controller.prepare(scope))
+        run = controller.start(scope)
     finally:
-        controller.layers.close()
-        port.close()
-        if engine is None:
-            used_engine.release()
+        controller.close(keep_model=engine is not None)
     if not isinstance(run.labels, Labels):
         msg = f"The model gave no frame for '{chosen.image.name}'; nothing was written."
         raise StackError(msg)

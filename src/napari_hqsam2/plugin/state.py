@@ -10,7 +10,9 @@ from psygnal import SignalGroupDescriptor
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from napari_hqsam2._types import Direction
+    from napari_hqsam2._types import Direction, Overlap
+    from napari_hqsam2.plugin.rows import ObjectRow, Timeline
+    from napari_hqsam2.predictors.tracking_config import TrackingMode
 
 Phase = Literal["idle", "starting", "running", "cancelling"]
 HqMode = Literal["add", "only", "off"]
@@ -56,6 +58,13 @@ class PluginState:
     model: str = DEFAULT_MODEL
     device: str = "auto"
     hq_mode: HqMode = "add"
+    one_piece: bool = False
+    """Whether only the largest piece of each mask is kept."""
+    tracking: TrackingMode = "exact"
+    resolution: int | None = None
+    """Side in pixels of the square that the model sees; None is its own."""
+    overlap: Overlap = "protect"
+    """Whether new masks leave the pixels of other objects alone, or take them."""
     channels: tuple[int, ...] | None = None
     """Channels shown to the model; None where the image has no channel axis."""
     axis: str | None = None
@@ -63,9 +72,26 @@ class PluginState:
     direction: Direction = "both"
     frames: tuple[int, int] | None = None
     """Half-open range along the axis; None is all of it."""
+    only_current: bool = False
+    """Whether the current object alone is followed, instead of all."""
+    only_changed: bool = False
+    """Whether only what changed prompts and locks affect is followed again."""
+    stop_after_empty: int | None = None
+    """Frames in a row without an object that end its run; None is any number."""
+    live: bool = True
+    """Whether the frame on show is segmented with every change of its prompts."""
     object_id: int = 1
     """Object that new prompts belong to."""
     positive: bool = True
     """Polarity of new points."""
+    is_thinking: bool = False
+    """Whether an answer to prompts is on its way."""
+    objects: tuple[ObjectRow, ...] = ()
+    """Objects of the image, sorted by id."""
+    timeline: Timeline | None = None
+    """The current object along the axis; None if it has not been segmented."""
+    undo_name: str = ""
+    """What can be undone, or empty."""
+    redo_name: str = ""
     run: RunStatus = field(default_factory=RunStatus)
     message: Message = field(default_factory=Message)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from psygnal import Signal, SignalGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
+    from napari_hqsam2.plugin.label_view import LabelWrite
+    from napari_hqsam2.plugin.prompt_values import DrawnItem
     from napari_hqsam2.plugin.snapshots import (
         Companions,
         Handle,
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
         PointSet,
         Shape,
     )
-    from napari_hqsam2.segmentation.masks import ObjectMask
+
+    Colour = tuple[float, float, float]
 
 
 class ViewerEvents(SignalGroup):
@@ -36,6 +39,8 @@ class ViewerEvents(SignalGroup):
     """Handle of a points or shapes layer whose next prompt will differ."""
     shape_added = Signal(object, int)
     """Handle of a shapes layer and index of a shape that was just drawn."""
+    label_selected = Signal(object, int)
+    """Handle of a labels layer, and the label that was chosen in it."""
     frame_changed = Signal()
     """Another frame is on show."""
 
@@ -122,15 +127,52 @@ class ViewerPort(Protocol):
         """Widen the dtype of labels until it holds an id; say so, or return ""."""
         ...
 
-    def paint(
-        self,
-        labels: Handle,
-        position: tuple[int, ...],
-        masks: Sequence[ObjectMask],
-        *,
-        as_one_edit: bool,
+    def label_array(self, labels: Handle) -> Any:
+        """Array of a labels layer as it is now; for any thread."""
+        ...
+
+    def write_labels(self, labels: Handle, write: LabelWrite) -> None:
+        """Change labels and show it; raises StackError if they do not fit."""
+        ...
+
+    def label_colours(
+        self, labels: Handle, obj_ids: Sequence[int]
+    ) -> tuple[Colour, ...]:
+        """Red, green and blue of labels, 0 to 1, of hidden ones too."""
+        ...
+
+    def hide_labels(
+        self, labels: Handle, hidden: Collection[int], shown: Collection[int]
     ) -> None:
-        """Write masks into one frame of labels, other labels untouched."""
+        """Do not show the pixels of some objects."""
+        ...
+
+    def select_label(self, labels: Handle, obj_id: int) -> None:
+        """Choose the label that is painted with."""
+        ...
+
+    def num_prompts(self, layer: Handle) -> int:
+        """Number of points or shapes in a layer."""
+        ...
+
+    def drawn_items(
+        self, layer: Handle, indices: Sequence[int]
+    ) -> tuple[DrawnItem, ...]:
+        """Points or shapes of a layer, as they are."""
+        ...
+
+    def redraw(
+        self, layer: Handle, gone: Sequence[int], new: Sequence[DrawnItem]
+    ) -> None:
+        """Take some points or shapes out of a layer, and put others in."""
+        ...
+
+    def show_frame(self, image: Handle, position: tuple[int, ...]) -> None:
+        """Move the sliders to a frame of an image."""
+        ...
+
+    def copy_text(self, text: str) -> bool:
+        """Put a text on the clipboard; False where there is none."""
         ...
 
     def finish(self, labels: Handle, provenance: dict[str, str]) -> None:

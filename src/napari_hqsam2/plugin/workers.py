@@ -1,121 +1,75 @@
-"""Runs in a thread of napari's pool, with a progress bar in the activity dock."""
+"""Qt and napari around the inference thread: its way back, a timer, progress."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari.qt.threading import create_worker
 from napari.utils import progress
-from qtpy.QtCore import QObject
-from superqt.utils import ensure_main_thread
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QApplication
+
+from napari_hqsam2.plugin.live import DEBOUNCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
-    from napari_hqsam2.plugin.resolve import SegmentRequest
-    from napari_hqsam2.plugin.runner import Engine, IsCancelled, Report, RunCallbacks
     from napari_hqsam2.plugin.state import PluginState, RunStatus
-    from napari_hqsam2.segmentation.masks import FrameResult
-
-MAX_WAITING = 4
-"""Frame results that may wait for the viewer before the worker pauses."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    error: Exception
+class MainThread(QObject):
+    """Lets the thread it was made in call functions, in order.
 
+    It has no parent, so that it is there as long as a thread may post.
+    """
 
-class QtRunner:
-    """Starts runs in another thread; callbacks come back in the starting one."""
+    _posted = QtSignal(object)
 
     def __init__(self) -> None:
-        self._jobs: set[QtJob] = set()
-
-    def start(
-        self, engine: Engine, request: SegmentRequest, callbacks: RunCallbacks
-    ) -> QtJob:
-        """Start a run and return at once."""
-        job = QtJob(callbacks, self._jobs.discard)
-        self._jobs.add(job)
-        job.start(engine, request)
-        return job
-
-
-class QtJob(QObject):
-    """One run in another thread. Frames reach the viewer in order, a few at a time."""
-
-    def __init__(
-        self, callbacks: RunCallbacks, on_end: Callable[[QtJob], None]
-    ) -> None:
         super().__init__()
-        self._on_end = on_end
-        self._callbacks = callbacks
-        self._cancelled = threading.Event()
-        self._room = threading.Semaphore(MAX_WAITING)
-        self._error: Exception | None = None
+        self._posted.connect(self._call, Qt.ConnectionType.QueuedConnection)
 
-    def start(self, engine: Engine, request: SegmentRequest) -> None:
-        """Hand the run to a worker thread."""
-        worker = create_worker(
-            _work,
-            engine,
-            request,
-            self._on_reported,
-            self._cancelled.is_set,
-            self._room,
-            _start_thread=False,
-            _ignore_errors=True,
-        )
-        worker.yielded.connect(self._on_yielded)
-        worker.aborted.connect(self.cancel)
-        worker.finished.connect(self._on_finished)
-        worker.start()
+    def post(self, callback: Callable[[], None]) -> None:
+        """Call from any thread; returns at once."""
+        self._posted.emit(callback)
 
-    def cancel(self) -> None:
-        """Stop after the present frame."""
-        self._cancelled.set()
-
-    def _on_yielded(self, item: FrameResult | _Failure) -> None:
-        if isinstance(item, _Failure):
-            self._error = item.error
-            return
-        self._room.release()
-        self._callbacks.on_frame(item)
-
-    @ensure_main_thread
-    def _on_reported(self, text: str) -> None:
-        self._callbacks.on_report(text)
-
-    def _on_finished(self) -> None:
-        if self._error is not None:
-            self._callbacks.on_error(self._error)
-        else:
-            self._callbacks.on_done(self._cancelled.is_set())
-        self._on_end(self)
+    def _call(self, callback: Callable[[], None]) -> None:
+        callback()
 
 
-def _work(
-    engine: Engine,
-    request: SegmentRequest,
-    report: Report,
-    is_cancelled: IsCancelled,
-    room: threading.Semaphore,
-) -> Generator[FrameResult | _Failure, None, None]:
-    try:
-        with contextlib.closing(engine.run(request, report, is_cancelled)) as frames:
-            for frame in frames:
-                while not room.acquire(timeout=0.1):
-                    if is_cancelled():
-                        return
-                yield frame
-                if is_cancelled():
-                    return
-    except Exception as error:  # noqa: BLE001 - napari's worker swallows RuntimeError
-        yield _Failure(error)
+class QtTimer:
+    """Calls something once, a while after it was last started.
+
+    Parameters
+    ----------
+    callback
+        What to call.
+    """
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(DEBOUNCE)
+        self._timer.timeout.connect(callback)
+
+    def start(self) -> None:
+        """Begin to wait, anew if it does already."""
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Do not call; without effect once Qt has gone."""
+        if isalive(self._timer):  # type: ignore[no-untyped-call]
+            self._timer.stop()
+
+
+def copy_text(text: str) -> bool:
+    """Put a text on the clipboard; False where there is none."""
+    clipboard = QApplication.clipboard()
+    if clipboard is None:
+        return False
+    clipboard.setText(text)
+    return True
 
 
 class ProgressBar:

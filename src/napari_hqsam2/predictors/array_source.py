@@ -175,20 +175,43 @@ class ArrayFrameSource:
             If the frame does not exist, cannot be read, or is not what the array's
             shape and dtype promise.
         """
+        return self._read(index, {})
+
+    def read_part(self, index: int, window: tuple[slice, slice]) -> AnyArray:
+        """Read a window of one frame, and nothing else of it.
+
+        Parameters
+        ----------
+        index : int
+            Frame number, from 0.
+        window : pair of slice
+            Rows and columns, with a start and a stop inside the frame.
+
+        Returns
+        -------
+        numpy.ndarray
+            As `read`, with the height and width of the window.
+        """
+        return self._read(index, dict(zip("YX", window, strict=True)))
+
+    def _read(self, index: int, window: dict[str, slice]) -> AnyArray:
         index = frame_index(index, len(self), self._where)
-        if self._channels is None:
-            return read_only(self._part(index, None))
-        parts = [self._part(index, channel) for channel in self._channels]
+        channels = self._channels or (None,)
+        parts = [self._part(index, channel, window) for channel in channels]
         frame = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
         return read_only(frame)
 
-    def _part(self, index: int, channel: int | None) -> AnyArray:
-        """One frame, (H, W[, C]), or one channel of it, (H, W)."""
+    def _part(
+        self, index: int, channel: int | None, window: dict[str, slice]
+    ) -> AnyArray:
+        """Window of one frame, (h, w[, C]), or of one channel of it, (h, w)."""
         fixed = {self._axes.leading: index}
         if channel is not None:
             fixed["C"] = channel
         letters = self._axes.letters
-        key = tuple(fixed.get(letter, slice(None)) for letter in letters)
+        key = tuple(
+            fixed.get(letter, window.get(letter, slice(None))) for letter in letters
+        )
         left = "".join(letter for letter in letters if letter not in fixed)
         try:
             frame = np.asarray(self._array[key])
@@ -196,7 +219,9 @@ class ArrayFrameSource:
             raise
         except Exception as error:  # noqa: BLE001 - a lazy array may raise anything
             fail_to_read(index, self._named, error)
-        self._check(frame, tuple(map(self._axes.length, left)), index)
+        lengths = {name: part.stop - part.start for name, part in window.items()}
+        shape = tuple(lengths.get(name, self._axes.length(name)) for name in left)
+        self._check(frame, shape, index)
         order = [left.index(letter) for letter in "YXC" if letter in left]
         frame = frame.transpose(order)
         is_grey = frame.ndim == 3 and frame.shape[-1] == 1

@@ -13,7 +13,7 @@ from napari_hqsam2.ops.compose_labels import positive_boxes
 from napari_hqsam2.predictors.local_windows import CellBox, Sighting, window_around
 from napari_hqsam2.predictors.memory_bank import FrameOutput
 from napari_hqsam2.predictors.object_batch import to_memories, to_pointers, to_windows
-from napari_hqsam2.predictors.postprocess import fill_holes
+from napari_hqsam2.predictors.postprocess import fill_holes, keep_largest_piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,6 +121,9 @@ class BatchNetwork:
         if not found.sightings:
             return []
         prediction, windows = found.prediction, found.windows
+        if self.config.one_piece:
+            low_res = keep_largest_piece(prediction.low_res)
+            prediction = replace(prediction, low_res=low_res)
         # the memory is made before holes are filled, as upstream does
         memory = self.model.encode_memory(
             view.features.embedding,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_hqsam2.modeling.outputs import ImageFeatures
 
-DEFAULT_BUDGET = 256 * 2**20
-"""16 frames of the official models in float32."""
+DEFAULT_BUDGET = 128 * 2**20
+"""8 frames of the official models in float32, 50 of the built-in one."""
 
 
 class FeatureCache:

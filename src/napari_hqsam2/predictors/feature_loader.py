@@ -44,7 +44,14 @@ class FeatureLoader:
         self._encoding = threading.Lock()
 
     def features(self, session: VideoSession, frame: int) -> ImageFeatures:
-        """Image features of a frame, from the session's cache if they are there."""
+        """Image features of a frame, from the session's cache if they are there.
+
+        Raises
+        ------
+        ValueError
+            If the session was made for a model of another resolution.
+        """
+        session.check_image_size(self._model.image_size)
         features = session.features.get(frame)
         if features is None:
             features = self._encode(self._read(session, frame))
@@ -63,6 +70,7 @@ class FeatureLoader:
         An accelerator encodes ahead in a stream of its own. A CPU only reads ahead:
         encoding would take the cores from what is tracked.
         """
+        session.check_image_size(self._model.image_size)
         device = self._model.device
         if device.type != "cuda":
             return Prefetcher(

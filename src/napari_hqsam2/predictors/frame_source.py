@@ -21,7 +21,14 @@ from napari_hqsam2.predictors.frame_checks import choose_channels
 if TYPE_CHECKING:
     from napari_hqsam2._types import HW, AnyArray
 
-__all__ = ["ArrayFrameSource", "FrameSource", "StackInput", "open_frames"]
+__all__ = [
+    "ArrayFrameSource",
+    "FrameSource",
+    "PartSource",
+    "StackInput",
+    "open_frames",
+    "read_part",
+]
 
 ZARR_MARKERS = (".zarray", ".zgroup", "zarr.json")
 
@@ -49,6 +56,42 @@ class FrameSource(Protocol):
         StackError that names it; the others stay readable.
         """
         ...
+
+
+@runtime_checkable
+class PartSource(Protocol):
+    """A `FrameSource` that can read a part of a frame without the rest of it."""
+
+    def read_part(self, index: int, window: tuple[slice, slice]) -> AnyArray:
+        """Read rows and columns of frame `index`; otherwise as `FrameSource.read`."""
+        ...
+
+
+def read_part(source: FrameSource, index: int, window: tuple[slice, slice]) -> AnyArray:
+    """Read a window of a frame; only that, if the source can.
+
+    Parameters
+    ----------
+    source : FrameSource
+        Where the frame is.
+    index : int
+        Its number, from 0.
+    window : pair of slice
+        Rows and columns, with a start and a stop inside the frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        (h, w) or (h, w, C), as `FrameSource.read`.
+
+    Raises
+    ------
+    StackError
+        If the frame cannot be read.
+    """
+    if isinstance(source, PartSource):
+        return source.read_part(index, window)
+    return source.read(index)[window]
 
 
 StackInput: TypeAlias = (

@@ -44,6 +44,7 @@ def memory_reach(
         num_memories=model.num_memories,
         max_pointers=min(session.num_frames, config.max_object_pointers),
         max_conditioning=config.max_cond_frames_in_attn,
+        num_frames=session.num_frames,
     )
 
 

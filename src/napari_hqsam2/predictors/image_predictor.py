@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
     from napari_hqsam2._types import HW, AnyArray
     from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.modeling.outputs import MaskPrediction
     from napari_hqsam2.predictors.intensity import IntensityLimits
 
 PREVIOUS_LOGIT_LIMIT = 32.0
 """Low-resolution logits are clamped to this size before they may be fed back."""
 FILLED_LOGIT = 10.0
 """Upstream's logit of filled holes in images."""
+HOST_VALUES, DEVICE_VALUES = 2**22, 2**26
+"""At most about so many logits exist at image size at once, on a CPU and elsewhere."""
 
 
 class SAM2ImagePredictor:
@@ -181,14 +184,18 @@ class SAM2ImagePredictor:
         prompts = self._to_model_prompts(
             coords, labels, mask_input, normalize=normalize_coords
         )
-        masks, scores, low_res = self._decode(
+        prediction = self._decode(
             prompts,
             multimask=multimask_output,
             hq="only" if hq_token_only else self.hq,
         )
-        if not return_logits:
-            masks = masks > self.mask_threshold
-        return _to_numpy(masks), _to_numpy(scores), _to_numpy(low_res)
+        low_res = prediction.masks.float()
+        limit = PREVIOUS_LOGIT_LIMIT
+        return (
+            _to_numpy(self._enlarge(self._corrected(low_res), logits=return_logits)),
+            _to_numpy(prediction.iou_scores.float()),
+            _to_numpy(low_res.clamp(-limit, limit)),
+        )
 
     def predict_batch(
         self,
@@ -234,24 +241,46 @@ class SAM2ImagePredictor:
 
     def _decode(
         self, prompts: ModelPrompts, *, multimask: bool, hq: HqMode
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks at image size, scores and clamped low-resolution logits."""
+    ) -> MaskPrediction:
         features = self._require_features()[len(self._sizes) - 1]
-        fill = FILLED_LOGIT
         with inference(self.device):
-            prediction = self.model.predict_masks(
+            return self.model.predict_masks(
                 self.model.without_memory(features.embedding),
                 features.high_res,
                 prompts,
                 multimask=multimask,
                 hq=hq,
             )
-            low_res = prediction.masks.float()
-            logits = fill_holes(low_res, self.max_hole_area, fill)
-            logits = remove_islands(logits, self.max_sprinkle_area, -fill)
-            masks = F.interpolate(logits, size=self._sizes[-1], mode="bilinear")
-        limit = PREVIOUS_LOGIT_LIMIT
-        return masks, prediction.iou_scores.float(), low_res.clamp(-limit, limit)
+
+    def _corrected(self, logits: Tensor) -> Tensor:
+        """(N, M, h, w) logits without small holes and specks."""
+        with inference(self.device):
+            logits = fill_holes(logits, self.max_hole_area, FILLED_LOGIT)
+            return remove_islands(logits, self.max_sprinkle_area, -FILLED_LOGIT)
+
+    def _enlarge(self, low_res: Tensor, *, logits: bool) -> Tensor:
+        """(N, M, h, w) logits at image size, on the host: (N, M, H, W).
+
+        Masks leave the device as booleans, a few at a time, so that the logits of all
+        of them never exist at image size unless they are asked for.
+        """
+        height, width = self._sizes[-1]
+        dtype = torch.float32 if logits else torch.bool
+        out = torch.empty((*low_res.shape[:2], height, width), dtype=dtype)
+        most = HOST_VALUES if self.device.type == "cpu" else DEVICE_VALUES
+        count = max(most // (height * width), 1)
+        planes = zip(
+            low_res.flatten(0, 1).split(count),
+            out.flatten(0, 1).split(count),
+            strict=True,
+        )
+        with inference(self.device):
+            for small, place in planes:
+                large = F.interpolate(
+                    small[:, None], size=(height, width), mode="bilinear"
+                )[:, 0]
+                place.copy_(large if logits else large > self.mask_threshold)
+        return out
 
     def _to_model_prompts(
         self,

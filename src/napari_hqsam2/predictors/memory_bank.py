@@ -62,6 +62,8 @@ class MemoryReach:
     """Frames that pointers are read from, conditioning ones apart."""
     max_conditioning: int
     """Most conditioning frames, the closest first; -1 for all."""
+    num_frames: int
+    """Length of the video."""
 
     @property
     def spatial(self) -> int:
@@ -72,6 +74,10 @@ class MemoryReach:
     def pointer(self) -> int:
         """Distance in frames of the farthest tracked pointer."""
         return self.max_pointers - 1
+
+    def has_frames_beyond(self, start: int, t: int) -> bool:
+        """Whether a run can leave `start` so that it has frame `t` behind it."""
+        return start > 0 if t > start else start < self.num_frames - 1
 
 
 def closest_conditioning(frame: int, frames: Collection[int], most: int) -> list[int]:
@@ -202,6 +208,8 @@ class MemoryBank:
     def release(self, frame: int, reach: MemoryReach) -> list[OldMask]:
         """Drop what neither `frame` nor a run from a conditioning frame can read.
 
+        A run from the first frame has nothing behind it, and so for the last one.
+
         Returns
         -------
         list of OldMask
@@ -220,7 +228,8 @@ class MemoryBank:
             output = self.tracked.get(t)
             if output is None:
                 continue
-            distance = min(abs(t - anchor) for anchor in (frame, *self.conditioning))
+            starts = (c for c in self.conditioning if reach.has_frames_beyond(c, t))
+            distance = min(abs(t - anchor) for anchor in (frame, *starts))
             if distance <= reach.spatial:
                 continue
             if output.low_res is not None:

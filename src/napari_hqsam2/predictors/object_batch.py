@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from napari_hqsam2.modeling.hqsam2 import PointerMemory, SpatialMemory
+from napari_hqsam2.modeling.memory_tokens import PointerMemory, SpatialMemory
 from napari_hqsam2.modeling.windows import GridWindows
 from napari_hqsam2.predictors.memory_bank import select_memory_frames
 

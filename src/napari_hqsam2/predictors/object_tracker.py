@@ -10,7 +10,7 @@ from napari_hqsam2.predictors.frame_tracker import memory_reach
 from napari_hqsam2.predictors.image_predictor import PREVIOUS_LOGIT_LIMIT
 from napari_hqsam2.predictors.memory_bank import FrameOutput
 from napari_hqsam2.predictors.object_batch import read_bank, to_memories, to_pointers
-from napari_hqsam2.predictors.postprocess import fill_holes
+from napari_hqsam2.predictors.postprocess import fill_holes, keep_largest_piece
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.session import NOT_TRACKED, REVERSE, PendingOutput
 
@@ -101,7 +101,10 @@ class ObjectTracker:
         frame: int,
         prediction: ObjectPrediction,
     ) -> FrameOutput:
-        low_res = fill_holes(prediction.low_res, self.config.fill_hole_area)
+        low_res = prediction.low_res
+        if self.config.one_piece:
+            low_res = keep_largest_piece(low_res)
+        low_res = fill_holes(low_res, self.config.fill_hole_area)
         output = FrameOutput(
             low_res=low_res.to(session.storage_device),
             pointer=prediction.pointer,

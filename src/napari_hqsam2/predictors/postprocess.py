@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_hqsam2.ops.connected_components import small_components
+from napari_hqsam2.ops.connected_components import (
+    connected_components,
+    small_components,
+)
 
 HOLE_LOGIT = 0.1
 """Logit of a filled hole: just inside the mask; upstream's value for videos."""
 SUPPRESSED_LOGIT = -10.0
-"""Highest logit that an overlapped mask keeps where another one wins."""
+"""Highest logit where a mask has to give way."""
 
 
 def fill_holes(logits: Tensor, max_area: int, value: float = HOLE_LOGIT) -> Tensor:
@@ -41,6 +44,15 @@ def _overwrite_small(
         return logits
     small = small_components(mask.flatten(0, 1), max_area)
     return torch.where(small.view_as(logits), value, logits)
+
+
+def keep_largest_piece(logits: Tensor) -> Tensor:
+    """Suppress all but the largest 8-connected pieces of (N, 1, H, W) logits."""
+    mask = logits > 0
+    _, areas = connected_components(mask[:, 0])
+    largest = areas.flatten(1).amax(dim=1)[:, None, None]
+    is_stray = mask & (areas < largest)[:, None]
+    return torch.where(is_stray, logits.clamp(max=SUPPRESSED_LOGIT), logits)
 
 
 def keep_largest_logit(logits: Tensor) -> Tensor:

@@ -80,6 +80,8 @@ class VideoSession:
 
     frames: FrameSource
     """Where frames are read, one at a time."""
+    image_size: int
+    """S, side in pixels of the input of the model that works on it."""
     contrast_limits: IntensityLimits | None
     """Intensities shown as black and white, the same for all frames."""
     hq: HqMode
@@ -116,6 +118,16 @@ class VideoSession:
                 f"{self.num_frames - 1}."
             )
             raise IndexError(msg)
+
+    def check_image_size(self, image_size: int) -> None:
+        """Raise ValueError if a model sees frames at another size."""
+        if image_size != self.image_size:
+            msg = (
+                f"This session was made by a predictor that sees frames at "
+                f"{self.image_size} px; this one sees them at {image_size} px. Go on "
+                "with the former, or make a new session with init_state."
+            )
+            raise ValueError(msg)
 
     def add_object(self, obj_id: int) -> ObjectState:
         """State of an object, new if the id is not known."""

@@ -16,6 +16,9 @@ class TrackingConfig:
     fill_hole_area: int = 8
     """Holes of at most this many pixels of the low-resolution mask are filled; 0 fills
     none."""
+    one_piece: bool = False
+    """Only the largest connected piece of a mask is kept, in memory too; upstream keeps
+    all of them."""
     binarize_mask_from_pts_for_mem_enc: bool = True
     """Memories of prompted frames are made from thresholded masks."""
     non_overlap_masks: bool = False

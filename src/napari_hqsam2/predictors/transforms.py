@@ -46,11 +46,12 @@ def to_model_image(
     image = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None]
     if image.shape[-2:] != (size, size):
         image = F.interpolate(
-            image.contiguous(), size=(size, size), mode=interpolation, antialias=True
-        ).clamp(0, 1)
+            image, size=(size, size), mode=interpolation, antialias=True
+        ).clamp_(0, 1)
     mean = torch.tensor(MEAN, device=device)[:, None, None]
     std = torch.tensor(STD, device=device)[:, None, None]
-    return (image - mean) / std
+    # not in place at first: an image that is not resized may be the caller's
+    return (image - mean).div_(std)
 
 
 def to_coords_norm(

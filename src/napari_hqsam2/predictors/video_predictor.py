@@ -129,6 +129,7 @@ class SAM2VideoPredictor:
             contrast_limits = estimate_limits(frames)
         return VideoSession(
             frames=frames,
+            image_size=self.image_size,
             contrast_limits=contrast_limits,
             hq="only" if hq_token_only else self.hq,
             storage_device=torch.device("cpu") if offload_state_to_cpu else self.device,
@@ -216,6 +217,11 @@ class SAM2VideoPredictor:
         """
         self.predict_mask(inference_state, frame_idx, obj_id, mask)
         return self._all_objects(inference_state, frame_idx)
+
+    def encode_frame(self, session: VideoSession, frame: int) -> None:
+        """Compute the image features of a frame, unless the session has them."""
+        session.check_frame(frame)
+        self._tracker.loader.features(session, frame)
 
     def predict_clicks(
         self,

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from napari_hqsam2.geometry import to_window
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.predictors.batch_size import BatchSizes
+from napari_hqsam2.predictors.frame_source import read_part
 from napari_hqsam2.predictors.intensity import to_unit_rgb
+from napari_hqsam2.predictors.postprocess import keep_largest_piece
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.transforms import to_model_image
-from napari_hqsam2.segmentation.composition import (
-    GridObjects,
-    ObjectScores,
-    compose_masks,
-)
+from napari_hqsam2.segmentation.clicks import to_clicks
+from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
+from napari_hqsam2.segmentation.crops import Crop
+from napari_hqsam2.segmentation.frame_objects import FrameObjects, WindowObjects
 from napari_hqsam2.segmentation.prompt_groups import check_positive
-from napari_hqsam2.segmentation.tracking import to_clicks
+from napari_hqsam2.segmentation.windows import (
+    MOST_WINDOWS,
+    joined_box,
+    prompt_box,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,38 +35,37 @@ if TYPE_CHECKING:
     from napari_hqsam2._types import AnyArray
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.modeling.outputs import HqMode, ImageFeatures
+    from napari_hqsam2.predictors.frame_source import FrameSource
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.predictors.session import Clicks
     from napari_hqsam2.prompts import FramePrompts
     from napari_hqsam2.segmentation.masks import ObjectMask
+    from napari_hqsam2.segmentation.windows import WindowRule
 
 IN_VIEW_SCORE = float("inf")
 """Object score in still images, whose objects are there: somebody points at them."""
 
 
 def segment_frame(
-    model: HqSam2,
-    frame: AnyArray,
+    still: StillModel,
+    frames: FrameSource,
     prompts: Sequence[FramePrompts],
-    limits: IntensityLimits,
-    hq: HqMode,
+    rule: WindowRule | None = None,
 ) -> tuple[ObjectMask, ...]:
-    """Masks of the prompted objects, without overlaps.
+    """Masks of the prompted objects of an image, without overlaps.
 
     One click takes the best of three candidates; a box or more clicks the single mask.
 
     Parameters
     ----------
-    model
-        Plain or HQ.
-    frame
-        (H, W) or (H, W, C) pixels.
+    still
+        The model.
+    frames
+        The image, as a source of one frame.
     prompts
         Checked prompts, one per object.
-    limits
-        Intensities that the model sees as black and white.
-    hq
-        Use of the high-quality mask.
+    rule
+        Where objects are looked for; None is on the whole image.
 
     Returns
     -------
@@ -67,27 +73,85 @@ def segment_frame(
         Sorted by object id.
     """
     check_positive(prompts)
-    hw = (frame.shape[0], frame.shape[1])
+    hw = frames.hw
     given = {
         prompt.obj_id: prompt.mask for prompt in prompts if prompt.mask is not None
     }
     scores = [ObjectScores(obj_id, IN_VIEW_SCORE, 1.0) for obj_id in given]
-    side = model.image_size // 4
-    low_res = [torch.zeros(len(given), side, side, device=model.device)]
-    with inference(model.device):
-        if len(given) < len(prompts):
-            image = to_model_image(
-                to_unit_rgb(frame, limits), model.image_size, model.device, "bilinear"
-            )
-            features = model.encode_image(image)
-            for batch in _batches(model, prompts, hw):
-                ious, logits = _predict(model, features, list(batch.values()), hq)
-                low_res.append(logits)
-                scores += [
-                    ObjectScores(obj_id, IN_VIEW_SCORE, iou)
-                    for obj_id, iou in zip(batch, ious, strict=True)
-                ]
-        return compose_masks(GridObjects.of(scores, torch.cat(low_res)), hw, given)
+    side = still.model.image_size // 4
+    nothing = torch.zeros(len(given), side, side, device=still.model.device)
+    whole = Crop(0, 0, *hw)
+    parts = [WindowObjects(GridObjects.of(scores, nothing), whole)]
+    asked = [prompt for prompt in prompts if prompt.mask is None]
+    with inference(still.model.device):
+        if asked and rule is None:
+            parts.append(WindowObjects(still.objects(frames.read(0), asked), whole))
+        elif rule is not None:
+            parts += _in_windows(still, frames, asked, rule)
+        return FrameObjects(tuple(parts)).masks(hw, given)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StillModel:
+    """A model that is asked about still images."""
+
+    model: HqSam2
+    limits: IntensityLimits
+    """Intensities that it sees as black and white."""
+    hq: HqMode
+    """Use of the high-quality mask."""
+    one_piece: bool = False
+    """Keep the largest piece of each mask only."""
+
+    def objects(self, frame: AnyArray, prompts: Sequence[FramePrompts]) -> GridObjects:
+        """Objects on (H, W) or (H, W, C) pixels, from their clicks and boxes."""
+        model = self.model
+        image = to_model_image(
+            to_unit_rgb(frame, self.limits), model.image_size, model.device, "bilinear"
+        )
+        features = model.encode_image(image)
+        scores, low_res = [], []
+        for batch in _batches(model, prompts, (frame.shape[0], frame.shape[1])):
+            ious, logits = _predict(model, features, list(batch.values()), self.hq)
+            if self.one_piece:
+                logits = keep_largest_piece(logits[:, None])[:, 0]
+            low_res.append(logits)
+            scores += [
+                ObjectScores(obj_id, IN_VIEW_SCORE, iou)
+                for obj_id, iou in zip(batch, ious, strict=True)
+            ]
+        return GridObjects.of(scores, torch.cat(low_res))
+
+
+def _in_windows(
+    still: StillModel,
+    frames: FrameSource,
+    prompts: Sequence[FramePrompts],
+    rule: WindowRule,
+) -> Iterator[WindowObjects]:
+    """Objects in windows of their own, which get wider until their masks fit in."""
+    by_id = {prompt.obj_id: prompt for prompt in prompts}
+    waiting: defaultdict[Crop, list[FramePrompts]] = defaultdict(list)
+    for prompt in prompts:
+        waiting[rule.first(prompt)].append(prompt)
+    for attempt in range(MOST_WINDOWS):
+        again: defaultdict[Crop, list[FramePrompts]] = defaultdict(list)
+        for crop, group in waiting.items():
+            pixels = read_part(frames, 0, crop.window)
+            asked = [to_window(prompt, crop.window) for prompt in group]
+            found = WindowObjects(still.objects(pixels, asked), crop)
+            moved = set()
+            for obj_id, box in found.pixel_boxes().items():
+                prompt = by_id[obj_id]
+                fitting = box and rule.fitting(
+                    crop, joined_box(box, prompt_box(prompt))
+                )
+                if fitting and fitting != crop and attempt + 1 < MOST_WINDOWS:
+                    again[fitting].append(prompt)
+                    moved.add(obj_id)
+            stays = [each.obj_id not in moved for each in found.objects.scores]
+            yield WindowObjects(found.objects.only(stays), crop)
+        waiting = again
 
 
 def _batches(
@@ -96,9 +160,8 @@ def _batches(
     """Clicks by object id; those of a batch have as many points, box corners too."""
     alike: defaultdict[int, dict[int, Clicks]] = defaultdict(dict)
     for prompt in prompts:
-        if prompt.mask is None:
-            clicks = to_clicks(prompt, hw, model.image_size)
-            alike[clicks.labels.shape[1]][prompt.obj_id] = clicks
+        clicks = to_clicks(prompt, hw, model.image_size)
+        alike[clicks.labels.shape[1]][prompt.obj_id] = clicks
     most = BatchSizes(model).most((model.image_size // 16) ** 2, tokens=0)
     for group in alike.values():
         items = list(group.items())

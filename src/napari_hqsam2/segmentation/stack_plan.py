@@ -14,6 +14,7 @@ from napari_hqsam2.segmentation.prompt_groups import (
     resolve_frames,
 )
 from napari_hqsam2.segmentation.tracking import GroupRun
+from napari_hqsam2.segmentation.windows import window_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.segmentation.masks import FrameResult
     from napari_hqsam2.segmentation.prompt_groups import FrameSpan, PromptGroup
     from napari_hqsam2.segmentation.stack_view import StackView
+    from napari_hqsam2.segmentation.windows import CropMode
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +60,10 @@ class StackPlan:
         limits: IntensityLimits,
         hq: HqMode,
         is_cancelled: Callable[[], bool],
+        crop: CropMode = "off",
     ) -> Iterator[FrameResult]:
         """Work group by group, frame by frame, until done or cancelled."""
+        rule = window_rule(crop, self.view.axes.hw, predictor.image_size)
         for group, span in zip(self.groups, self.spans, strict=True):
             run = GroupRun(
                 predictor=predictor,
@@ -70,6 +74,7 @@ class StackPlan:
                 limits=limits,
                 hq=hq,
                 is_cancelled=is_cancelled,
+                rule=rule,
             )
             for result in run.results():
                 yield result

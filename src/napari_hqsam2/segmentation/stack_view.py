@@ -15,7 +15,11 @@ from napari_hqsam2.predictors.array_source import (
     FrameList,
     is_array_like,
 )
-from napari_hqsam2.predictors.frame_source import FrameSource, open_frames
+from napari_hqsam2.predictors.frame_source import (
+    FrameSource,
+    open_frames,
+    read_part,
+)
 from napari_hqsam2.predictors.intensity import estimate_limits
 
 if TYPE_CHECKING:
@@ -143,6 +147,10 @@ class FrameRange:
     def read(self, index: int) -> AnyArray:
         """Read frame `index` of the range."""
         return self.source.read(self.frames[index])
+
+    def read_part(self, index: int, window: tuple[slice, slice]) -> AnyArray:
+        """Read a window of frame `index` of the range."""
+        return read_part(self.source, self.frames[index], window)
 
 
 class _FixedAxes:

@@ -4,47 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from napari_hqsam2.geometry import box_to_sam_xyxy, data_yx_to_sam_xy
-from napari_hqsam2.predictors.prompt_inputs import new_clicks
+from napari_hqsam2.predictors.feature_cache import FeatureCache
 from napari_hqsam2.predictors.session import ObjectState
-from napari_hqsam2.segmentation.composition import (
-    CroppedObjects,
-    GridObjects,
-    ObjectScores,
-    compose_masks,
-)
+from napari_hqsam2.segmentation.clicks import to_clicks
+from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
+from napari_hqsam2.segmentation.frame_objects import FrameObjects, KeptObjects
 from napari_hqsam2.segmentation.masks import FrameResult
 from napari_hqsam2.segmentation.stack_view import FrameRange
+from napari_hqsam2.segmentation.window_tracking import (
+    WindowOutput,
+    WindowRun,
+    WindowTracker,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from napari_hqsam2._types import HW
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.frame_source import FrameSource
     from napari_hqsam2.predictors.intensity import IntensityLimits
-    from napari_hqsam2.predictors.session import Clicks, VideoSession
+    from napari_hqsam2.predictors.session import VideoSession
     from napari_hqsam2.predictors.video_predictor import (
         FrameLogits,
         SAM2VideoPredictor,
     )
     from napari_hqsam2.prompts import FramePrompts
     from napari_hqsam2.segmentation.prompt_groups import FrameSpan, PromptGroup
-
-
-def to_clicks(prompt: FramePrompts, hw: HW, input_size: int) -> Clicks:
-    """Points and box of a prompt on an (H, W) image, as the predictors take them."""
-    points = labels = box = None
-    if prompt.points:
-        points = data_yx_to_sam_xy([(p.y, p.x) for p in prompt.points], hw, input_size)
-        labels = [int(p.positive) for p in prompt.points]
-    if prompt.box is not None:
-        box = box_to_sam_xyxy(prompt.box, hw, input_size)
-    return new_clicks(points, labels, box, hw, input_size, normalize=True)
+    from napari_hqsam2.segmentation.windows import WindowRule
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,21 +55,67 @@ class GroupRun:
     limits: IntensityLimits
     hq: HqMode
     is_cancelled: Callable[[], bool]
+    rule: WindowRule | None = None
+    """Where objects are looked for; None is on the whole frame."""
 
     def results(self) -> Iterator[FrameResult]:
         """Follow all objects, forward, then backward."""
-        session = self._prompted_session()
-        again = _with_prompts_alone(session) if self.span.backward else None
-        kept: dict[int, CroppedObjects] = {}
+        forward, backward = (
+            self._whole_passes()
+            if self.rule is None
+            else self._window_passes(self.rule)
+        )
+        kept: dict[int, KeptObjects] = {}
         if self.span.forward:
-            for frame, objects in self._pass(session, reverse=False):
+            for frame, objects in forward:
                 if frame in self.span.backward:
-                    kept[frame] = CroppedObjects.of(objects)
+                    kept[frame] = KeptObjects.of(objects)
                 yield self._result(frame, objects)
-        del session
-        if again is not None:
-            for frame, objects in self._backward_pass(again):
+        if self.span.backward:
+            for frame, objects in backward:
                 yield self._result(frame, self._joined(frame, objects, kept))
+
+    def _window_passes(self, rule: WindowRule) -> tuple[_Frames, _Frames]:
+        """Both passes, with each object seen in a window of its own."""
+        frames = FrameRange(self.source, self.frames)
+        tracker = WindowTracker(
+            self.predictor, frames, rule, self.limits, self.hq, FeatureCache()
+        )
+        remembered = {}
+        for prompt in self.group.prompts:
+            if self.is_cancelled():
+                break
+            frame = self.group.frame(prompt) - self.frames.start
+            remembered[prompt.obj_id, frame] = tracker.remember(frame, prompt)
+        return (
+            self._window_pass(tracker, remembered, reverse=False),
+            self._window_pass(tracker, remembered, reverse=True),
+        )
+
+    def _window_pass(
+        self,
+        tracker: WindowTracker,
+        remembered: Mapping[tuple[int, int], WindowOutput],
+        *,
+        reverse: bool,
+    ) -> _Frames:
+        if self.is_cancelled():
+            return
+        offset = self.frames.start
+        firsts = {k: v - offset for k, v in self.group.first_frames().items()}
+        order = range(min(firsts.values()), len(self.frames))
+        if reverse:
+            order = range(max(firsts.values()), -1, -1)
+        run = WindowRun(tracker, remembered, self.is_cancelled)
+        for frame, objects in run.results(order, firsts):
+            if not reverse or frame + offset in self.span.backward:
+                yield frame + offset, objects
+
+    def _whole_passes(self) -> tuple[_Frames, _Frames]:
+        """Both passes on whole frames."""
+        session = self._prompted_session()
+        again = _with_prompts_alone(session)
+        return self._pass(session, reverse=False), self._backward_pass(again)
 
     def _prompted_session(self) -> VideoSession:
         frames = FrameRange(self.source, self.frames)
@@ -100,9 +136,7 @@ class GroupRun:
         clicks = to_clicks(prompt, session.hw, predictor.image_size)
         predictor.predict_clicks(session, frame, prompt.obj_id, clicks)
 
-    def _pass(
-        self, session: VideoSession, *, reverse: bool
-    ) -> Iterator[tuple[int, GridObjects]]:
+    def _pass(self, session: VideoSession, *, reverse: bool) -> _Frames:
         if self.is_cancelled():
             return
         firsts = self.group.first_frames().values()
@@ -114,11 +148,10 @@ class GroupRun:
             from_own_prompts=True,
             is_cancelled=self.is_cancelled,
         ):
-            yield logits.frame + self.frames.start, _objects(logits)
+            objects = FrameObjects.whole(_objects(logits), session.hw)
+            yield logits.frame + self.frames.start, objects
 
-    def _backward_pass(
-        self, session: VideoSession
-    ) -> Iterator[tuple[int, GridObjects]]:
+    def _backward_pass(self, session: VideoSession) -> _Frames:
         if self.span.backward.start == self.frames.start and not self.span.forward:
             # SAM 2 has nothing to do backward from frame 0; its result is also that of
             # the first step forward.
@@ -129,23 +162,25 @@ class GroupRun:
                 yield frame, objects
 
     def _joined(
-        self, frame: int, objects: GridObjects, kept: dict[int, CroppedObjects]
-    ) -> GridObjects:
+        self, frame: int, objects: FrameObjects, kept: dict[int, KeptObjects]
+    ) -> FrameObjects:
         """All objects of a frame: those of the forward pass, and what is new."""
         if not self.span.forward:
             return objects
         firsts = self.group.first_frames()
         # objects first prompted here were reported by the forward pass
-        is_new = [firsts[scores.obj_id] != frame for scores in objects.scores]
-        objects = objects.only(is_new)
+        objects = objects.only(lambda obj_id: firsts[obj_id] != frame)
         if frame not in kept:
             return objects
-        both = kept.pop(frame).and_also(CroppedObjects.of(objects))
-        return both.restored(self.predictor.device)
+        return kept.pop(frame).restored(self.predictor.device).and_also(objects)
 
-    def _result(self, frame: int, objects: GridObjects) -> FrameResult:
-        masks = compose_masks(objects, self.source.hw, self.group.masks_on(frame))
+    def _result(self, frame: int, objects: FrameObjects) -> FrameResult:
+        masks = objects.masks(self.source.hw, self.group.masks_on(frame))
         return FrameResult(self.group.position(frame), masks)
+
+
+_Frames: TypeAlias = "Iterator[tuple[int, FrameObjects]]"
+"""Frames in the order of processing, and the objects there."""
 
 
 def _objects(logits: FrameLogits) -> GridObjects:

@@ -17,11 +17,14 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=F32)
 
 
 def to_rgb(image: AnyArray) -> npt.NDArray[np.float32]:
-    """Bring (..., H, W[, 3]) uint8 to (..., H, W, 3) float32 from 0 to 1."""
+    """Bring (..., H, W[, 3]) to (..., H, W, 3) float32 from 0 to 1.
+
+    Whole numbers are uint8, floating ones are from 0 to 1 already.
+    """
     if image.shape[-1] != 3:
         image = np.repeat(image[..., None], 3, axis=-1)
-    scaled: npt.NDArray[np.float32] = image.astype(F32) / F32(255)
-    return scaled
+    scaled: npt.NDArray[np.float32] = image.astype(F32)
+    return scaled if image.dtype.kind == "f" else scaled / F32(255)
 
 
 def _stretch(image: AnyArray, rng: np.random.Generator) -> AnyArray:
@@ -64,11 +67,27 @@ def augment(
     image = image.clip(0, 1)
     if rng.random() < 0.25:
         image = 1 - image
+    image = _gamma_and_gain(image, rng)
+    if rng.random() < 0.2:
+        image = _colour(image, rng)
+    return _degrade(image, rng).clip(0, 1).astype(F32)
+
+
+def augment_mildly(
+    image: npt.NDArray[np.float32], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Change gamma, gain, sharpness and noise; arguments as of `augment`.
+
+    Polarity and colours stay, for images that are all of one kind.
+    """
+    image = _gamma_and_gain(image, rng)
+    return _degrade(image, rng).clip(0, 1).astype(F32)
+
+
+def _gamma_and_gain(image: AnyArray, rng: np.random.Generator) -> AnyArray:
     if rng.random() < 0.6:
         image = image ** F32(np.exp(rng.uniform(-0.7, 0.7)))
     if rng.random() < 0.5:
         gain, offset = np.exp(rng.uniform(-0.5, 0.3)), rng.uniform(-0.1, 0.15)
         image = image * F32(gain) + F32(offset)
-    if rng.random() < 0.2:
-        image = _colour(image, rng)
-    return _degrade(image, rng).clip(0, 1).astype(F32)
+    return image

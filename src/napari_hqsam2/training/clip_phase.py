@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_hqsam2.modeling.hqsam2 import (
-    MASK_BIAS,
-    MASK_SCALE,
-    PointerMemory,
-    SpatialMemory,
-)
+from napari_hqsam2.modeling.hqsam2 import MASK_BIAS, MASK_SCALE
 from napari_hqsam2.modeling.mask_decoder import FIRST_MASK
+from napari_hqsam2.modeling.memory_tokens import PointerMemory, SpatialMemory
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.training.clips import ClipBatch, ClipBatches, MixedBatches
 from napari_hqsam2.training.data import ImageBatch, ImageBatches

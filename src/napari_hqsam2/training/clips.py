@@ -25,7 +25,7 @@ from napari_hqsam2.training.data import (
 from napari_hqsam2.training.sources import Clip
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 MAX_SHIFT, MAX_TURN, MAX_GROWTH = 0.06, 0.12, 0.05
 """Largest motion of a still from frame to frame: share of the side, radians, share."""
-STILL_EVERY = 3
+STILL_EVERY = 2
+"""One batch in so many is of stills where both are mixed."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,18 @@ class ClipBatch:
         """(N, S / 4, S / 4) share of every cell that belongs to the object."""
         return area_target(self.masks[:, frame])
 
+    def changed(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
+        """The same with every tensor changed."""
+        first = self.first.changed(change)
+        return ClipBatch(first, change(self.images), change(self.masks))
+
     def to(self, device: torch.device) -> ClipBatch:
         """Move all tensors to a device."""
-        return ClipBatch(
-            self.first.to(device), self.images.to(device), self.masks.to(device)
-        )
+        return self.changed(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> ClipBatch:
+        """Copy all tensors to memory that a GPU can read."""
+        return self.changed(torch.Tensor.pin_memory)
 
 
 def _affine(rng: np.random.Generator, length: int) -> Tensor:
@@ -112,7 +120,7 @@ def move_still(
 
 
 class MixedBatches(Dataset[ClipBatch | ImageBatch]):
-    """Every third batch of stills, the others of clips.
+    """One batch in `STILL_EVERY` of stills, the others of clips.
 
     Parameters
     ----------
@@ -126,8 +134,9 @@ class MixedBatches(Dataset[ClipBatch | ImageBatch]):
 
     def __getitem__(self, index: int) -> ClipBatch | ImageBatch:
         """Draw batch number `index`."""
+        number = index // STILL_EVERY
         is_still = index % STILL_EVERY == STILL_EVERY - 1
-        return self.stills[index] if is_still else self.clips[index]
+        return self.stills[number] if is_still else self.clips[index - number]
 
 
 class ClipBatches(Dataset[ClipBatch]):

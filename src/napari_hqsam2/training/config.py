@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from napari_hqsam2.training.data import BatchShape
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-PhaseName = Literal["image", "clip", "hq"]
+PhaseName = Literal["image", "clip", "hq", "fine_tuning"]
 PHASES: tuple[PhaseName, ...] = ("image", "clip", "hq")
+"""Phases of the built-in model, in order."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class PhaseConfig:
     loss: LossWeights = field(default_factory=LossWeights)
     shares: Mapping[str, float] = field(default_factory=dict)
     """Relative share of each source of images."""
-    box_share: float = 0.4
+    box_share: float = 0.5
     """Share of objects that start with a box instead of a click."""
     single_round_steps: int = 500
     """Steps before correction clicks begin."""
@@ -77,7 +78,7 @@ class PhaseConfig:
     """Correction clicks are simulated on every such step."""
     still_shapes: tuple[BatchShape, ...] = ()
     """Shapes of the batches of stills that a phase of clips mixes in; none without."""
-    lengths: tuple[int, ...] = (3, 4, 3)
+    lengths: tuple[int, ...] = (3, 5, 4)
     """Frames of a clip, taken in turn."""
 
 
@@ -107,25 +108,49 @@ class RunConfig:
 
 
 DEFAULT_SHARES = {
-    "dsb2018": 5.0,
+    "dsb2018": 4.5,
     "fib25_zyx": 1.5,
     "usiigaci_tyx": 1.0,
-    "axondeepseg": 0.5,
-    "omnipose": 0.5,
-    "synthetic": 1.5,
-    "synthetic_tyx": 0.5,
+    "axondeepseg": 0.75,
+    "omnipose": 0.75,
+    "synthetic": 2.5,
+    "synthetic_tyx": 1.0,
 }
 
 CLIP_SHARES = {
     "dsb2018": 2.0,
     "fib25_zyx": 3.0,
     "usiigaci_tyx": 2.0,
-    "synthetic_tyx": 2.0,
+    "synthetic_tyx": 3.0,
 }
 
 
+def large_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
+    """The same recipe for a GPU: many more crops a step, longer clips, all trained."""
+    config = default_phase(name, budget)
+    optimisation = replace(config.optimisation, warmup=200)
+    large, small = BatchShape(512, 32, 6), BatchShape(256, 64, 8)
+    if name == "image":
+        optimisation = replace(optimisation, learning_rate=8e-4)
+        return replace(config, shapes=(large, small, large), optimisation=optimisation)
+    if name == "clip":
+        return replace(
+            config,
+            shapes=(BatchShape(512, 8, 4), BatchShape(256, 24, 4)),
+            still_shapes=(BatchShape(512, 24, 6),),
+            lengths=(4, 8, 6),
+            optimisation=replace(optimisation, trunk_scale=0.1, decoder_scale=0.3),
+        )
+    return replace(
+        config,
+        shapes=(BatchShape(512, 8, 4), BatchShape(256, 24, 4)),
+        still_shapes=(large, small),
+        lengths=(4, 6),
+    )
+
+
 def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
-    """Settings that trained the built-in model."""
+    """Settings that trained the built-in model on one core."""
     small, large = BatchShape(256, 6, 8), BatchShape(512, 2, 6)
     if name == "image":
         return PhaseConfig(
@@ -142,7 +167,7 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             name,
             budget,
             (BatchShape(512, 1, 3), BatchShape(256, 3, 4)),
-            Optimisation(6e-4, trunk_scale=0.0, decoder_scale=0.5, warmup=10),
+            Optimisation(6e-4, trunk_scale=0.0, decoder_scale=0.15, warmup=10),
             single_round_steps=0,
             still_shapes=(large,),
             shares=DEFAULT_SHARES | CLIP_SHARES,
@@ -150,7 +175,9 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
     return PhaseConfig(
         name,
         budget,
-        (BatchShape(512, 2, 8), BatchShape(256, 8, 6)),
+        (BatchShape(512, 1, 4), BatchShape(256, 3, 4)),
         Optimisation(learning_rate=1e-3, warmup=30, weight_decay=0.0),
-        shares=DEFAULT_SHARES,
+        still_shapes=(BatchShape(512, 2, 8), BatchShape(256, 8, 6)),
+        shares=DEFAULT_SHARES | CLIP_SHARES,
+        lengths=(3, 4),
     )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 
-from napari_hqsam2.training.augment import augment, to_rgb
+from napari_hqsam2.evaluation.objects import find_objects
+from napari_hqsam2.training.augment import augment, augment_mildly, to_rgb
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.training.sources import Clip
 
 MODEL_SIZE = 512
-"""Input side at which the network is used; it sets the size of objects."""
+"""Input side at which the built-in model is used."""
 MIN_AREA = 48
 """Smallest object to prompt, in pixels of the crop."""
 MAX_SHARE = 0.7
@@ -34,6 +34,10 @@ class CropSettings:
     """Range of magnification relative to use, drawn log-uniformly."""
     squash: float = 0.5
     """Share of crops that are squashed to a square as whole images are in use."""
+    model_size: int = MODEL_SIZE
+    """Input side at which the network is used; it sets the size of objects."""
+    keeps_look: bool = False
+    """Leave polarity and colours as they are."""
 
 
 def draw_window(
@@ -41,7 +45,7 @@ def draw_window(
 ) -> tuple[int, int]:
     """Height and width, in image pixels, of a crop that is resized to `size` pixels."""
     zoom = np.exp(rng.uniform(*np.log(settings.zoom)))
-    scale = np.array([MODEL_SIZE / hw[0], MODEL_SIZE / hw[1]])
+    scale = np.array([settings.model_size / hw[0], settings.model_size / hw[1]])
     if rng.random() >= settings.squash:
         scale[:] = np.sqrt(scale.prod())
     window = np.minimum(np.round(size / (scale * zoom)), hw)
@@ -99,7 +103,8 @@ def crop_clip(
     images = to_rgb(clip.images[:, rows, columns])
     labels = resize_labels(clip.labels[:, rows, columns], size)
     quarter, flip = int(rng.integers(4)), bool(rng.random() < 0.5)
-    images = augment(_turn(images, quarter, flip=flip), rng)
+    change = augment_mildly if settings.keeps_look else augment
+    images = change(_turn(images, quarter, flip=flip), rng)
     return resize_images(images, size), _turn(labels, quarter, flip=flip)
 
 
@@ -117,17 +122,8 @@ def objects_of(
     min_area : int
         In pixels.
     """
-    masks: list[BoolArray] = []
-    limit = MAX_SHARE * labels.size
-    for value, box in enumerate(ndimage.find_objects(labels.astype(np.int32)), 1):
-        if box is None:
-            continue
-        part = labels[box] == value
-        pieces, count = ndimage.label(part) if split else (part.astype(np.int32), 1)
-        for piece in range(1, count + 1):
-            chosen = pieces == piece
-            if min_area <= np.count_nonzero(chosen) <= limit:
-                mask = np.zeros(labels.shape, dtype=bool)
-                mask[box] = chosen
-                masks.append(mask)
-    return masks
+    found = find_objects(
+        labels, split=split, min_area=min_area, max_area=MAX_SHARE * labels.size
+    )
+    height, width = labels.shape
+    return [each.full((height, width)) for each in found]

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from napari_hqsam2.evaluation.clicks import interior_point
 from napari_hqsam2.training.crops import CropSettings, crop_clip, objects_of
 from napari_hqsam2.training.dense import dense_target
-from napari_hqsam2.training.prompts import interior_point, jitter_box, random_point
+from napari_hqsam2.training.prompts import jitter_box, random_point
 from napari_hqsam2.training.sources import Clip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -56,7 +57,7 @@ class ImageBatch:
     boxes_norm: Tensor
     """(N, 2, 2) box corners as (x, y), 0 to 1."""
     dense: Tensor
-    """(B, 4, S / 4, S / 4) dense target of each crop."""
+    """(B, 4, S / 4, S / 4) dense target of each crop; empty where none is wanted."""
     sources: tuple[str, ...]
     """Name of the source of each crop."""
 
@@ -65,17 +66,25 @@ class ImageBatch:
         """(N, S / 4, S / 4) share of every cell that belongs to the object."""
         return area_target(self.masks)
 
-    def to(self, device: torch.device) -> ImageBatch:
-        """Move all tensors to a device."""
+    def changed(self, change: Callable[[Tensor], Tensor]) -> ImageBatch:
+        """The same with every tensor changed."""
         return ImageBatch(
-            images=self.images.to(device),
-            crop=self.crop.to(device),
-            masks=self.masks.to(device),
-            clicks_norm=self.clicks_norm.to(device),
-            boxes_norm=self.boxes_norm.to(device),
-            dense=self.dense.to(device),
+            images=change(self.images),
+            crop=change(self.crop),
+            masks=change(self.masks),
+            clicks_norm=change(self.clicks_norm),
+            boxes_norm=change(self.boxes_norm),
+            dense=change(self.dense),
             sources=self.sources,
         )
+
+    def to(self, device: torch.device) -> ImageBatch:
+        """Move all tensors to a device."""
+        return self.changed(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> ImageBatch:
+        """Copy all tensors to memory that a GPU can read."""
+        return self.changed(torch.Tensor.pin_memory)
 
 
 def area_target(masks: Tensor) -> Tensor:
@@ -137,7 +146,7 @@ def collate(
     prompted: Sequence[Sequence[PromptedObject]],
     sources: Sequence[str],
 ) -> ImageBatch:
-    """Stack crops and the objects on them."""
+    """Stack crops and the objects on them; without labels there is no dense target."""
     flat = [item for items in prompted for item in items]
     counts = torch.tensor([len(items) for items in prompted])
     size = images[0].shape[-1]
@@ -149,7 +158,9 @@ def collate(
         masks=torch.from_numpy(np.stack([item.mask for item in flat]).view(np.uint8)),
         clicks_norm=(clicks + 0.5) / size,
         boxes_norm=(boxes + 0.5) / size,
-        dense=torch.stack([dense_target(each) for each in labels]),
+        dense=torch.stack([dense_target(each) for each in labels])
+        if labels
+        else torch.zeros(0),
         sources=tuple(sources),
     )
 
@@ -227,15 +238,20 @@ class Steps:
         First step.
     workers : int
         Processes that prepare batches ahead; 0 prepares them in this one.
+    pinned : bool
+        Put them where a GPU can fetch them.
     """
 
-    def __init__(self, batches: Dataset[ImageBatch], start: int, workers: int) -> None:
+    def __init__(
+        self, batches: Dataset[ImageBatch], start: int, workers: int, *, pinned: bool
+    ) -> None:
         self.loader = DataLoader(
             batches,
             batch_size=None,
             sampler=_From(start),
             num_workers=workers,
             prefetch_factor=3 if workers else None,
+            pin_memory=pinned,
         )
 
     def __iter__(self) -> Iterator[ImageBatch]:

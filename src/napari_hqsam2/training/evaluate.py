@@ -9,13 +9,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from napari_hqsam2.evaluation.clicks import box_of, interior_point, largest_error
+from napari_hqsam2.evaluation.measures import Scores
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.training.augment import to_rgb
 from napari_hqsam2.training.crops import objects_of, resize_images
 from napari_hqsam2.training.data import normalise
 from napari_hqsam2.training.decoding import CLAMP
-from napari_hqsam2.training.measures import Scores
-from napari_hqsam2.training.prompts import interior_point, largest_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,11 +126,8 @@ def _clicks(annotator: Annotator, scores: Scores, count: int) -> None:
 
 def _boxes(annotator: Annotator, scores: Scores) -> None:
     truths = annotator.truths
-    low, high = [], []
-    for truth in truths:
-        rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
-        low.append((rows[0], columns[0]))
-        high.append((rows[-1], columns[-1]))
+    boxes = [box_of(truth) for truth in truths]
+    low, high = ([box[1::-1] for box in boxes], [box[:1:-1] for box in boxes])
     corners = torch.cat((annotator.norm(low), annotator.norm(high)), 1)
     annotator.say(corners, torch.tensor([[2.0, 3.0]]).repeat(len(truths), 1))
     _add(scores, "box", annotator.masks(multimask=False), truths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_hqsam2.modeling.hq_mask_decoder import HqMaskDecoder
+from napari_hqsam2.modeling.hqsam2 import MASK_SCALE
+from napari_hqsam2.training.clip_phase import ClipPhase, Remembered
+from napari_hqsam2.training.clips import ClipBatch
 from napari_hqsam2.training.decoding import (
     Decoded,
     add_clicks,
@@ -16,7 +20,7 @@ from napari_hqsam2.training.decoding import (
     decode_all,
     first_prompts,
 )
-from napari_hqsam2.training.image_phase import ImagePhase, StepResult
+from napari_hqsam2.training.image_phase import StepResult
 from napari_hqsam2.training.losses import balanced_bce, dice, mask_iou
 from napari_hqsam2.training.prompts import correction_clicks
 
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 FINE_STRIDE = 2
 """Boundaries are compared at this stride, finer than the mask's own 4."""
+CORRECTED = 0.5
+"""Share of batches of prompts that are corrected with a click first."""
 RIM = 5
 """Width in fine cells of the rim that the boundary loss looks at."""
 
@@ -48,8 +54,37 @@ def boundary_bce(logits: Tensor, target: Tensor) -> Tensor:
     return (loss * near).sum((1, 2)) / near.sum((1, 2)).clamp(min=1)
 
 
-class HqPhase(ImagePhase):
-    """Trains the parameters that HQ-SAM adds.
+def hq_loss(sam: Tensor, hq_mask: Tensor, target: Tensor, fine: Tensor) -> Tensor:
+    """Loss of the HQ mask added to SAM's, and of the HQ mask alone.
+
+    Parameters
+    ----------
+    sam, hq_mask : Tensor
+        (N, 1, 4h, 4w) logits.
+    target : Tensor
+        (N, 4h, 4w) share of each cell that belongs to the object.
+    fine : Tensor
+        (N, H, W) the same in finer cells, for the boundary.
+    """
+    loss = sam.new_zeros(())
+    for logits, share in ((sam + hq_mask, 1.0), (hq_mask, 0.5)):
+        up = F.interpolate(logits, size=fine.shape[-2:], mode="bilinear")[:, 0]
+        edge = boundary_bce(up, fine).mean()
+        whole = (balanced_bce(logits, target) + dice(logits, target)).mean()
+        loss = loss + share * (edge + whole)
+    return loss
+
+
+def fine_target(masks: Tensor) -> Tensor:
+    """(N, S / 2, S / 2) area shares of (N, S, S) masks of zeros and ones."""
+    return F.avg_pool2d(masks[:, None].float(), FINE_STRIDE)[:, 0]
+
+
+class HqPhase(ClipPhase):
+    """Trains the parameters that HQ-SAM adds, on prompted and on tracked frames.
+
+    HQ-SAM learns on single images. Here its token also meets frames that memory has
+    changed: a token that never did says nothing useful there.
 
     Parameters
     ----------
@@ -88,13 +123,62 @@ class HqPhase(ImagePhase):
         named = self.model.named_parameters()
         return [(name, p) for name, p in named if id(p) in trained]
 
+    @property
+    def freezes_encoder(self) -> bool:
+        """Nothing but the HQ head learns."""
+        return True
+
     def step(
-        self, batch: ImageBatch, index: int, generator: torch.Generator
+        self, batch: ClipBatch | ImageBatch, index: int, generator: torch.Generator
     ) -> StepResult:
-        """Loss of one batch: a click or box, and in every second batch a correction."""
+        """Loss of one batch."""
+        if isinstance(batch, ClipBatch):
+            return self._follow(batch, generator)
+        return self._prompt(batch, generator)
+
+    def _follow(self, batch: ClipBatch, generator: torch.Generator) -> StepResult:
+        """Loss on the frames after the first, of the objects in view."""
+        with torch.no_grad():
+            frames, _ = self._encode(batch)
+            seen = self._start(batch, frames, generator, [], {})
+            remembered = Remembered()
+            self._remember(remembered, frames[0], seen, binarize=True)
+        losses: list[Tensor] = []
+        figures: dict[str, float] = {}
+        for frame in range(1, len(frames)):
+            with torch.no_grad():
+                fused = self._fuse(remembered, frames, frame)
+            target = batch.target(frame)
+            prompts = self._unprompted(target, masks=False)
+            decoded = decode_all(self.model, fused, frames[frame].high_res, prompts)
+            every = torch.ones(len(target), dtype=torch.bool, device=target.device)
+            sam = chosen_mask(decoded, multimask=every).float().detach()
+            hq_mask = self._hq_mask(decoded)
+            present = target.amax((1, 2)) > 0.5
+            if bool(present.any()):
+                fine = fine_target(batch.masks[:, frame])
+                parts = (sam, hq_mask, target, fine)
+                result = self._result(*(part[present] for part in parts))
+                losses.append(result.loss)
+                figures |= {f"tracked_{k}": v for k, v in result.figures.items()}
+            with torch.no_grad():
+                seen = self._seen(decoded, present, multimask=True)
+                here = present[:, None, None, None]
+                shown = torch.where(here, sam + hq_mask, -MASK_SCALE)
+                seen = replace(seen, low_res=shown)
+                self._remember(remembered, frames[frame], seen, binarize=False)
+        if not losses:
+            return StepResult(self._nothing_to_learn(), figures)
+        return StepResult(torch.stack(losses).mean(), figures)
+
+    def _nothing_to_learn(self) -> Tensor:
+        return sum((p.sum() * 0 for _, p in self.parameters()), torch.zeros(()))
+
+    def _prompt(self, batch: ImageBatch, generator: torch.Generator) -> StepResult:
+        """Loss of a click or box, in half of the batches after a correction."""
         model = self.model
         target = batch.target
-        fine = F.avg_pool2d(batch.masks[:, None].float(), FINE_STRIDE)[:, 0]
+        fine = fine_target(batch.masks)
         draw = torch.rand(len(batch.crop), generator=generator)
         use_box = (draw < self.config.box_share).to(batch.crop.device)
         with torch.no_grad():
@@ -104,7 +188,7 @@ class HqPhase(ImagePhase):
         prompts = first_prompts(batch.clicks_norm, batch.boxes_norm, use_box)
         decoded = decode_all(model, fused, features.high_res, prompts)
         sam = chosen_mask(decoded, multimask=~use_box).float()
-        if index % 2:
+        if float(torch.rand((), generator=generator)) < CORRECTED:
             logits = sam.detach()
             coords, labels = correction_clicks(logits, target[:, None], generator)
             prompts = add_clicks(prompts, coords, labels, logits)
@@ -120,16 +204,9 @@ class HqPhase(ImagePhase):
     def _result(
         self, sam: Tensor, hq_mask: Tensor, target: Tensor, fine: Tensor
     ) -> StepResult:
-        both = sam + hq_mask
-        loss = sam.new_zeros(())
-        for logits, share in ((both, 1.0), (hq_mask, 0.5)):
-            up = F.interpolate(logits, size=fine.shape[-2:], mode="bilinear")[:, 0]
-            edge = boundary_bce(up, fine).mean()
-            whole = (balanced_bce(logits, target) + dice(logits, target)).mean()
-            loss = loss + share * (edge + whole)
         figures = {
             "off": float(mask_iou(sam, target).mean()),
-            "add": float(mask_iou(both, target).mean()),
+            "add": float(mask_iou(sam + hq_mask, target).mean()),
             "only": float(mask_iou(hq_mask, target).mean()),
         }
-        return StepResult(loss, figures)
+        return StepResult(hq_loss(sam, hq_mask, target, fine), figures)

@@ -44,6 +44,33 @@ def mean_of(values: Tensor, where: Tensor) -> float:
     return float(values[where].mean()) if bool(where.any()) else float("nan")
 
 
+@dataclass(frozen=True)
+class Question:
+    """N prompts on encoded images, and what they ask for."""
+
+    fused: Tensor
+    """(N, C, h, w)."""
+    high_res: tuple[Tensor, Tensor]
+    prompts: ModelPrompts
+    masks: Tensor
+    """(N, S, S) uint8 truth."""
+    target: Tensor
+    """(N, S / 4, S / 4) share of every cell that belongs to the object."""
+    multimask: Tensor
+    """(N,) whether the best candidate answers instead of the single mask."""
+
+    def corrected(self, prompts: ModelPrompts, kept: Tensor) -> Question:
+        """Ask for some of the objects again, with more prompts."""
+        return Question(
+            self.fused[kept],
+            (self.high_res[0][kept], self.high_res[1][kept]),
+            take(prompts, kept),
+            self.masks[kept],
+            self.target[kept],
+            torch.zeros_like(self.multimask[kept]),
+        )
+
+
 class ImagePhase:
     """Trains the image encoder, the prompt encoder and the mask decoder.
 
@@ -100,45 +127,56 @@ class ImagePhase:
         self, batch: ImageBatch, index: int, generator: torch.Generator
     ) -> StepResult:
         """Loss of one batch: first prompts, then corrections of fewer objects."""
-        model = self.model
         images = batch.images.contiguous(memory_format=torch.channels_last)
-        encoded = model.encode_image(images)
-        features = encoded[batch.crop]
-        fused = model.without_memory(features.embedding)
+        encoded = self.model.encode_image(images)
+        dense = self._dense(encoded, batch.dense)
+        result = self._ask(batch, encoded[batch.crop], index, generator)
+        result.figures["dense"] = float(dense.detach())
+        return StepResult(result.loss + dense, result.figures)
+
+    def _ask(
+        self,
+        batch: ImageBatch,
+        features: ImageFeatures,
+        index: int,
+        generator: torch.Generator,
+    ) -> StepResult:
+        """Loss of the first prompts and their corrections, on each object's image."""
         share = self.config.box_share
         use_box = torch.rand(len(batch.crop), generator=generator) < share
         use_box = use_box.to(batch.crop.device)
-        prompts = first_prompts(batch.clicks_norm, batch.boxes_norm, use_box)
-        target, multimask = batch.target, ~use_box
-        supervised, logits = self._decode(
-            fused, features.high_res, prompts, target, multimask
+        question = Question(
+            self.model.without_memory(features.embedding),
+            features.high_res,
+            first_prompts(batch.clicks_norm, batch.boxes_norm, use_box),
+            batch.masks,
+            batch.target,
+            ~use_box,
         )
+        supervised, logits = self._decode(question)
         figures = {
             "box": mean_of(supervised.single_iou, use_box),
             "click": mean_of(supervised.chosen_iou, ~use_box),
         }
-        dense = self._dense(encoded, batch.dense)
-        figures["dense"] = float(dense.detach())
-        losses = [supervised.loss, dense]
-        high_res = features.high_res
+        losses = [supervised.loss]
+        for number in range(1, self._rounds(index) + 1):
+            target = question.target
+            coords, labels = correction_clicks(logits, target[:, None], generator)
+            prompts = add_clicks(question.prompts, coords, labels, logits)
+            kept = torch.randperm(len(target), generator=generator)
+            kept = kept[: len(target) // 2].to(target.device)
+            question = question.corrected(prompts, kept)
+            supervised, logits = self._decode(question)
+            losses.append(supervised.loss * len(kept) / len(batch.crop))
+            figures[f"corrected_{number}"] = float(supervised.single_iou.mean())
+        return StepResult(torch.stack(losses).sum(), figures)
+
+    def _rounds(self, index: int) -> int:
         config = self.config
         corrects = (
             index >= config.single_round_steps and index % config.correct_every == 0
         )
-        rounds = CORRECTION_ROUNDS if corrects else 0
-        for number in range(1, rounds + 1):
-            coords, labels = correction_clicks(logits, target[:, None], generator)
-            prompts = add_clicks(prompts, coords, labels, logits)
-            kept = torch.randperm(len(target), generator=generator)
-            kept = kept[: len(target) // 2].to(target.device)
-            prompts, target, fused = take(prompts, kept), target[kept], fused[kept]
-            high_res = (high_res[0][kept], high_res[1][kept])
-            supervised, logits = self._decode(
-                fused, high_res, prompts, target, torch.zeros_like(multimask[kept])
-            )
-            losses.append(supervised.loss * len(kept) / len(batch.crop))
-            figures[f"corrected_{number}"] = float(supervised.single_iou.mean())
-        return StepResult(torch.stack(losses).sum(), figures)
+        return CORRECTION_ROUNDS if corrects else 0
 
     @property
     def freezes_encoder(self) -> bool:
@@ -152,20 +190,17 @@ class ImagePhase:
         loss = dense_loss(full, target) + 0.5 * dense_loss(coarse, target)
         return self.config.loss.dense * loss
 
-    def _decode(
-        self,
-        fused: Tensor,
-        high_res: tuple[Tensor, Tensor],
-        prompts: ModelPrompts,
-        target: Tensor,
-        multimask: Tensor,
-    ) -> tuple[Supervised, Tensor]:
-        decoded = decode_all(self.model, fused, high_res, prompts)
+    def _decode(self, question: Question) -> tuple[Supervised, Tensor]:
+        """Loss of the answer, and (N, 1, 4h, 4w) logits of the mask that is shown."""
+        decoded = decode_all(
+            self.model, question.fused, question.high_res, question.prompts
+        )
         supervised = supervise(
             decoded.parts.masks,
             decoded.parts.iou_scores,
             decoded.object_score,
-            target,
+            question.target,
             self.config.loss,
         )
-        return supervised, chosen_mask(decoded, multimask=multimask).detach().float()
+        shown = chosen_mask(decoded, multimask=question.multimask)
+        return supervised, shown.detach().float()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,15 +14,34 @@ import numpy as np
 from napari_hqsam2.synthetic import make_clip, make_image
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from napari_hqsam2._types import AnyArray
 
+    Pair = tuple[AnyArray, AnyArray]
+
 STILLS_NAME, CLIPS_NAME = "synthetic.npz", "synthetic_tyx.npz"
+HW = (256, 256)
+
+
+def _still(seed: int, index: int) -> Pair:
+    scene = make_image(np.random.default_rng((seed, 0, index)), HW)
+    return scene.image, scene.labels
+
+
+def _clip(seed: int, frames: int, index: int) -> Pair:
+    clip = make_clip(np.random.default_rng((seed, 1, index)), frames, HW)
+    return clip.images, clip.labels
 
 
 def write_pool(
-    folder: Path, stills: int, clips: int, *, frames: int = 8, seed: int = 0
+    folder: Path,
+    stills: int,
+    clips: int,
+    *,
+    frames: int = 8,
+    seed: int = 0,
+    workers: int = 1,
 ) -> None:
     """Write scenes as archives that `sources.load_sources` reads.
 
@@ -31,29 +55,47 @@ def write_pool(
         Length of the clips.
     seed : int
         Scene number i depends on it and on i alone.
+    workers : int
+        Processes that draw.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / STILLS_NAME, partial(_still, seed), stills, workers)
+    _write(folder / CLIPS_NAME, partial(_clip, seed, frames), clips, workers)
+
+
+def _write(path: Path, draw: Callable[[int], Pair], count: int, workers: int) -> None:
+    if not count:
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
+        drawn = list(processes.map(draw, range(count), chunksize=8))
     pairs: dict[str, AnyArray] = {}
-    for index in range(stills):
-        rng = np.random.default_rng((seed, 0, index))
-        scene = make_image(rng, (256, 256))
-        pairs[f"{index:05d}.image"], pairs[f"{index:05d}.labels"] = (
-            scene.image,
-            scene.labels,
-        )
-    _write(folder / STILLS_NAME, pairs)
-    pairs = {}
-    for index in range(clips):
-        rng = np.random.default_rng((seed, 1, index))
-        clip = make_clip(rng, frames, (256, 256))
-        pairs[f"{index:05d}.image"], pairs[f"{index:05d}.labels"] = (
-            clip.images,
-            clip.labels,
-        )
-    _write(folder / CLIPS_NAME, pairs)
+    for index, (image, labels) in enumerate(drawn):
+        pairs[f"{index:05d}.image"] = image
+        pairs[f"{index:05d}.labels"] = labels
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **pairs)
 
 
-def _write(path: Path, pairs: dict[str, AnyArray]) -> None:
-    if pairs:
-        with path.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **pairs)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a pool: ``python -m napari_hqsam2.training.pool``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m napari_hqsam2.training.pool",
+        description="Draw procedural scenes to train on, with exact labels.",
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--stills", type=int, default=6000)
+    parser.add_argument("--clips", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args(arguments)
+    write_pool(
+        options.folder,
+        options.stills,
+        options.clips,
+        seed=options.seed,
+        workers=options.workers,
+    )
+
+
+if __name__ == "__main__":
+    main()

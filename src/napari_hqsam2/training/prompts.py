@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,19 +16,6 @@ if TYPE_CHECKING:
 
 EROSIONS = 8
 """Depth up to which the inside of an error region is told apart, in cells."""
-
-
-def interior_point(mask: BoolArray) -> tuple[int, int]:
-    """(row, column) of the pixel of a mask that is farthest from its outline.
-
-    Parameters
-    ----------
-    mask : ndarray
-        (H, W) bool with at least one pixel; beyond its border counts as outside.
-    """
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(distance.argmax(), mask.shape)
-    return int(row), int(column)
 
 
 def random_point(mask: BoolArray, rng: np.random.Generator) -> tuple[int, int]:
@@ -52,35 +38,6 @@ def jitter_box(
     return np.concatenate(
         [np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])]
     )
-
-
-def largest_error(prediction: BoolArray, truth: BoolArray) -> tuple[int, int, bool]:
-    """Next click of an annotator who corrects the largest error.
-
-    Parameters
-    ----------
-    prediction, truth : ndarray
-        (H, W) bool.
-
-    Returns
-    -------
-    row, column : int
-        Innermost pixel of what is missing or too much, whichever is deeper.
-    positive : bool
-        Whether the pixel is missing. Where nothing is wrong, the innermost pixel of
-        the object, positive.
-    """
-    missing, excess = truth & ~prediction, prediction & ~truth
-    if not (missing.any() or excess.any()):
-        return *interior_point(truth), True
-    depth = [
-        ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
-        for part in (missing, excess)
-    ]
-    positive = bool(depth[0].max() >= depth[1].max())
-    chosen = depth[0] if positive else depth[1]
-    row, column = np.unravel_index(chosen.argmax(), truth.shape)
-    return int(row), int(column), positive
 
 
 def _depth(region: Tensor) -> Tensor:

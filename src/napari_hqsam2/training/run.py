@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.training.config import PhaseConfig, RunConfig
     from napari_hqsam2.training.sources import Frame
-    from napari_hqsam2.training.trainer import Phase
+    from napari_hqsam2.training.trainer import Phase, Watcher
 
 VALIDATION_IMAGES = 20
 
@@ -66,7 +66,12 @@ def validation_frames(data: Path, source: str = "dsb2018") -> list[Frame]:
     return []
 
 
-def train_phase(run: RunConfig, config: PhaseConfig, start: Path | None) -> Path:
+def train_phase(
+    run: RunConfig,
+    config: PhaseConfig,
+    start: Path | None,
+    watch: Watcher | None = None,
+) -> Path | None:
     """Train one phase, from its checkpoint if it has one.
 
     Parameters
@@ -77,11 +82,13 @@ def train_phase(run: RunConfig, config: PhaseConfig, start: Path | None) -> Path
         The phase.
     start : Path or None
         Weights of the phase before; None starts from scratch.
+    watch : callable, optional
+        Sees every step, and may stop the training.
 
     Returns
     -------
-    Path
-        File of the averaged weights.
+    Path or None
+        File of the averaged weights; None if the phase was stopped before its end.
     """
     model = build_model(run)
     if start is not None:
@@ -101,5 +108,5 @@ def train_phase(run: RunConfig, config: PhaseConfig, start: Path | None) -> Path
 
     trainer = Trainer(make_phase(model, config), run, mixture, validate)
     trainer.resume()
-    trainer.train()
-    return trainer.weights
+    trainer.train(watch=watch)
+    return trainer.weights if trainer.progress >= 1 else None

@@ -28,7 +28,7 @@ class Frame:
     """One labelled image."""
 
     image: AnyArray
-    """(H, W) or (H, W, 3) uint8."""
+    """(H, W) or (H, W, 3) uint8, or floating from 0 to 1."""
     labels: LabelArray
     """(H, W) integers, 0 is background."""
 
@@ -38,7 +38,7 @@ class Clip:
     """Frames of one sequence; a label value is the same object on all of them."""
 
     images: AnyArray
-    """(T, H, W) or (T, H, W, 3) uint8."""
+    """(T, H, W) or (T, H, W, 3) uint8, or floating from 0 to 1."""
     labels: LabelArray
     """(T, H, W) integers."""
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_hqsam2.evaluation.measures import iou
 from napari_hqsam2.training.crops import objects_of
-from napari_hqsam2.training.measures import iou
 
 if TYPE_CHECKING:
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from napari_hqsam2.files import atomic_path
 from napari_hqsam2.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -62,6 +63,13 @@ class Phase(Protocol):
 
     def step(self, batch: Any, index: int, generator: torch.Generator) -> StepResult:
         """Loss of one batch."""
+
+
+class Watcher(Protocol):
+    """Sees every step, and may end the training."""
+
+    def __call__(self, step: int, share: float, loss: float) -> bool:
+        """Take the steps done, the share of the budget and the loss; True stops."""
 
 
 def learning_rate(settings: Optimisation, step: int, progress: float) -> float:
@@ -150,6 +158,13 @@ class Trainer:
         Sources of images.
     validate : callable, optional
         Called with the model under averaged weights; returns figures to log.
+    folder : Path, optional
+        For log, checkpoint and weights; else one in `run.out` with the phase's name.
+
+    Attributes
+    ----------
+    metadata : dict of str to str
+        Written into the file of the averaged weights.
     """
 
     def __init__(
@@ -158,12 +173,13 @@ class Trainer:
         run: RunConfig,
         mixture: Mixture,
         validate: Callable[[HqSam2], dict[str, float]] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.phase = phase
         self.run = run
         self.mixture = mixture
         self.validate = validate
-        self.folder = run.out / phase.config.name
+        self.folder = folder or run.out / phase.config.name
         self.folder.mkdir(parents=True, exist_ok=True)
         phase.model.to(memory_format=torch.channels_last)
         self.parameters = phase.parameters()
@@ -175,6 +191,7 @@ class Trainer:
         )
         self.saved = nn.ModuleDict({"model": phase.model, "auxiliary": phase.auxiliary})
         self.average = {name: p.detach().clone() for name, p in self.parameters}
+        self.metadata: dict[str, str] = {}
         self.step_number = 0
         self.minutes = 0.0
 
@@ -199,7 +216,7 @@ class Trainer:
         return True
 
     def save(self) -> None:
-        """Write a checkpoint and the averaged weights."""
+        """Write a checkpoint, then the averaged weights."""
         progress = Progress(self.phase.config.name, self.step_number, self.minutes)
         save_checkpoint(
             self.checkpoint,
@@ -209,30 +226,49 @@ class Trainer:
             self.optimiser,
             self.names,
         )
+        self.write_weights()
+
+    def write_weights(self) -> None:
+        """Write the averaged weights, whole or not at all."""
         state = {
             k: v.detach().clone() for k, v in self.phase.model.state_dict().items()
         }
         state |= {k: v for k, v in self.average.items() if k in state}
-        save_file({k: v.cpu().contiguous() for k, v in state.items()}, self.weights)
+        contiguous = {k: v.cpu().contiguous() for k, v in state.items()}
+        with atomic_path(self.weights) as temporary:
+            temporary.write_bytes(save(contiguous, self.metadata or None))
 
     @property
     def progress(self) -> float:
         """Share of the budget that is used up."""
         return self.phase.config.budget.progress(self.step_number, self.minutes)
 
-    def train(self, stop_at: int | None = None) -> None:
-        """Train to the end of the budget, or to step `stop_at`, and save."""
-        seed = self.run.seed
-        data = self.phase.batches(self.mixture, seed)
+    def train(self, stop_at: int | None = None, watch: Watcher | None = None) -> None:
+        """Train to the end of the budget, or to step `stop_at`, and save.
+
+        Parameters
+        ----------
+        stop_at : int, optional
+            Step to end after.
+        watch : callable, optional
+            Sees every step.
+        """
+        if self.progress >= 1:
+            return
+        data = self.phase.batches(self.mixture, self.run.seed)
         saved = validated = self.minutes
         meter, began, before = Meter(), time.monotonic(), self.minutes
         self.phase.prepare()
-        for batch in Steps(data, self.step_number, self.run.workers):
-            meter.add(self._step(batch))
+        pinned = self.phase.model.device.type == "cuda"
+        for batch in Steps(data, self.step_number, self.run.workers, pinned=pinned):
+            figures = self._step(batch)
+            meter.add(figures)
             self.step_number += 1
             self.minutes = before + (time.monotonic() - began) / 60
             done = self.progress >= 1 or self.step_number == stop_at
-            if self.step_number % self.run.log_every == 0:
+            if watch is not None:
+                done |= watch(self.step_number, self.progress, figures["loss"])
+            if done or self.step_number % self.run.log_every == 0:
                 self._log(meter.read())
             if done or self.minutes - saved >= self.run.save_minutes:
                 self.save()
@@ -300,13 +336,17 @@ class Trainer:
             return
         model = self.phase.model
         current = {name: p.detach().clone() for name, p in self.parameters}
-        self._set_weights(self.average)
+        self.use_average()
         model.eval()
         with torch.inference_mode():
             figures = self.validate(model)
         self._set_weights(current)
         self.phase.prepare()
         self._log({f"validation_{name}": value for name, value in figures.items()})
+
+    def use_average(self) -> None:
+        """Put the averaged weights into the model."""
+        self._set_weights(self.average)
 
     @torch.no_grad()
     def _set_weights(self, values: dict[str, Tensor]) -> None:

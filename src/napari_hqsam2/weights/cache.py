@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import time
 import uuid
 from typing import TYPE_CHECKING
 
-from napari_hqsam2.files import CACHE_VARIABLE, cache_folder
+from napari_hqsam2.files import CACHE_VARIABLE, cache_folder, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +22,6 @@ __all__ = [
     "cache_folder",
     "file_sha256",
     "is_in_cache",
-    "publish",
     "quarantine",
     "written_whole",
 ]
@@ -61,23 +59,6 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def publish(temporary: Path, target: Path) -> None:
-    """Give a finished file its final name: it appears whole or not at all.
-
-    The contents reach the disk before the name does, so that a crash at any moment
-    leaves the old file or the new one.
-    """
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(target)
-    if os.name == "posix":
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 @contextlib.contextmanager

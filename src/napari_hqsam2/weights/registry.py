@@ -73,7 +73,13 @@ def _unpublished(size_name: str) -> CheckpointSpec:
 
 
 _SPECS = (
-    CheckpointSpec(name=DEFAULT_MODEL, trunk=(48, 8), packaged=True),
+    CheckpointSpec(
+        name=DEFAULT_MODEL,
+        trunk=(48, 8),
+        packaged=True,
+        sha256="5ae469167854ce2039a2c6f0a593b27451d1c8db496aaf190877642544cd9e7b",
+        size=14_727_724,
+    ),
     _published(
         "tiny",
         156_008_466,

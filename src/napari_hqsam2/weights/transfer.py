@@ -14,8 +14,9 @@ import filelock
 import requests
 
 from napari_hqsam2.errors import DownloadError
+from napari_hqsam2.files import publish
 from napari_hqsam2.weights import records
-from napari_hqsam2.weights.cache import file_sha256, publish, quarantine
+from napari_hqsam2.weights.cache import file_sha256, quarantine
 from napari_hqsam2.weights.file_format import MAX_BYTES, describe_other_content
 
 if TYPE_CHECKING:

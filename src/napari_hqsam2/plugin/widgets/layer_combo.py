@@ -12,10 +12,17 @@ if TYPE_CHECKING:
 
 
 class CompactCombo(QComboBox):
-    """A combo box that long entries do not widen."""
+    """A combo box that long entries do not widen.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    Parameters
+    ----------
+    tip
+        What the choice is about; shown with the entry that is chosen.
+    """
+
+    def __init__(self, tip: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._tip = tip
         self.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -28,7 +35,10 @@ class CompactCombo(QComboBox):
         was_blocked = self.blockSignals(True)
         self.setCurrentIndex(found[0] if found else -1)
         self.blockSignals(was_blocked)
-        self.setToolTip(self.currentText())
+        self._explain()
+
+    def _explain(self) -> None:
+        self.setToolTip("\n".join(filter(None, (self.currentText(), self._tip))))
 
 
 class LayerCombo(CompactCombo):
@@ -39,7 +49,7 @@ class LayerCombo(CompactCombo):
     def __init__(
         self, none_text: str | None = None, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
+        super().__init__(parent=parent)
         self._none_text = none_text
         self._handles: list[Any] = []
         self.activated.connect(self._on_activated)
@@ -55,7 +65,7 @@ class LayerCombo(CompactCombo):
         found = [i for i, handle in enumerate(self._handles) if handle is current]
         self.setCurrentIndex(found[0] if found else -1)
         self.blockSignals(was_blocked)
-        self.setToolTip(self.currentText())
+        self._explain()
 
     def _on_activated(self, index: int) -> None:
         self.chosen.emit(self._handles[index])

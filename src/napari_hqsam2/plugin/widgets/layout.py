@@ -29,10 +29,25 @@ def row(label: str, *widgets: QWidget) -> QWidget:
     return line
 
 
-def quiet_label() -> QLabel:
-    """A label for what one may but need not read."""
-    label = QLabel()
+def beside(*parts: tuple[QWidget, int]) -> QWidget:
+    """One line of widgets, each with its share of the width that is left.
+
+    A widget, not a bare layout: Qt keeps sizes of layouts in layouts from before
+    napari's style was known.
+    """
+    line = QWidget()
+    layout = QHBoxLayout(line)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget, share in parts:
+        layout.addWidget(widget, share)
+    return line
+
+
+def quiet_label(text: str = "") -> QLabel:
+    """A label for what one may but need not read; breaks lines where it must."""
+    label = QLabel(text)
     label.setStyleSheet(QUIET)
+    label.setWordWrap(True)
     return label
 
 
@@ -42,6 +57,18 @@ def separator() -> QFrame:
     line.setFixedHeight(1)
     line.setStyleSheet("background-color: rgba(128, 128, 128, 90);")
     return line
+
+
+def quiet_button(text: str, tip: str = "") -> QPushButton:
+    """A button that is plain text until the pointer is on it."""
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.setStyleSheet(
+        "QPushButton, QPushButton:disabled { background: transparent; border: 0px; }"
+        " QPushButton:hover, QPushButton:pressed {"
+        " background-color: rgba(128, 128, 128, 60); }"
+    )
+    return button
 
 
 def toggle(text: str, tip: str, colour: str) -> QPushButton:

@@ -9,8 +9,11 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_hqsam2.plugin.controller import PluginController
-from napari_hqsam2.plugin.engine import ModelEngine
+from napari_hqsam2.plugin.inference import InferenceThread
+from napari_hqsam2.plugin.keys import Keys
+from napari_hqsam2.plugin.models import ModelEngine
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
+from napari_hqsam2.plugin.preferences import Preferences
 from napari_hqsam2.plugin.resolve import channel_choices
 from napari_hqsam2.plugin.state import PluginState
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo, LayerCombo
@@ -21,16 +24,21 @@ from napari_hqsam2.plugin.widgets.layout import (
     separator,
     unfold,
 )
+from napari_hqsam2.plugin.widgets.lineage_panel import lineage_section
 from napari_hqsam2.plugin.widgets.model_panel import ModelPanel
+from napari_hqsam2.plugin.widgets.objects_panel import ObjectsPanel
 from napari_hqsam2.plugin.widgets.prompt_panel import PromptPanel
+from napari_hqsam2.plugin.widgets.review_panel import ReviewPanel
 from napari_hqsam2.plugin.widgets.run_panel import RunPanel
+from napari_hqsam2.plugin.widgets.speed_panel import SpeedPanel
+from napari_hqsam2.plugin.widgets.tool_bar import LiveSwitch
 from napari_hqsam2.plugin.widgets.tracking_panel import TrackingPanel
-from napari_hqsam2.plugin.workers import ProgressBar, QtRunner
+from napari_hqsam2.plugin.workers import MainThread, ProgressBar, QtTimer, copy_text
 
 if TYPE_CHECKING:
     import napari
 
-    from napari_hqsam2.plugin.runner import Engine
+    from napari_hqsam2.plugin.models import Engine
 
 
 class SegmentWidget(QWidget):
@@ -52,28 +60,46 @@ class SegmentWidget(QWidget):
     ) -> None:
         super().__init__(parent)
         self.state = PluginState()
+        self._preferences = Preferences(self.state)
+        self._main_thread = MainThread()
         self.controller = PluginController(
-            self.state, NapariViewer(napari_viewer), QtRunner(), engine or ModelEngine()
+            self.state,
+            NapariViewer(napari_viewer, copy_text),
+            InferenceThread(self._main_thread.post),
+            engine or ModelEngine(),
+            QtTimer,
         )
+        self._keys = Keys(napari_viewer, self.controller)
         self._progress = ProgressBar(self.state)
         self.image = LayerCombo()
         self.summary = quiet_label()
-        self.channels = CompactCombo()
-        self.channels.setToolTip("Channels shown to the model, as red, green and blue")
+        self.channels = CompactCombo(
+            "Channels shown to the model, as red, green and blue"
+        )
         self._channel_row = row("Channels", self.channels)
         self.labels = LayerCombo("new layer")
+        self.live = LiveSwitch(self.controller)
         self.prompts = PromptPanel(self.controller)
+        self.objects = ObjectsPanel(self.controller)
+        self.review = ReviewPanel(self.controller)
         self.tracking = TrackingPanel(self.controller)
         self.model = ModelPanel(self.state)
         self.settings = unfold(
             "Model", "Which model, and where it computes", self.model
+        )
+        self.speed = SpeedPanel(self.state)
+        self.speed_settings = unfold(
+            "Speed", "Trade exactness or detail for speed", self.speed
+        )
+        self.lineage_heading, self.lineage = lineage_section(
+            napari_viewer, self.controller
         )
         self.run = RunPanel(self.controller)
         self._lay_out()
         self._connect()
         self._show_layers()
         self.destroyed.connect(
-            partial(_close, self.state, self.controller, self._progress)
+            partial(_close, self.state, self.controller, self._progress, self._keys)
         )
 
     def choose_image(self, layer: object) -> None:
@@ -94,14 +120,23 @@ class SegmentWidget(QWidget):
             row("Image", self.image),
             row("", self.summary),
             self._channel_row,
-            self.prompts,
-            separator(),
             row("Labels", self.labels),
+            separator(),
+            self.prompts,
+            row("", self.live),
+            self.objects,
+            separator(),
             self.tracking,
+            self.run,
+            separator(),
+            self.review,
+            separator(),
             self.settings,
             self.model,
-            separator(),
-            self.run,
+            self.speed_settings,
+            self.speed,
+            self.lineage_heading,
+            self.lineage,
         ):
             layout.addWidget(widget)
         layout.addStretch(1)
@@ -139,9 +174,13 @@ class SegmentWidget(QWidget):
 
 
 def _close(
-    state: PluginState, controller: PluginController, progress: ProgressBar
+    state: PluginState,
+    controller: PluginController,
+    progress: ProgressBar,
+    keys: Keys,
 ) -> None:
     """Leave nothing behind once the widget is gone."""
+    keys.close()
     progress.close()
     state.events.disconnect()
     controller.close()

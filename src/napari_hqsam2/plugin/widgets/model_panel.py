@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
 from napari_hqsam2.plugin.widgets.layout import row
@@ -26,9 +26,21 @@ HQ_MODES = {
     "off": "Plain SAM 2",
 }
 
+OVERLAPS = {
+    "protect": "Keep other objects",
+    "overwrite": "Paint over others",
+}
+OVERLAP_TIP = """\
+What becomes of pixels that another object has already.
+Accepted frames are never painted over."""
+
+ONE_PIECE_TIP = """\
+Keep the largest piece of each mask only,
+for objects that are in one piece on every frame"""
+
 
 class ModelPanel(QWidget):
-    """Model, device and the use of the high-quality head.
+    """Model, device, and how masks are made and drawn.
 
     Parameters
     ----------
@@ -49,11 +61,20 @@ class ModelPanel(QWidget):
         self.hq_mode = CompactCombo()
         for name, title in HQ_MODES.items():
             self.hq_mode.addItem(title, name)
+        self.overlap = CompactCombo(OVERLAP_TIP)
+        for name, title in OVERLAPS.items():
+            self.overlap.addItem(title, name)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row("Model", self.model))
         layout.addWidget(row("Device", self.device))
         layout.addWidget(row("Masks", self.hq_mode))
+        layout.addWidget(row("Overlap", self.overlap))
+        self.one_piece = QCheckBox("in one piece")
+        self.one_piece.setToolTip(ONE_PIECE_TIP)
+        layout.addWidget(row("", self.one_piece))
+        self.one_piece.toggled.connect(lambda on: setattr(state, "one_piece", on))
+        state.events.one_piece.connect(self._show)
         for combo, name in self._combos():
             combo.activated.connect(
                 lambda _, c=combo, n=name: setattr(state, n, c.currentData())
@@ -61,6 +82,7 @@ class ModelPanel(QWidget):
         state.events.model.connect(self._show)
         state.events.device.connect(self._show)
         state.events.hq_mode.connect(self._show)
+        state.events.overlap.connect(self._show)
         self._show()
 
     def _combos(self) -> tuple[tuple[CompactCombo, str], ...]:
@@ -68,11 +90,13 @@ class ModelPanel(QWidget):
             (self.model, "model"),
             (self.device, "device"),
             (self.hq_mode, "hq_mode"),
+            (self.overlap, "overlap"),
         )
 
     def _show(self) -> None:
         for combo, name in self._combos():
             combo.choose_data(getattr(self._state, name))
+        self.one_piece.setChecked(self._state.one_piece)
 
 
 def _title(spec: CheckpointSpec) -> str:

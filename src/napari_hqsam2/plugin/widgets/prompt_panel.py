@@ -40,13 +40,13 @@ class PromptPanel(QWidget):
         self.object_id = QSpinBox()
         self.object_id.setRange(1, MAX_OBJECT_ID)
         self.object_id.setToolTip("Object that new prompts belong to: its label value")
-        self.new_object = QPushButton("New object")
-        self.new_object.setToolTip("Let new prompts belong to the next free object")
         self.positive = toggle(
-            "on object", "New points lie on the object (green)", "#23874a"
+            "on object", "New points lie on the object (green); Q changes", "#23874a"
         )
         self.negative = toggle(
-            "off object", "New points lie on what to leave out (red)", "#b83232"
+            "off object",
+            "New points lie on what to leave out (red); Q changes",
+            "#b83232",
         )
         self._polarity = QButtonGroup(self)
         self._polarity.addButton(self.positive)
@@ -70,7 +70,7 @@ class PromptPanel(QWidget):
     def _lay_out(self) -> None:
         drawing = QVBoxLayout(self._drawing)
         drawing.setContentsMargins(0, 0, 0, 0)
-        drawing.addWidget(row("Object", self.object_id, self.new_object))
+        drawing.addWidget(row("Object", self.object_id))
         drawing.addWidget(row("Clicks", self.positive, self.negative))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -80,9 +80,8 @@ class PromptPanel(QWidget):
         layout.addWidget(self._drawing)
 
     def _connect(self) -> None:
-        state, keeper = self._state, self._controller.layers
-        self.add_layers.clicked.connect(lambda _: keeper.add_prompt_layers())
-        self.new_object.clicked.connect(lambda _: keeper.new_object())
+        state, controller = self._state, self._controller
+        self.add_layers.clicked.connect(lambda _: controller.add_prompt_layers())
         self.points.chosen.connect(lambda layer: setattr(state, "points", layer))
         self.shapes.chosen.connect(lambda layer: setattr(state, "shapes", layer))
         self.object_id.valueChanged.connect(lambda v: setattr(state, "object_id", v))

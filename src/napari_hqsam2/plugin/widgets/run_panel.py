@@ -37,7 +37,7 @@ class RunPanel(QWidget):
         self._state = controller.state
         self.frame = QPushButton("Segment this frame")
         self.frame.setToolTip("Segment the prompted objects on the frame on show only")
-        self.stack = QPushButton("Segment through the stack")
+        self.stack = QPushButton("Follow through the stack")
         self.stack.setToolTip(
             "Segment the prompted objects and follow them along the axis"
         )

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QSpinBox, QVBoxLayout, QWidget
 from superqt import QRangeSlider
 
 from napari_hqsam2.plugin.resolve import range_words
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
-from napari_hqsam2.plugin.widgets.layout import quiet_label, row
+from napari_hqsam2.plugin.widgets.layout import quiet_label, row, unfold
 
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.controller import PluginController
 
+MAX_EMPTY = 999
 DIRECTIONS = {
     "both": "both ways",
     "forward": "forward",
@@ -37,12 +38,23 @@ class TrackingPanel(QWidget):
         super().__init__(parent)
         self._controller = controller
         self._state = controller.state
-        self.axis = CompactCombo()
-        self.axis.setToolTip("Axis along which objects are followed")
-        self.direction = CompactCombo()
-        self.direction.setToolTip("From the first prompt of an object on")
+        self.axis = CompactCombo("Axis along which objects are followed")
+        self.direction = CompactCombo("From the first prompt of an object on")
         for name, title in DIRECTIONS.items():
             self.direction.addItem(title, name)
+        self.objects = CompactCombo("Which objects are followed")
+        self.objects.addItem("all objects", False)
+        self.objects.addItem("the current object", True)
+        self.only_changed = QCheckBox("only what changed")
+        self.only_changed.setToolTip(
+            "Follow again from new and changed prompts only,\n"
+            "up to the next prompted or accepted frame"
+        )
+        self.stop = QSpinBox()
+        self.stop.setRange(0, MAX_EMPTY)
+        self.stop.setSpecialValueText("never")
+        self.stop.setSuffix(" empty frames")
+        self.stop.setToolTip("Give an object up after so many frames without it")
         self.frames = QRangeSlider(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
         self.frames.setToolTip("First and last frame to segment")
         self.words = quiet_label()
@@ -52,6 +64,15 @@ class TrackingPanel(QWidget):
         layout.addWidget(row("Direction", self.direction))
         layout.addWidget(row("Range", self.frames))
         layout.addWidget(row("", self.words))
+        more = QWidget()
+        inner = QVBoxLayout(more)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addWidget(row("Follow", self.objects))
+        inner.addWidget(row("Stop after", self.stop))
+        inner.addWidget(row("", self.only_changed))
+        self.more = unfold("More", "Which objects, how far", more)
+        layout.addWidget(self.more)
+        layout.addWidget(more)
         self._connect()
         self.show_axes()
 
@@ -73,6 +94,20 @@ class TrackingPanel(QWidget):
             lambda _: setattr(state, "direction", self.direction.currentData())
         )
         self.frames.valueChanged.connect(self._on_range_moved)
+        self.objects.activated.connect(
+            lambda _: setattr(state, "only_current", self.objects.currentData())
+        )
+        self.only_changed.toggled.connect(lambda on: setattr(state, "only_changed", on))
+        self.stop.valueChanged.connect(
+            lambda number: setattr(state, "stop_after_empty", number or None)
+        )
+        for event in (
+            state.events.only_current,
+            state.events.only_changed,
+            state.events.stop_after_empty,
+        ):
+            event.connect(self._show_more)
+        self._show_more()
         state.events.image.connect(self.show_axes)
         state.events.axis.connect(self._show_range)
         state.events.frames.connect(self._show_range)
@@ -86,6 +121,12 @@ class TrackingPanel(QWidget):
         first, last = (int(value) for value in values)
         is_all = first == self.frames.minimum() and last == self.frames.maximum()
         self._state.frames = None if is_all else (first, last + 1)
+
+    def _show_more(self) -> None:
+        state = self._state
+        self.objects.choose_data(state.only_current)
+        self.only_changed.setChecked(state.only_changed)
+        self.stop.setValue(state.stop_after_empty or 0)
 
     def _show_range(self) -> None:
         axes, state = self._controller.layers.axes, self._state

@@ -1,0 +1,249 @@
+"""Everything on a frame at once: objects that nobody has pointed at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from napari_hqsam2.api import predictor_for
+from napari_hqsam2.errors import StackError
+from napari_hqsam2.predictors.intensity import to_unit_rgb
+from napari_hqsam2.predictors.precision import inference
+from napari_hqsam2.predictors.transforms import to_model_image
+from napari_hqsam2.prompts import FramePrompts
+from napari_hqsam2.segmentation.composition import compose_masks
+from napari_hqsam2.segmentation.crops import Crop, crops_of
+from napari_hqsam2.segmentation.masks import ObjectMask, paint, tight_window
+from napari_hqsam2.segmentation.options import ImageOptions, ImageSettings
+from napari_hqsam2.segmentation.proposals import Chooser, ProposalSettings, Proposer
+from napari_hqsam2.segmentation.stack_view import StackView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from napari_hqsam2._types import HW, AnyArray, LabelArray
+    from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.predictors.intensity import IntensityLimits
+
+__all__ = ["ProposalSettings", "propose_objects", "segment_everything", "to_prompts"]
+
+CROPPED_FROM = 1.5
+"""An image of this many times the model's input is also looked at in crops."""
+
+
+def propose_objects(
+    stack: Any,
+    *,
+    axes: str | None = None,
+    position: Sequence[int] = (),
+    settings: ProposalSettings | None = None,
+    crops: bool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+    **options: Unpack[ImageOptions],
+) -> tuple[ObjectMask, ...]:
+    """Find all objects of one frame.
+
+    Parameters
+    ----------
+    stack
+        An image, or a stack of which one frame is looked at: array, sequence of frames
+        or FrameSource. Contrast limits are those of the whole stack.
+    axes
+        Axis letters, such as "YX", "YXC" or "TZYX"; None as in `axes.resolve_axes`, and
+        "YX" for two dimensions.
+    position
+        Index of the frame along every leading axis; () for an image.
+    settings
+        What is looked for, and what is kept.
+    crops
+        Whether the image is also looked at in crops of the size that the model sees,
+        which finds small objects in large images; None does so where the image is
+        larger than one and a half times that size.
+    progress
+        Called with the crops done and the crops in all.
+    cancel
+        Asked before every batch of points; True returns what was found so far.
+    **options
+        See `ImageOptions`.
+
+    Returns
+    -------
+    tuple of ObjectMask
+        The most confident first, with ids from 1; `iou_score` is predicted IoU times
+        stability. No pixel belongs to two of them.
+
+    Raises
+    ------
+    StackError
+        The stack cannot be read with these axes, or has no such frame.
+    """
+    image_settings = ImageSettings(**options)
+    view, place = _view(stack, axes, position, image_settings)
+    limits = image_settings.contrast_limits
+    predictor = predictor_for(image_settings)
+    proposer = Proposer(
+        predictor.model,
+        settings or ProposalSettings(),
+        image_settings.hq_mode,
+        cancel or _never,
+    )
+    axis = view.axes.leading[-1]
+    frame = view.frames(place, axis).read(place[-1])
+    shown = view.limits() if limits is None else limits
+    return _propose(proposer, frame, shown, crops, progress)
+
+
+def segment_everything(
+    image: Any,
+    *,
+    axes: str | None = None,
+    position: Sequence[int] = (),
+    settings: ProposalSettings | None = None,
+    crops: bool | None = None,
+    **options: Unpack[ImageOptions],
+) -> LabelArray:
+    """Label all objects of one frame.
+
+    Arguments as of `propose_objects`.
+
+    Returns
+    -------
+    ndarray
+        (H, W) int32: 0 background, 1 the most confident object, and so on.
+    """
+    image_settings = ImageSettings(**options)
+    view, _ = _view(image, axes, position, image_settings)
+    found = propose_objects(
+        image,
+        axes=axes,
+        position=position,
+        settings=settings,
+        crops=crops,
+        **options,
+    )
+    labels = np.zeros(view.axes.hw, dtype=np.int32)
+    paint(labels, found)
+    return labels
+
+
+def to_prompts(
+    masks: Iterable[ObjectMask], hw: HW, position: Sequence[int] = ()
+) -> list[FramePrompts]:
+    """Make mask prompts of objects, to be followed by `segment_stack`.
+
+    Parameters
+    ----------
+    masks
+        Objects of one frame.
+    hw
+        Height and width of the frame in pixels.
+    position
+        Index of the frame along every leading axis of the stack.
+    """
+    prompts = []
+    for item in masks:
+        whole = np.zeros(hw, dtype=np.bool_)
+        whole[item.window] = item.mask
+        prompts.append(FramePrompts(tuple(position), item.obj_id, mask=whole))
+    return prompts
+
+
+def _never() -> bool:
+    return False
+
+
+def _view(
+    stack: Any,
+    axes: str | None,
+    position: Sequence[int],
+    settings: ImageSettings,
+) -> tuple[StackView, tuple[int, ...]]:
+    """The stack, and the place of the frame along its leading axes."""
+    letters = axes.upper() if axes else None
+    if letters is None and getattr(stack, "ndim", 0) == 2:
+        letters = "YX"
+    if letters is not None and not set(letters) - set("YXC"):
+        view = StackView.of_image(stack, letters, settings.channels)
+        place: tuple[int, ...] = (0, *position)
+    else:
+        view = StackView(stack, letters, settings.channels)
+        place = tuple(position)
+    shape = view.axes.leading_shape
+    if len(place) != len(shape) or not all(
+        0 <= index < length for index, length in zip(place, shape, strict=False)
+    ):
+        msg = (
+            f"position={tuple(position)} is not a frame of a stack with "
+            f"{view.axes.described}; give one index for each of its leading axes."
+        )
+        raise StackError(msg)
+    return view, place
+
+
+def _propose(
+    proposer: Proposer,
+    frame: AnyArray,
+    limits: IntensityLimits,
+    crops: bool | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[ObjectMask, ...]:
+    hw = (frame.shape[0], frame.shape[1])
+    side = proposer.model.image_size
+    parts = [Crop(0, 0, *hw)]
+    if crops if crops is not None else max(hw) > CROPPED_FROM * side:
+        parts += [part for part in crops_of(hw, side) if part not in parts]
+    found: list[ObjectMask] = []
+    for number, part in enumerate(parts, 1):
+        if number > 1 and proposer.cancel():
+            break
+        found += _propose_in(proposer, frame, limits, part)
+        if progress is not None:
+            progress(number, len(parts))
+    return tuple(found) if len(parts) == 1 else _merged(found, hw, proposer.settings)
+
+
+def _propose_in(
+    proposer: Proposer, frame: AnyArray, limits: IntensityLimits, crop: Crop
+) -> list[ObjectMask]:
+    """Objects of a crop, at their places on the frame."""
+    model: HqSam2 = proposer.model
+    hw = (frame.shape[0], frame.shape[1])
+    pixels = to_unit_rgb(frame[crop.window], limits)
+    with inference(model.device):
+        image = to_model_image(pixels, model.image_size, model.device, "bilinear")
+        features = model.encode_image(image)
+    size = (crop.height, crop.width)
+    objects = proposer.propose(features, size, crop.inner_sides(hw))
+    return [
+        replace(item, top=item.top + crop.top, left=item.left + crop.left)
+        for item in compose_masks(objects, size)
+        if item.area >= max(proposer.settings.min_area, 1)
+    ]
+
+
+def _merged(
+    found: Sequence[ObjectMask], hw: HW, settings: ProposalSettings
+) -> tuple[ObjectMask, ...]:
+    """One set of objects from crops that overlap."""
+    labels = np.zeros(hw, dtype=np.int32)
+    chooser = Chooser(labels, settings.max_overlap)
+    kept: list[ObjectMask] = []
+    for item in sorted(found, key=lambda item: -item.iou_score):
+        region = labels[item.window]
+        if not chooser.takes(region, item.mask):
+            continue
+        own = region == len(chooser.areas) - 1
+        rows, columns = tight_window(own)
+        kept.append(
+            replace(
+                item,
+                obj_id=len(kept) + 1,
+                top=item.top + rows.start,
+                left=item.left + columns.start,
+                mask=own[rows, columns].copy(),
+            )
+        )
+    return tuple(kept)

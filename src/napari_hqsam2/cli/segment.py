@@ -1,0 +1,219 @@
+"""``napari-hqsam2 segment``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_hqsam2.cli.app import EXIT_INTERRUPTED, app, err, errors_as_messages, out
+from napari_hqsam2.cli.values import (
+    checked_crop,
+    checked_resolution,
+    integers,
+    limits,
+    pair,
+)
+from napari_hqsam2.weights import registry
+
+
+class DirectionChoice(StrEnum):
+    """Values of --direction."""
+
+    forward = "forward"
+    backward = "backward"
+    both = "both"
+
+
+class HqChoice(StrEnum):
+    """Values of --hq."""
+
+    add = "add"
+    only = "only"
+    off = "off"
+
+
+class TrackingChoice(StrEnum):
+    """Values of --tracking."""
+
+    exact = "exact"
+    local = "local"
+
+
+StackArgument = Annotated[
+    Path,
+    typer.Argument(help="TIFF, OME-TIFF, Zarr, .npy, folder of images, or video."),
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="OME-TIFF of labels to write (.tif).")
+]
+PointsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV of clicks: t,y,x,object_id,label (or z, ...), or a Points layer "
+        "saved by napari. Coordinates are pixel indices."
+    ),
+]
+BoxesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV of boxes: t,y0,x0,y1,x1,object_id, or a Shapes layer saved by napari "
+        "(rectangles)."
+    ),
+]
+EverythingOption = Annotated[
+    bool,
+    typer.Option(
+        "--everything",
+        help="Instead of prompts: find all objects of one frame, and follow them.",
+    ),
+]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        help="That frame: one index for each axis but Y, X and C, such as 3,0; else "
+        "the first."
+    ),
+]
+AxesOption = Annotated[
+    str | None,
+    typer.Option(help="Axes of the stack, such as TZYX or TYXC; else what it says."),
+]
+AxisOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Axis to follow objects along; else the last that is not Y, X or C."
+    ),
+]
+ModelOption = Annotated[str, typer.Option(help="Name as in 'napari-hqsam2 models'.")]
+CheckpointOption = Annotated[
+    Path | None, typer.Option(help="Weights file of your own for this model.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+DirectionOption = Annotated[
+    DirectionChoice, typer.Option(help="Way to go from an object's first prompt.")
+]
+FramesOption = Annotated[
+    str | None, typer.Option(help="start,stop along the axis; stop is not included.")
+]
+ContrastOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="low,high intensities shown as black and white; once, or once for each "
+        "channel."
+    ),
+]
+ChannelsOption = Annotated[
+    str | None, typer.Option(help="One to three channel indices, such as 0,2.")
+]
+HqOption = Annotated[HqChoice, typer.Option(help="Use of the high-quality mask.")]
+OnePieceOption = Annotated[
+    bool,
+    typer.Option(
+        "--one-piece",
+        help="Keep the largest piece of each mask only, for objects that are in one "
+        "piece on every frame.",
+    ),
+]
+TrackingOption = Annotated[
+    TrackingChoice,
+    typer.Option(
+        help="Where an object is looked for: on the whole frame, or around where it "
+        "was, which is much faster for many small objects and gives nearly the same "
+        "masks."
+    ),
+]
+ResolutionOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Side of the square that the model sees, in px: a multiple of 32, such "
+        "as 256; else the model's own. Less is much faster and loses detail.",
+    ),
+]
+CropOption = Annotated[
+    str,
+    typer.Option(
+        help="Windows in which objects of large frames are seen at full resolution: "
+        "auto (where frames are larger than one and a half times what the model sees), "
+        "off, or their side in px, such as 512.",
+    ),
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the model first, which takes minutes: for long runs on a GPU.",
+    ),
+]
+PictureOption = Annotated[
+    Path | None, typer.Option(help="Also draw frames with outlines (.png).")
+]
+
+
+@app.command()
+def segment(  # noqa: PLR0913 - one argument per option
+    stack: StackArgument,
+    *,
+    output: OutputOption,
+    points: PointsOption = None,
+    boxes: BoxesOption = None,
+    everything: EverythingOption = False,
+    at: AtOption = None,
+    axes: AxesOption = None,
+    axis: AxisOption = None,
+    model: ModelOption = registry.DEFAULT_MODEL,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = "auto",
+    direction: DirectionOption = DirectionChoice.both,
+    frames: FramesOption = None,
+    contrast: ContrastOption = None,
+    channels: ChannelsOption = None,
+    hq: HqOption = HqChoice.add,
+    one_piece: OnePieceOption = False,
+    tracking: TrackingOption = TrackingChoice.exact,
+    resolution: ResolutionOption = None,
+    crop: CropOption = "auto",
+    compile: CompileOption = False,  # noqa: A002 - as in torch
+    picture: PictureOption = None,
+) -> None:
+    """Segment prompted objects through a stack and write their labels.
+
+    Without a column object_id every click and every box is an object of its own.
+
+    Ctrl-C writes the frames that are finished and exits with 130.
+    """
+    from napari_hqsam2.batch import SegmentJob  # noqa: PLC0415 - loads torch
+
+    job = SegmentJob(
+        stack=stack,
+        output=output,
+        points=points,
+        boxes=boxes,
+        everything=everything,
+        at=None if at is None else integers("--at", at),
+        axes=axes,
+        axis=axis,
+        model=model,
+        checkpoint=checkpoint,
+        device=device,
+        direction=direction.value,
+        frames=pair("--frames", frames),
+        contrast_limits=tuple(limits(text) for text in contrast or ()) or None,
+        channels=None if channels is None else integers("--channels", channels),
+        hq_mode=hq.value,
+        one_piece=one_piece,
+        tracking=tracking.value,
+        resolution=checked_resolution(resolution),
+        crop=checked_crop(crop),
+        compile=compile,
+        picture=picture,
+    )
+    with errors_as_messages():
+        summary = job.run(err)
+    for path in summary.written:
+        out.print(f"Wrote {path}", soft_wrap=True, highlight=False)
+    if summary.interrupted:
+        err.print(f"Interrupted; {summary.frames_done} frames are finished.")
+        raise typer.Exit(EXIT_INTERRUPTED)

@@ -1,0 +1,1 @@
+"""Published protocols and measures, for any model: images, COCO, videos, stacks."""

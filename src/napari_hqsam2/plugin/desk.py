@@ -1,0 +1,301 @@
+"""Between the state of the widget and the workbench: orders go out, reports come in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_hqsam2.errors import PromptError, StackError
+from napari_hqsam2.plugin.inference import Task
+from napari_hqsam2.plugin.label_view import LabelView
+from napari_hqsam2.plugin.orders import Order, Subject
+from napari_hqsam2.plugin.prompt_sync import PromptMemory, PromptSync
+from napari_hqsam2.plugin.resolve import check_labels, session_options
+from napari_hqsam2.plugin.state import Message
+from napari_hqsam2.plugin.views import Line
+from napari_hqsam2.plugin.workbench import Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_hqsam2.plugin.inference import Inference, Ticket
+    from napari_hqsam2.plugin.models import Engine
+    from napari_hqsam2.plugin.orders import Outcome
+    from napari_hqsam2.plugin.rows import ObjectRow, Timeline
+    from napari_hqsam2.plugin.snapshots import Handle, ImageSnapshot
+    from napari_hqsam2.plugin.state import PluginState
+    from napari_hqsam2.plugin.viewer_port import ViewerPort
+    from napari_hqsam2.plugin.views import Report
+
+
+@dataclass(slots=True, eq=False)
+class OpenImage:
+    """An image with labels that is being worked on."""
+
+    image: Handle
+    labels: Handle
+    subject: Subject
+    memory: PromptMemory
+    rows: dict[int, ObjectRow] = field(default_factory=dict)
+    hidden: frozenset[int] = frozenset()
+
+
+class Desk:
+    """Knows which image is worked on, and hands tasks on it to the inference thread.
+
+    Parameters
+    ----------
+    state
+        Choices; objects, timeline and names of steps are written to it.
+    viewer
+        Where the layers are.
+    inference
+        Carries out tasks.
+    engine
+        Where sessions and models come from.
+    """
+
+    def __init__(
+        self,
+        state: PluginState,
+        viewer: ViewerPort,
+        inference: Inference,
+        engine: Engine,
+    ) -> None:
+        self._state = state
+        self._viewer = viewer
+        self._inference = inference
+        self.sync = PromptSync(state, viewer)
+        self.bench = Workbench(engine)
+        self._images: list[OpenImage] = []
+
+    @property
+    def open(self) -> OpenImage | None:
+        """The image that is chosen, if it has been worked on with its labels."""
+        state = self._state
+        for item in self._images:
+            if item.image is state.image and item.labels is state.labels:
+                return item
+        return None
+
+    def snapshot(self) -> ImageSnapshot:
+        """Read the chosen image.
+
+        Raises
+        ------
+        StackError
+            There is none, or it cannot be segmented.
+        """
+        if self._state.image is None:
+            msg = (
+                "There is no image layer yet. Open an image, or drop one on the viewer."
+            )
+            raise StackError(msg)
+        return self._viewer.snapshot_image(self._state.image)
+
+    def begin(self) -> OpenImage:
+        """Open the chosen image, with new labels if none are chosen.
+
+        Raises
+        ------
+        StackError
+            The image cannot be segmented, or the labels do not fit it.
+        """
+        state, snapshot = self._state, self.snapshot()
+        session_options(snapshot, state)
+        if state.labels is not None:
+            labels = self._viewer.snapshot_labels(state.labels, state.image)
+            check_labels(labels, snapshot)
+        if self.open is not None:
+            return self.open
+        if state.labels is None:
+            state.labels = self._viewer.add_labels(state.image)
+        view = LabelView(self._viewer, state.labels, self._inference.tell)
+        subject = Subject(snapshot.data, snapshot.axes, view)
+        memory = PromptMemory(state.object_id)
+        item = OpenImage(state.image, state.labels, subject, memory)
+        self._images.append(item)
+        self._viewer.select_label(state.labels, state.object_id)
+        return item
+
+    def close_images(self, layer: Handle) -> None:
+        """Drop what is known of an image or labels layer that is gone."""
+        for item in list(self._images):
+            if layer in (item.image, item.labels):
+                self._images.remove(item)
+                self._inference.submit(Task(partial(self._forget, item.subject)))
+        self.show()
+
+    def read_prompts(self, item: OpenImage) -> bool:
+        """Put changed prompts into the mail; tell whether there are any.
+
+        Raises
+        ------
+        PromptError
+            A prompt cannot be used.
+        StackError
+            The labels cannot hold an object.
+        """
+        changes = self.sync.changes(item.memory, item.subject.axes)
+        if changes:
+            largest = max(obj_id for obj_id, _ in changes)
+            notice = self._viewer.make_room(item.labels, largest)
+            if notice:
+                self._viewer.notify(notice)
+            item.subject.mail.put(changes)
+        return bool(changes)
+
+    def order(self, item: OpenImage) -> Order:
+        """What a task on an image is told.
+
+        Raises
+        ------
+        StackError
+            The image cannot be segmented with the present choices.
+        """
+        options = session_options(self._viewer.snapshot_image(item.image), self._state)
+        return Order(
+            item.subject,
+            options,
+            self.line(item),
+            self._on_report,
+            self._state.overlap,
+        )
+
+    def line(self, item: OpenImage) -> Line | None:
+        """What the timeline is to show."""
+        state, axes = self._state, item.subject.axes
+        position = self._viewer.current_position(item.image)
+        letters = axes.stack.leading
+        if position is None or state.axis is None or state.axis not in tuple(letters):
+            return None
+        index = letters.index(state.axis)
+        place = (*position[:index], 0, *position[index + 1 :])
+        return Line(state.object_id, state.axis, place)
+
+    def submit(
+        self,
+        item: OpenImage,
+        work: Callable[[Order, Ticket], Outcome],
+        on_done: Callable[[Any], None],
+        on_error: Callable[[Exception], None],
+        key: str = "",
+        *,
+        is_background: bool = False,
+    ) -> Ticket:
+        """Hand in a task on an image."""
+        order = self.order(item)
+
+        def done(outcome: Outcome) -> None:
+            self.take(item, outcome)
+            on_done(outcome)
+
+        task = Task(partial(work, order), done, on_error, key, is_background)
+        return self._inference.submit(task)
+
+    def take(self, item: OpenImage, outcome: Outcome) -> None:
+        """Show what came of a task."""
+        if item not in self._images:
+            return
+        if outcome.prompts:
+            try:
+                self.sync.restore(item.memory, item.subject.axes, outcome.prompts)
+            except PromptError as error:
+                self._state.message = Message(str(error))
+        self.take_report(item, outcome.report)
+        if not outcome.report.is_complete:
+            self.look(item)
+
+    def look(self, item: OpenImage) -> None:
+        """Let rows and timeline be made when there is nothing else to do."""
+        try:
+            order = self.order(item)
+        except StackError:
+            return
+        self._inference.submit(
+            Task(
+                lambda _: self.bench.look(order),
+                partial(self.take, item),
+                key="look",
+                is_background=True,
+            )
+        )
+
+    def take_report(self, item: OpenImage, report: Report) -> None:
+        """Show what has changed."""
+        ids = [obj_id for obj_id, row in report.rows.items() if row is not None]
+        colours = self._viewer.label_colours(item.labels, ids)
+        painted = dict(zip(ids, colours, strict=True))
+        for obj_id, row in report.rows.items():
+            if row is None:
+                item.rows.pop(obj_id, None)
+            else:
+                item.rows[obj_id] = replace(row, colour=painted[obj_id])
+        if report.rows:
+            self._hide(item)
+        if self.open is item:
+            self._show_rows(item, is_new=bool(report.rows))
+            self._state.undo_name = report.undo_name
+            self._state.redo_name = report.redo_name
+            self._show_timeline(item, report)
+
+    def show(self) -> None:
+        """Show the objects of the image that is chosen now."""
+        state, item = self._state, self.open
+        if item is None:
+            state.objects, state.timeline = (), None
+            state.undo_name = state.redo_name = ""
+            return
+        self._show_rows(item, is_new=True)
+        state.timeline = None
+        self.look(item)
+
+    def move_timeline(self) -> None:
+        """Follow the sliders."""
+        item, timeline = self.open, self._state.timeline
+        if item is None:
+            return
+        frame = self._frame(item)
+        if timeline is not None and frame is not None:
+            self._state.timeline = replace(timeline, current=frame)
+
+    def close(self, *, keep_model: bool = False) -> None:
+        """Let go of everything, once the present task has stopped."""
+        self._images.clear()
+        self._inference.close(partial(self.bench.close, keep_model=keep_model))
+
+    def _forget(self, subject: Subject, _: Ticket) -> None:
+        self.bench.forget(subject)
+
+    def _hide(self, item: OpenImage) -> None:
+        hidden = frozenset(row.obj_id for row in item.rows.values() if row.is_hidden)
+        if hidden or item.hidden:
+            self._viewer.hide_labels(item.labels, hidden, item.rows.keys() - hidden)
+            item.hidden = hidden
+
+    def _show_rows(self, item: OpenImage, *, is_new: bool) -> None:
+        if is_new:
+            self._state.objects = tuple(item.rows[i] for i in sorted(item.rows))
+
+    def _show_timeline(self, item: OpenImage, report: Report) -> None:
+        if report.line != self.line(item):
+            self.look(item)
+            return
+        timeline: Timeline | None = report.timeline
+        frame = self._frame(item)
+        if timeline is not None and frame is not None:
+            timeline = replace(timeline, current=frame)
+        self._state.timeline = timeline
+
+    def _frame(self, item: OpenImage) -> int | None:
+        """Frame on show along the axis of the timeline."""
+        position = self._viewer.current_position(item.image)
+        letters, axis = item.subject.axes.stack.leading, self._state.axis
+        if position is None or axis is None or axis not in tuple(letters):
+            return None
+        return position[letters.index(axis)]
+
+    def _on_report(self, text: str) -> None:
+        self._state.message = Message(f"{text} …")
+        self._viewer.show_status(f"{text} …")

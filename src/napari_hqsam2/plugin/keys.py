@@ -1,0 +1,71 @@
+"""Keys that napari leaves free: on the layers of the plugin, and elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.components import ViewerModel
+
+    from napari_hqsam2.plugin.controller import PluginController
+
+UNDO, REDO = "Control-Z", "Control-Shift-Z"
+
+
+class Keys:
+    """Binds keys as long as the widget lives.
+
+    N, J, Shift+J, K and Q work everywhere in the viewer, unless they are bound to
+    something else there; undo and redo on the layers with prompts alone, as Labels have
+    an undo of their own.
+
+    Parameters
+    ----------
+    viewer
+        Where keys are pressed.
+    controller
+        Does what they say.
+    """
+
+    def __init__(self, viewer: ViewerModel, controller: PluginController) -> None:
+        self._viewer = viewer
+        self._controller = controller
+        self._everywhere: dict[str, Callable[[], None]] = {
+            "N": controller.new_object,
+            "J": controller.next_doubt,
+            "Shift-J": controller.previous_doubt,
+            "K": controller.toggle_lock,
+            "Q": controller.flip_polarity,
+        }
+        self._on_prompts = {UNDO: controller.undo, REDO: controller.redo}
+        self._bound: list[tuple[Any, str]] = []
+        for key, verb in self._everywhere.items():
+            self._bind(viewer, key, verb)
+        state = controller.state
+        state.events.points.connect(self._bind_layers)
+        state.events.shapes.connect(self._bind_layers)
+        self._bind_layers()
+
+    def close(self) -> None:
+        """Take all keys back."""
+        for target, key in self._bound:
+            target.bind_key(key, None)
+        self._bound.clear()
+
+    def _bind_layers(self) -> None:
+        state = self._controller.state
+        for layer in (state.points, state.shapes):
+            if layer is not None:
+                for key, verb in {**self._everywhere, **self._on_prompts}.items():
+                    self._bind(layer, key, verb)
+
+    def _bind(self, target: Any, key: str, verb: Callable[[], None]) -> None:
+        if any(each is target and name == key for each, name in self._bound):
+            return
+        try:
+            target.bind_key(key, lambda _: verb())
+        except ValueError:  # somebody has bound it, and keeps it
+            return
+        self._bound.append((target, key))

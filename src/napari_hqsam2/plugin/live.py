@@ -1,0 +1,199 @@
+"""Masks that follow the prompts at once, while nobody waits."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from napari_hqsam2.errors import HqSam2Error
+from napari_hqsam2.plugin.state import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_hqsam2.plugin.desk import Desk
+    from napari_hqsam2.plugin.inference import Ticket
+    from napari_hqsam2.plugin.orders import Outcome
+    from napari_hqsam2.plugin.snapshots import Handle
+    from napari_hqsam2.plugin.state import PluginState
+    from napari_hqsam2.plugin.viewer_port import ViewerPort
+
+DEBOUNCE = 150
+"""Milliseconds without a further change before prompts are taken over."""
+
+
+class Timer(Protocol):
+    """Calls something once, a while after it was last started."""
+
+    def start(self) -> None:
+        """Begin to wait, anew if it does already."""
+        ...
+
+    def stop(self) -> None:
+        """Do not call."""
+        ...
+
+
+class NoTimer:
+    """Never calls: for scripts, in which every verb reads the prompts by itself."""
+
+    def __init__(self, _: Callable[[], None]) -> None:
+        pass
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+class Live:
+    """Takes over prompts as they are drawn, and asks for the masks of the frame.
+
+    Parameters
+    ----------
+    state, viewer, desk
+        Of the controller.
+    make_timer
+        Makes the timer for `DEBOUNCE` milliseconds.
+    """
+
+    def __init__(
+        self,
+        state: PluginState,
+        viewer: ViewerPort,
+        desk: Desk,
+        make_timer: Callable[[Callable[[], None]], Timer],
+    ) -> None:
+        self._state = state
+        self._viewer = viewer
+        self._desk = desk
+        self._timer = make_timer(self.follow)
+        self._position: tuple[int, ...] | None = None
+        self._ticket: Ticket | None = None
+        viewer.events.prompts_changed.connect(self._on_prompts_changed)
+        viewer.events.frame_changed.connect(self._on_frame_changed)
+        for event in (state.events.points, state.events.shapes):
+            event.connect(self._on_layers_chosen)
+        events = state.events
+        for event in (
+            events.live,
+            events.hq_mode,
+            events.one_piece,
+            events.overlap,
+        ):
+            event.connect(self._on_switched)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._timer.stop()
+        events = self._viewer.events
+        events.prompts_changed.disconnect(self._on_prompts_changed)
+        events.frame_changed.disconnect(self._on_frame_changed)
+
+    def stop(self) -> None:
+        """Do not wait for further changes: somebody else reads the prompts."""
+        self._timer.stop()
+
+    def follow(self) -> None:
+        """Take over the prompts, and segment the frame on which they changed."""
+        self._timer.stop()
+        desk, state = self._desk, self._state
+        if not self._has_layers or (desk.open is None and not self._has_prompts()):
+            return
+        try:
+            item = desk.begin()
+            if not desk.read_prompts(item):
+                return
+            position = self._position if state.live else None
+            self._start(
+                partial(desk.bench.follow_prompts, position=position), "prompts"
+            )
+        except HqSam2Error as error:
+            state.message = Message(str(error))
+
+    def warm_up(self) -> None:
+        """Let the model be loaded and look at the frame before the first prompt."""
+        try:
+            self._desk.begin()
+        except HqSam2Error as error:
+            self._state.message = Message(str(error))
+        else:
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Let the features of the frame on show be computed in the background."""
+        state, desk = self._state, self._desk
+        if not (state.live and self._has_layers) or desk.open is None:
+            return
+        position = self._viewer.current_position(state.image)
+        if position is None or state.run.is_busy:
+            return
+        try:
+            desk.submit(
+                desk.open,
+                lambda order, ticket: desk.bench.prepare(order, position, ticket),
+                lambda _: None,
+                self._on_error,
+                "prepare",
+                is_background=True,
+            )
+        except HqSam2Error as error:
+            state.message = Message(str(error))
+
+    @property
+    def _has_layers(self) -> bool:
+        state = self._state
+        has_prompts = state.points is not None or state.shapes is not None
+        return state.image is not None and has_prompts
+
+    def _has_prompts(self) -> bool:
+        layers = (self._state.points, self._state.shapes)
+        return any(self._viewer.num_prompts(x) for x in layers if x is not None)
+
+    def _start(self, work: Callable[..., Outcome], key: str) -> None:
+        item = self._desk.open
+        if item is None:
+            return
+        self._state.is_thinking = self._state.live and not self._state.run.is_busy
+        self._ticket = self._desk.submit(
+            item,
+            lambda order, ticket: work(order, ticket=ticket),
+            self._on_done,
+            self._on_error,
+            key,
+        )
+
+    def _on_done(self, outcome: Outcome) -> None:
+        self._state.is_thinking = False
+        if outcome.hint:
+            self._state.message = Message(outcome.hint)
+
+    def _on_error(self, error: Exception) -> None:
+        self._state.is_thinking = False
+        self._state.message = Message(str(error), "problem")
+
+    def _on_prompts_changed(self, layer: Handle) -> None:
+        state = self._state
+        if state.image is not None and layer in (state.points, state.shapes):
+            self._position = self._viewer.current_position(state.image)
+            self._timer.start()
+
+    def _on_layers_chosen(self) -> None:
+        if self._state.image is not None and self._has_layers:
+            self._position = self._viewer.current_position(self._state.image)
+            self._timer.start()
+
+    def _on_frame_changed(self) -> None:
+        self._desk.move_timeline()
+        self.prepare()
+
+    def _on_switched(self) -> None:
+        """Show the masks of the frame as they are with the new choice."""
+        state, desk = self._state, self._desk
+        item = desk.open
+        if not state.live or item is None or state.run.is_busy:
+            return
+        position = self._viewer.current_position(state.image)
+        if position is not None:
+            self._start(partial(desk.bench.answer_again, position=position), "again")

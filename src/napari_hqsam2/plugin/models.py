@@ -1,0 +1,157 @@
+"""The only place where the plugin reaches the model; torch is imported on first use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_hqsam2.errors import CheckpointError, DownloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_hqsam2.segmentation.masks import ObjectMask
+    from napari_hqsam2.session.session import Session
+
+    Report = Callable[[str], None]
+    IsCancelled = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What to do while something takes long."""
+
+    report: Report
+    """Takes words for it."""
+    is_cancelled: IsCancelled
+    may_download: bool = True
+    """Whether weights may be downloaded; nobody has asked for it otherwise."""
+
+
+class Engine(Protocol):
+    """Makes sessions and gives them their model; used in one thread."""
+
+    def new_session(
+        self, data: Any, axes: str, labels: Any, options: Mapping[str, Any]
+    ) -> Session:
+        """A session on a stack; arguments as of `Session`."""
+        ...
+
+    def give_model(self, session: Session, waiting: Waiting) -> bool:
+        """Give a session the model of its settings; False if cancelled on the way."""
+        ...
+
+    def propose(
+        self,
+        data: Any,
+        axes: str,
+        session: Session,
+        position: tuple[int, ...],
+        is_cancelled: IsCancelled,
+    ) -> tuple[ObjectMask, ...]:
+        """All objects of a frame, as `propose_objects` finds them."""
+        ...
+
+    def release(self) -> None:
+        """Let go of the model; it is loaded again when it is needed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    model: str
+    device: str
+    predictor: Any
+
+
+class ModelEngine:
+    """Keeps one model loaded, whatever else changes."""
+
+    def __init__(self) -> None:
+        self._loaded: _Loaded | None = None
+
+    def new_session(
+        self, data: Any, axes: str, labels: Any, options: Mapping[str, Any]
+    ) -> Session:
+        """A session on a stack; arguments as of `Session`."""
+        from napari_hqsam2.session.session import Session  # noqa: PLC0415 - torch
+
+        return Session(data, axes=axes, labels=labels, **options)
+
+    def give_model(self, session: Session, waiting: Waiting) -> bool:
+        """Load the model, or take the one at hand; False if cancelled on the way.
+
+        Raises
+        ------
+        CheckpointError
+            The weights are not on this machine, and may not be downloaded.
+        DownloadError
+            They could not be downloaded.
+        """
+        settings = session.settings
+        wanted = (str(settings.model), str(settings.device))
+        loaded = self._loaded
+        if loaded is None or (loaded.model, loaded.device) != wanted:
+            self._loaded = None
+            loaded = self._load(*wanted, waiting)
+            if loaded is None:
+                return False
+            self._loaded = loaded
+        session.use_model(loaded.predictor)
+        return True
+
+    def propose(
+        self,
+        data: Any,
+        axes: str,
+        session: Session,
+        position: tuple[int, ...],
+        is_cancelled: IsCancelled,
+    ) -> tuple[ObjectMask, ...]:
+        """All objects of a frame; the session has its model."""
+        from napari_hqsam2.automatic import propose_objects  # noqa: PLC0415 - torch
+
+        settings = session.settings
+        return propose_objects(
+            data,
+            axes=axes,
+            position=position,
+            cancel=is_cancelled,
+            model=self._loaded.predictor if self._loaded else settings.model,
+            contrast_limits=settings.contrast_limits,
+            channels=settings.channels,
+            hq_mode=settings.hq_mode,
+            resolution=settings.resolution,
+        )
+
+    def release(self) -> None:
+        """Let go of the model and its memory."""
+        self._loaded = None
+
+    def _load(self, model: str, device: str, waiting: Waiting) -> _Loaded | None:
+        from napari_hqsam2 import api  # noqa: PLC0415 - torch stays out of the dock
+        from napari_hqsam2.weights import download, registry  # noqa: PLC0415
+
+        spec = registry.get(model)
+        is_here = spec.packaged or download.cached_path(model).is_file()
+        if not (is_here or waiting.may_download):
+            msg = (
+                f"The weights of {model} are not on this machine yet. Segment this "
+                "frame to download them, or choose the built-in model."
+            )
+            raise CheckpointError(msg)
+        waiting.report(f"Loading {model}")
+
+        def tell(done: int, total: int | None) -> None:
+            share = f", {100 * done // total} %" if total else ""
+            waiting.report(f"Downloading {model}{share}")
+
+        cancel = waiting.is_cancelled
+        try:
+            path = download.ensure_checkpoint(model, tell, cancel=cancel)
+        except DownloadError:
+            if cancel():
+                return None
+            raise
+        predictor = api.load_model(model, checkpoint=path, device=device)
+        return _Loaded(model, device, predictor)

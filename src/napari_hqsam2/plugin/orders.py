@@ -1,0 +1,93 @@
+"""Orders to the inference thread, what they are about, and what comes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_hqsam2._types import Overlap
+    from napari_hqsam2.plugin.axis_names import NamedAxes
+    from napari_hqsam2.plugin.label_view import LabelView
+    from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
+    from napari_hqsam2.plugin.views import Line, Report, Reporter
+    from napari_hqsam2.session.session import Session
+
+
+class Mailbox:
+    """Changes of prompts on their way to the session; the newest of a pair counts."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._changes: dict[Pair, PairPrompts | None] = {}
+
+    def put(self, changes: Mapping[Pair, PairPrompts | None]) -> None:
+        """Add changes."""
+        with self._lock:
+            self._changes.update(changes)
+
+    def take(self) -> dict[Pair, PairPrompts | None]:
+        """Take all changes out."""
+        with self._lock:
+            taken, self._changes = self._changes, {}
+        return taken
+
+
+@dataclass(slots=True, eq=False)
+class Subject:
+    """An image with labels, and the session on them, which one thread uses."""
+
+    data: Any = field(repr=False)
+    axes: NamedAxes
+    labels: LabelView
+    mail: Mailbox = field(default_factory=Mailbox)
+    session: Session | None = None
+    reporter: Reporter | None = None
+    drawn_masks: set[Pair] = field(default_factory=set)
+    """Pairs whose mask prompt was drawn; other masks are not touched by layers."""
+    needs_model: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What every task is told."""
+
+    subject: Subject
+    options: Mapping[str, Any]
+    """Settings of the session as the user has them now."""
+    line: Line | None
+    """What the timeline shows."""
+    on_report: Callable[[str], None]
+    """Told, in the viewer's thread, what takes long."""
+    overlap: Overlap = "protect"
+    """Whether the pixels of other objects are taken, of all but locked ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a task."""
+
+    report: Report
+    hint: str = ""
+    """What the user may want to know: why a prompt gave nothing."""
+    prompts: Mapping[Pair, PairPrompts | None] | None = None
+    """Prompts that differ from those drawn, after undo."""
+    name: str = ""
+    """Of the step that was undone or done again."""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome(Outcome):
+    """What came of a run."""
+
+    num_frames: int = 0
+    was_cancelled: bool = False
+    provenance: Mapping[str, str | None] = field(default_factory=dict)
+    objects: tuple[int, ...] = ()
+    """That were followed."""
+    lost: tuple[int, ...] = ()
+    """Objects of the run that had no pixel on any frame."""

@@ -1,0 +1,55 @@
+"""What the widget shows of objects and frames: plain values, made by the controller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FrameKind = Literal["", "prompt", "tracked", "mask"]
+"""What an object on a frame came from; empty where it was not segmented."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """One line of the list of objects."""
+
+    obj_id: int
+    """Also its label value."""
+    name: str
+    colour: tuple[float, float, float]
+    """Red, green and blue of its label, 0 to 1."""
+    span: str
+    """Frames that it is on, in words: "T 3 to 41", or empty."""
+    num_frames: int
+    """Frames with pixels of it."""
+    num_doubts: int = 0
+    """Frames to look at."""
+    num_locked: int = 0
+    """Frames that were accepted."""
+    is_hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineFrame:
+    """The current object on one frame."""
+
+    area: int = 0
+    """Pixels."""
+    confidence: float = 0.0
+    """0 to 1."""
+    kind: FrameKind = ""
+    is_locked: bool = False
+    doubt: str = ""
+    """Why the frame should be looked at, in words, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The current object along the axis that is followed."""
+
+    axis: str
+    """Letter of the axis."""
+    current: int
+    """Frame on show."""
+    frames: tuple[TimelineFrame, ...]
+    """One for each frame of the axis."""

@@ -1,0 +1,239 @@
+"""One run at a time: how it starts, how far it is, what has become of it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_hqsam2.errors import HqSam2Error
+from napari_hqsam2.plugin.state import Message, RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_hqsam2.plugin.desk import Desk, OpenImage
+    from napari_hqsam2.plugin.inference import Ticket
+    from napari_hqsam2.plugin.orders import Order, RunOutcome
+    from napari_hqsam2.plugin.snapshots import Handle
+    from napari_hqsam2.plugin.state import PluginState
+    from napari_hqsam2.plugin.viewer_port import ViewerPort
+    from napari_hqsam2.plugin.views import Report
+    from napari_hqsam2.session.running import PropagationStep
+
+logger = logging.getLogger(__name__)
+
+
+class Teller:
+    """Says things in the line under the buttons, and in napari's status line.
+
+    Parameters
+    ----------
+    state
+        Its `message` is written.
+    viewer
+        Shows status and notifications.
+    """
+
+    def __init__(self, state: PluginState, viewer: ViewerPort) -> None:
+        self._state = state
+        self._viewer = viewer
+
+    def refuse(self, text: str) -> None:
+        """Say why something cannot be done, so that it is noticed."""
+        self.tell(text, problem=True)
+        self._viewer.notify(text, is_problem=True)
+
+    def tell(
+        self,
+        text: str,
+        *,
+        problem: bool = False,
+        severity: Literal["hint", "done", "problem"] = "hint",
+    ) -> None:
+        """Say something."""
+        self._state.message = Message(text, "problem" if problem else severity)
+        self._viewer.show_status(text)
+
+    def refuse_error(self, error: Exception, more: str = "") -> None:
+        """Say what went wrong."""
+        if isinstance(error, HqSam2Error):
+            text = str(error)
+        else:
+            logger.error("A task failed", exc_info=error)
+            text = f"The run failed with {type(error).__name__}: {error}"
+        self.refuse(f"{text} {more}".strip())
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run, and what has become of it."""
+
+    item: OpenImage
+    words: str
+    """Where it runs: "through T, frames 0 to 27"."""
+    ticket: Ticket | None = None
+    done: int = 0
+    total: int = 0
+    stopped_by: str = ""
+    """Why the run was stopped from outside, or empty."""
+
+    @property
+    def labels(self) -> Handle:
+        """Layer that it writes to."""
+        return self.item.labels
+
+
+class Runs:
+    """The run that is under way, if there is one.
+
+    Parameters
+    ----------
+    state, viewer, desk, teller
+        Of the controller.
+    """
+
+    def __init__(
+        self, state: PluginState, viewer: ViewerPort, desk: Desk, teller: Teller
+    ) -> None:
+        self._state = state
+        self._viewer = viewer
+        self._desk = desk
+        self._teller = teller
+        self._run: Run | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is under way."""
+        return self._run is not None
+
+    def cancel(self) -> None:
+        """Stop the run after the present frame; finished frames stay."""
+        if self._run is not None and self._run.ticket is not None:
+            self._set_phase("cancelling")
+            self._run.ticket.cancel()
+
+    def forget(self) -> None:
+        """Cancel, and do not heed any more what comes of it."""
+        self.cancel()
+        self._run = None
+
+    def stop_for(self, layer: Handle, what: str) -> None:
+        """Stop the run if something happened to a layer that it needs."""
+        run = self._run
+        if run is None or layer not in (run.item.image, run.item.labels):
+            return
+        name = "Labels" if layer is run.item.labels else "image"
+        run.stopped_by = run.stopped_by or f"The {name} layer {what}."
+        self.cancel()
+
+    def launch(
+        self,
+        run: Run,
+        work: Callable[..., RunOutcome],
+        on_done: Callable[[Run, RunOutcome], None] | None = None,
+    ) -> Run:
+        """Start a run; `on_done` is called when it is over."""
+
+        def start(order: Order, ticket: Ticket) -> RunOutcome:
+            run.ticket = ticket
+            return work(order, ticket=ticket)
+
+        self._run = run
+        self._set_phase("starting")
+        self._teller.tell("Starting …")
+        try:
+            ticket = self._desk.submit(
+                run.item,
+                start,
+                partial(self._on_done, run, on_done or self._tell_end),
+                partial(self._on_error, run),
+            )
+        except BaseException:
+            self._finish()
+            raise
+        run.ticket = ticket
+        return run
+
+    def on_step(self, run: Run, step: PropagationStep, report: Report | None) -> None:
+        """Show a frame that is in the labels."""
+        if run is not self._run:
+            return
+        if not run.done:
+            self._teller.tell(f"Following {run.words} …")
+        run.done, run.total = step.done, step.total
+        self._set_phase("cancelling" if run.stopped_by else "running")
+        if report is not None:
+            self._desk.take_report(run.item, report)
+
+    def _on_done(
+        self,
+        run: Run,
+        tell: Callable[[Run, RunOutcome], None],
+        outcome: RunOutcome,
+    ) -> None:
+        if run is not self._run:
+            return
+        self._finish()
+        if outcome.num_frames:
+            self._viewer.finish(run.labels, self._provenance(run, outcome))
+        tell(run, outcome)
+
+    def _tell_end(self, run: Run, outcome: RunOutcome) -> None:
+        if outcome.was_cancelled or run.stopped_by:
+            kept = f"{outcome.num_frames} of {max(run.total, 1)} frames are kept."
+            reason = run.stopped_by or "Cancelled."
+            self._teller.tell(f"{reason} {kept}", problem=bool(run.stopped_by))
+        elif outcome.lost:
+            self._teller.tell(
+                f"Object {', '.join(map(str, outcome.lost))} was not found on any "
+                "frame. Add a box around it, or more points on it.",
+                problem=True,
+            )
+        elif outcome.objects:
+            number = len(outcome.objects)
+            objects = "1 object" if number == 1 else f"{number} objects"
+            self._teller.tell(f"Done: {objects} {run.words}.", severity="done")
+        else:
+            self._teller.tell("Nothing has changed since these frames were followed.")
+
+    def _on_error(self, run: Run, error: Exception) -> None:
+        if run is not self._run:
+            return
+        self._finish()
+        self._desk.look(run.item)
+        if run.stopped_by:
+            self._teller.refuse(f"{run.stopped_by} {run.done} frames are kept.")
+        else:
+            kept = f"({run.done} finished frames are kept.)" if run.done else ""
+            self._teller.refuse_error(error, kept)
+
+    def _finish(self) -> None:
+        self._run = None
+        self._state.run = RunStatus()
+
+    def _set_phase(self, phase: Any) -> None:
+        run = self._run
+        if run is not None:
+            self._state.run = RunStatus(phase, run.done, run.total)
+
+    def _provenance(self, run: Run, outcome: RunOutcome) -> dict[str, str]:
+        state, axes = self._state, run.item.subject.axes
+        images = self._viewer.images()
+        names = (c.name for c in images if c.handle is run.item.image)
+        return {
+            **{name: str(value) for name, value in outcome.provenance.items()},
+            "version": version("napari-hqsam2"),
+            "image": next(names, ""),
+            "axes": axes.summary,
+            "what": run.words,
+            "direction": state.direction,
+            "hq_mode": state.hq_mode,
+            "one_piece": str(state.one_piece),
+            "overlap": state.overlap,
+            "tracking": state.tracking,
+            "resolution": str(state.resolution or "the model's own"),
+            "channels": str(state.channels),
+        }

@@ -1,0 +1,172 @@
+"""From a session to what the widget shows of it; in the thread of the session."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from napari_hqsam2.plugin.rows import ObjectRow, Timeline, TimelineFrame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from napari_hqsam2.plugin.axis_names import NamedAxes
+    from napari_hqsam2.session.doubts import Doubt
+    from napari_hqsam2.session.records import FrameScores, Position, TrackedObject
+    from napari_hqsam2.session.session import Session
+
+DOUBTS = {
+    "lost": "the object is gone",
+    "jump": "it jumps to another place",
+    "leak": "it grows suddenly",
+    "shrunk": "it shrinks suddenly",
+    "low score": "the model is not sure",
+}
+BUDGET = 0.03
+"""Seconds for rows before other tasks may come first."""
+NOTHING = TimelineFrame()
+_GREY = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Frames of a timeline."""
+
+    obj_id: int
+    axis: str
+    position: Position
+    """Place along all other axes; 0 along the axis itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What has changed in a session."""
+
+    rows: Mapping[int, ObjectRow | None] = field(default_factory=dict)
+    """Rows by object, their colours still grey; None for objects that are gone."""
+    line: Line | None = None
+    """What the timeline is of."""
+    timeline: Timeline | None = None
+    undo_name: str = ""
+    redo_name: str = ""
+    is_complete: bool = True
+    """Whether nothing else has changed."""
+
+
+class Reporter:
+    """Follows a session and puts into rows what has changed, a little at a time.
+
+    Parameters
+    ----------
+    session
+        Followed as long as it lives.
+    axes
+        Of its stack.
+    """
+
+    def __init__(self, session: Session, axes: NamedAxes) -> None:
+        self._session = session
+        self._axes = axes
+        self._dirty: set[int] = set(session.obj_ids)
+        self._line: Line | None = None
+        self._timeline: Timeline | None = None
+        for signal in ("objects", "prompts", "scores"):
+            getattr(session.events, signal).connect(self._on_changed)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether rows are out of date."""
+        return bool(self._dirty)
+
+    def report(self, line: Line | None) -> Report:
+        """Say what has changed, the object of `line` first; in a short time."""
+        session, until = self._session, time.monotonic() + BUDGET
+        is_same = line == self._line and self._timeline is not None
+        if line is not None and not (is_same and line.obj_id not in self._dirty):
+            is_known = line.obj_id in session.obj_ids
+            self._timeline = self._make_timeline(line) if is_known else None
+        self._line = line
+        items = {item.obj_id: item for item in session.objects()}
+        rows: dict[int, ObjectRow | None] = {}
+        current = -1 if line is None else line.obj_id
+        for obj_id in sorted(self._dirty, key=lambda i: (i != current, i)):
+            rows[obj_id] = self._row(items[obj_id]) if obj_id in items else None
+            if time.monotonic() > until:
+                break
+        self._dirty -= rows.keys()
+        undo, redo = session.undo_names, session.redo_names
+        return Report(
+            rows,
+            line,
+            None if line is None else self._timeline,
+            undo[0] if undo else "",
+            redo[0] if redo else "",
+            is_complete=not self._dirty,
+        )
+
+    def _on_changed(self, obj_ids: tuple[int, ...]) -> None:
+        self._dirty.update(obj_ids)
+
+    def _row(self, item: TrackedObject) -> ObjectRow:
+        session, obj_id = self._session, item.obj_id
+        places = [s.position for s in session.scores(obj_id) if s.area]
+        return ObjectRow(
+            obj_id,
+            item.name,
+            _GREY,
+            _span(self._axes, places),
+            len(places),
+            len(session.doubtful([obj_id])),
+            len(session.locked(obj_id)),
+            item.is_hidden,
+        )
+
+    def _make_timeline(self, line: Line) -> Timeline | None:
+        letters = self._axes.stack.leading
+        if line.axis not in tuple(letters):
+            return None
+        index, session = letters.index(line.axis), self._session
+        frames = [NOTHING] * self._axes.stack.length(line.axis)
+
+        def is_here(place: Position) -> bool:
+            others = (*place[:index], *place[index + 1 :])
+            return others == (*line.position[:index], *line.position[index + 1 :])
+
+        locked = set(filter(is_here, session.locked(line.obj_id)))
+        doubts = {d.position: d for d in session.doubtful([line.obj_id])}
+        for item in session.scores(line.obj_id):
+            if is_here(item.position):
+                place = item.position
+                frames[place[index]] = _frame(item, doubts.get(place), place in locked)
+        for place in locked:
+            if not frames[place[index]].kind:
+                frames[place[index]] = TimelineFrame(
+                    confidence=1.0, kind="mask", is_locked=True
+                )
+        if all(frame is NOTHING for frame in frames):
+            return None
+        return Timeline(line.axis, line.position[index], tuple(frames))
+
+
+def _frame(item: FrameScores, doubt: Doubt | None, is_locked: bool) -> TimelineFrame:
+    seen = 1 / (1 + math.exp(-max(-50.0, min(item.object_score, 50.0))))
+    return TimelineFrame(
+        item.area,
+        max(0.0, min(1.0, seen * item.iou_score)),
+        item.source,
+        is_locked,
+        DOUBTS[doubt.reason] if doubt is not None else "",
+    )
+
+
+def _span(axes: NamedAxes, places: Iterable[Position]) -> str:
+    """Frames in words: "T 3 to 41", of each axis."""
+    words = []
+    columns = zip(*places, strict=True)
+    for letter, column in zip(axes.stack.leading, columns, strict=False):
+        first, last = min(column), max(column)
+        end = "" if first == last else f" to {last}"
+        words.append(f"{axes.word(letter)} {first}{end}")
+    return ", ".join(words)

@@ -1,0 +1,258 @@
+"""A list of objects that stays quick with thousands of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+from qtpy.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, Qt
+from qtpy.QtGui import QAction  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QAbstractItemView, QFrame, QListView, QWidget
+
+from napari_hqsam2.plugin.widgets.object_delegate import (
+    ROW_HEIGHT,
+    ROW_ROLE,
+    Columns,
+    ObjectDelegate,
+    lay_out_row,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qtpy.QtCore import QPoint
+    from qtpy.QtGui import QKeyEvent, QMouseEvent
+
+    from napari_hqsam2.plugin.rows import ObjectRow
+
+MAX_ROWS = 8
+"""Rows that the list shows without scrolling."""
+_KEYS = {
+    Qt.Key.Key_Up,
+    Qt.Key.Key_Down,
+    Qt.Key.Key_PageUp,
+    Qt.Key.Key_PageDown,
+    Qt.Key.Key_Home,
+    Qt.Key.Key_End,
+}
+_Index = QModelIndex | QPersistentModelIndex
+
+
+def describe_object(row: ObjectRow) -> str:
+    """What there is to say about an object, a few short lines."""
+    lines = [f"{row.name} · label {row.obj_id}"]
+    if row.span:
+        lines.append(f"{row.span} · {_count(row.num_frames, 'frame')}")
+    if row.num_doubts:
+        lines.append(f"{_count(row.num_doubts, 'doubtful frame')} to look at")
+    if row.num_locked:
+        lines.append(f"{_count(row.num_locked, 'frame')} accepted")
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many values two sequences begin with in common."""
+    shorter = min(len(first), len(second))
+    return next((i for i in range(shorter) if first[i] != second[i]), shorter)
+
+
+class ObjectModel(QAbstractListModel):
+    """The rows; `renamed` tells of an object and the name that was typed for it."""
+
+    renamed = Signal(int, str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._rows: tuple[ObjectRow, ...] = ()
+
+    def show_rows(self, rows: tuple[ObjectRow, ...]) -> None:
+        """Change to these rows, leaving alone what is the same."""
+        before = [row.obj_id for row in self._rows]
+        after = [row.obj_id for row in rows]
+        start = _common(before, after)
+        end = _common(before[start:][::-1], after[start:][::-1])
+        if removed := len(before) - start - end:
+            self.beginRemoveRows(QModelIndex(), start, start + removed - 1)
+            self._rows = self._rows[:start] + self._rows[start + removed :]
+            self.endRemoveRows()
+        if added := len(after) - start - end:
+            self.beginInsertRows(QModelIndex(), start, start + added - 1)
+            kept = self._rows
+            self._rows = kept[:start] + rows[start : start + added] + kept[start:]
+            self.endInsertRows()
+        pairs = enumerate(zip(self._rows, rows, strict=True))
+        changed = [number for number, (old, new) in pairs if old != new]
+        self._rows = rows
+        if changed:
+            self.dataChanged.emit(self.index(changed[0]), self.index(changed[-1]))
+
+    def index_of(self, obj_id: int) -> QModelIndex:
+        """Where an object is; an invalid index if it is not in the list."""
+        found = (i for i, row in enumerate(self._rows) if row.obj_id == obj_id)
+        number = next(found, None)
+        return QModelIndex() if number is None else self.index(number)
+
+    def rowCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008, N802
+        """Number of objects."""
+        return 0 if parent.isValid() else len(self._rows)
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Name, tool tip, or under `ROW_ROLE` the whole row."""
+        row = self._rows[index.row()]
+        if role in {Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole}:
+            return row.name
+        if role in {
+            Qt.ItemDataRole.ToolTipRole,
+            Qt.ItemDataRole.AccessibleDescriptionRole,
+        }:
+            return describe_object(row)
+        return row if role == ROW_ROLE else None
+
+    def setData(  # noqa: N802 - named by Qt
+        self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole
+    ) -> bool:
+        """Tell of a new name; it is shown once the rows have it."""
+        row, name = self._rows[index.row()], str(value).strip()
+        if role != Qt.ItemDataRole.EditRole or name in {"", row.name}:
+            return False
+        self.renamed.emit(row.obj_id, name)
+        return True
+
+    def flags(self, index: _Index) -> Qt.ItemFlag:
+        """Rows can be chosen and renamed."""
+        del index
+        flag = Qt.ItemFlag
+        return flag.ItemIsEnabled | flag.ItemIsSelectable | flag.ItemIsEditable
+
+
+class ObjectList(QListView):
+    """Shows objects, one of them current.
+
+    Signals: `chosen` (object that the user made current), `renamed` (object, name),
+    `hiding` (object, whether to hide it) and `deleted` (object). Keys that the list
+    has no use for go on to the viewer, so that its shortcuts work from here too.
+    """
+
+    chosen = Signal(int)
+    renamed = Signal(int, str)
+    hiding = Signal(int, bool)
+    deleted = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._is_showing = False
+        self._objects = ObjectModel(self)
+        self._objects.renamed.connect(self.renamed.emit)
+        self._delegate = ObjectDelegate(self)
+        self.setModel(self._objects)
+        self.setItemDelegate(self._delegate)
+        self.setUniformItemSizes(True)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setMouseTracking(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setStyleSheet("QListView { background: transparent; padding: 0px; }")
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
+        self.setAccessibleName("Objects")
+        self._add_actions()
+
+    def show_objects(self, rows: tuple[ObjectRow, ...], current: int) -> None:
+        """Show these objects with one of them current, without a signal."""
+        self._is_showing = True
+        self._objects.show_rows(rows)
+        self._delegate.current = current
+        self._delegate.columns = Columns(
+            has_doubts=any(row.num_doubts for row in rows),
+            has_locks=any(row.num_locked for row in rows),
+        )
+        self.setFixedHeight(ROW_HEIGHT * max(1, min(len(rows), MAX_ROWS)) + 2)
+        index = self._objects.index_of(current)
+        if index != self.currentIndex():
+            self.setCurrentIndex(index)
+        self._is_showing = False
+        if (viewport := self.viewport()) is not None:
+            viewport.update()
+
+    def currentChanged(  # noqa: N802 - named by Qt
+        self, current: QModelIndex, previous: QModelIndex
+    ) -> None:
+        """Tell which object the user made current."""
+        super().currentChanged(current, previous)
+        row = current.data(ROW_ROLE)
+        is_news = row is not None and row.obj_id != self._delegate.current
+        if is_news and not self._is_showing:
+            self.chosen.emit(row.obj_id)
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802
+        """Hide or show with the eye; anywhere else makes the row current."""
+        if event is None or self._press_eye(event):
+            return
+        super().mousePressEvent(event)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802
+        """Rename, but not from the eye, whose second click counts as a click."""
+        if event is None or self._press_eye(event):
+            return
+        super().mouseDoubleClickEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802
+        """Move through the rows, rename, delete; leave other keys to the viewer."""
+        if event is None:
+            return
+        slots = {
+            Qt.Key.Key_F2: self._rename,
+            Qt.Key.Key_Delete: self._delete,
+            Qt.Key.Key_Backspace: self._delete,
+        }
+        if event.key() in _KEYS:
+            super().keyPressEvent(event)
+        elif event.key() in slots:
+            slots[Qt.Key(event.key())]()
+        else:
+            event.ignore()
+
+    def _add_actions(self) -> None:
+        for text, slot in (
+            ("Rename\tF2", self._rename),
+            ("Hide or show", self._hide),
+            ("Delete\tDel", self._delete),
+        ):
+            action = QAction(text, self)
+            action.triggered.connect(slot)
+            self.addAction(action)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+
+    def _current_row(self) -> ObjectRow | None:
+        row: ObjectRow | None = self.currentIndex().data(ROW_ROLE)
+        return row
+
+    def _rename(self) -> None:
+        if self.currentIndex().isValid():
+            self.edit(self.currentIndex())
+
+    def _hide(self) -> None:
+        if (row := self._current_row()) is not None:
+            self.hiding.emit(row.obj_id, not row.is_hidden)
+
+    def _delete(self) -> None:
+        if (row := self._current_row()) is not None:
+            self.deleted.emit(row.obj_id)
+
+    def _press_eye(self, event: QMouseEvent) -> bool:
+        point = event.position().toPoint()
+        row = self._eye_at(point)
+        if row is None or event.button() != Qt.MouseButton.LeftButton:
+            return False
+        self.hiding.emit(row.obj_id, not row.is_hidden)
+        return True
+
+    def _eye_at(self, point: QPoint) -> ObjectRow | None:
+        index = self.indexAt(point)
+        parts = lay_out_row(self.visualRect(index), self._delegate.columns)
+        row: ObjectRow | None = index.data(ROW_ROLE)
+        return row if parts.eye.contains(point) else None

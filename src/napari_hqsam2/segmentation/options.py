@@ -1,0 +1,122 @@
+"""Options of the functions in `api`, with their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict, get_args
+
+from napari_hqsam2.configs.resolution import check_resolution
+from napari_hqsam2.predictors.tracking_config import TrackingMode
+from napari_hqsam2.segmentation.windows import CropMode, check_crop
+from napari_hqsam2.weights.registry import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from napari_hqsam2._types import Direction
+    from napari_hqsam2.modeling.outputs import HqMode
+    from napari_hqsam2.predictors.intensity import IntensityLimits
+    from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+
+DIRECTIONS = ("forward", "backward", "both")
+HQ_MODES = ("add", "only", "off")
+
+
+class ImageOptions(TypedDict, total=False):
+    """Keyword arguments of `segment_image`; all other functions take them too."""
+
+    model: str | SAM2VideoPredictor
+    """Name of a model, or what `load_model` returned. Default: the built-in model."""
+    device: str | torch.device
+    """Where a model given by name computes; "auto" is CUDA, then MPS, then the CPU."""
+    contrast_limits: IntensityLimits | None
+    """(low, high) intensities shown to the model as black and white, or a pair for each
+    channel; None takes the full range of uint8, else percentiles of the whole stack."""
+    channels: Sequence[int] | None
+    """One to three indices along C, shown to the model as red, green and blue."""
+    hq_mode: HqMode
+    """How the high-quality mask is used: "add" (default), "only" or "off"."""
+    one_piece: bool
+    """Whether of each mask only the largest connected piece is kept, for objects that
+    are in one piece on every frame: nothing of a neighbour then sticks to them. False
+    by default, as in SAM 2."""
+    resolution: int | None
+    """Side in pixels of the square that the model sees, a multiple of 32; None leaves
+    it. Less is much faster and loses detail: memory attention takes a twelfth of the
+    time at 512 instead of 1024 px."""
+    crop: CropMode
+    """Whether each object is looked at in a window of the frame, at full resolution or
+    above, that follows it: "auto" (default) does so where frames are larger than one
+    and a half times what the model sees, with windows of four to eight times the size
+    of the object; a number is the side of the windows in pixels; "off" shows the model
+    whole frames."""
+    compile: bool
+    """Compile the heavy parts of the model when they are first used, which takes
+    minutes: for long batch work on a GPU, as a CPU gains nothing; not in a process with
+    windows. Where it fails, all is computed as ever. A model that was passed stays
+    compiled."""
+
+
+class StackOptions(ImageOptions, total=False):
+    """Keyword arguments that `segment_stack` and `iter_stack` share."""
+
+    axes: str | None
+    """Axis letters of the stack, such as "TZYX"; None as in `axes.resolve_axes`."""
+    axis: str | None
+    """Letter of the axis to follow objects along; None takes the last leading axis that
+    is longer than one frame. All other leading axes stay fixed: prompts at different
+    places along them are separate runs."""
+    direction: Direction
+    """From each object's earliest prompt: "forward", "backward" or "both" (default)."""
+    frames: tuple[int, int] | None
+    """(start, stop) along `axis`, stop not included; None is all frames."""
+    tracking: TrackingMode | None
+    """"exact", or "local": small objects are looked for in windows around them, much
+    faster and with nearly the same masks. None leaves it to the model; by name, that
+    is "exact"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings:
+    """`ImageOptions` with their defaults."""
+
+    model: str | SAM2VideoPredictor = DEFAULT_MODEL
+    device: str | torch.device = "auto"
+    contrast_limits: IntensityLimits | None = None
+    channels: Sequence[int] | None = None
+    hq_mode: HqMode = "add"
+    one_piece: bool = False
+    resolution: int | None = None
+    crop: CropMode = "auto"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("hq_mode", self.hq_mode, HQ_MODES)
+        check_crop(self.crop)
+        if self.resolution is not None:
+            check_resolution(self.resolution)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackSettings(ImageSettings):
+    """`StackOptions` with their defaults."""
+
+    axes: str | None = None
+    axis: str | None = None
+    direction: Direction = "both"
+    frames: tuple[int, int] | None = None
+    tracking: TrackingMode | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choice("direction", self.direction, DIRECTIONS)
+        if self.tracking is not None:
+            _check_choice("tracking", self.tracking, get_args(TrackingMode))
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        msg = f"{name}={value!r} is not one of {', '.join(allowed)}."
+        raise ValueError(msg)

@@ -1,0 +1,1 @@
+"""Interactive work on one stack: objects, prompts, runs, undo, files; no GUI."""

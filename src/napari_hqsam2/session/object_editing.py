@@ -1,0 +1,156 @@
+"""The objects of a session: made, named, given other ids, deleted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_hqsam2.errors import SessionError
+from napari_hqsam2.session.core import SessionCore
+from napari_hqsam2.session.records import PlacedPrompts, Track, TrackedObject
+from napari_hqsam2.session.script import call
+
+if TYPE_CHECKING:
+    from napari_hqsam2.session.history import Step
+
+
+class ObjectEditing(SessionCore):
+    """Objects; every call is one step of history."""
+
+    def objects(self) -> tuple[TrackedObject, ...]:
+        """All objects, sorted by id."""
+        return tuple(item for _, _, item in self._records.objects.items())
+
+    def new_object(self, *, name: str | None = None, obj_id: int | None = None) -> int:
+        """Add an object.
+
+        Parameters
+        ----------
+        name
+            For people; "object 7" without one.
+        obj_id
+            Its label value; without one, the next above all labels and objects. It may
+            be a label that is there already: then its pixels are the object's.
+
+        Returns
+        -------
+        int
+            The id.
+
+        Raises
+        ------
+        SessionError
+            The id is taken, or no label value.
+        StackError
+            The labels cannot hold the id.
+        """
+        with self._turn():
+            if obj_id is None:
+                obj_id = max(self._store.largest(), *self.obj_ids, 0) + 1
+            chosen = self._free(obj_id)
+            item = TrackedObject(chosen, name or f"object {chosen}")
+            script = call("new_object", name=item.name, obj_id=chosen)
+            with self._step("new object", script) as step:
+                step.put(self._records.objects, chosen, (), item)
+        return chosen
+
+    def rename(self, obj_id: int, name: str) -> None:
+        """Give an object another name."""
+        script = call("rename", obj_id, name)
+        self._set_object("rename object", script, obj_id, name=name)
+
+    def hide(self, obj_id: int) -> None:
+        """Mark an object as not to be shown; viewers heed this, nothing else does."""
+        script = call("hide", obj_id)
+        self._set_object("hide object", script, obj_id, is_hidden=True)
+
+    def show(self, obj_id: int) -> None:
+        """Undo `hide`."""
+        script = call("show", obj_id)
+        self._set_object("show object", script, obj_id, is_hidden=False)
+
+    def delete_object(self, obj_id: int) -> None:
+        """Remove an object with its prompts, locks, scores and all pixels of its label.
+
+        All frames are looked through.
+        """
+        with self._turn():
+            obj_id = self._known(obj_id)
+            with self._step("delete object", call("delete_object", obj_id)) as step:
+                self._relabel(step, obj_id, 0)
+                self._inherit(step, obj_id, None)
+                for table in self._records.of_objects:
+                    for position in list(table.of(obj_id)):
+                        step.put(table, obj_id, position, None)
+
+    def reassign(self, obj_id: int, new_id: int) -> None:
+        """Give an object another id, in all labels and records.
+
+        All frames are looked through.
+
+        Raises
+        ------
+        SessionError
+            The new id is taken by an object or by pixels, or no label value.
+        StackError
+            The labels cannot hold it.
+        """
+        with self._turn():
+            obj_id, new_id = self._known(obj_id), self._free(new_id)
+            self._check_unused(new_id)
+            with self._step("reassign", call("reassign", obj_id, new_id)) as step:
+                self._relabel(step, obj_id, new_id)
+                for table in self._records.of_objects:
+                    for position, value in list(table.of(obj_id).items()):
+                        step.put(table, obj_id, position, None)
+                        step.put(table, new_id, position, with_id(value, new_id))
+                self._inherit(step, obj_id, new_id)
+
+    def _set_object(self, title: str, script: str, obj_id: int, **changes: Any) -> None:
+        with self._step(title, script) as step:
+            obj_id, table = self._known(obj_id), self._records.objects
+            item = replace(table.of(obj_id)[()], **changes)
+            step.put(table, obj_id, (), item)
+
+    def _inherit(self, step: Step, mother: int, heir: int | None) -> None:
+        """Give the daughters of an object another mother, or none."""
+        for item in self.objects():
+            if item.mother == mother:
+                born = None if heir is None else item.born
+                changed = replace(item, mother=heir, born=born)
+                step.put(self._records.objects, item.obj_id, (), changed)
+
+    def _relabel(self, step: Step, old: int, new: int) -> None:
+        for position in self._store.positions():
+            step.add_patch(self._store.relabel(position, old, new))
+
+    def _check_unused(self, obj_id: int) -> None:
+        """Refuse an id that pixels have; all frames are looked through."""
+        if any(self._store.mask(p, obj_id).any() for p in self._store.positions()):
+            msg = (
+                f"Label {obj_id} is in use by pixels that belong to no object; the "
+                "two could not be told apart any more. Choose another id."
+            )
+            raise SessionError(msg)
+
+    def _free(self, obj_id: int) -> int:
+        obj_id = int(obj_id)
+        if obj_id < 1:
+            msg = f"An object id is a label value of 1 or more, got {obj_id}."
+            raise SessionError(msg)
+        if obj_id in self.obj_ids:
+            msg = f"There is an object {obj_id} already; choose another id, or none."
+            raise SessionError(msg)
+        self._store.check_room([obj_id])
+        return obj_id
+
+
+def with_id(value: Any, obj_id: int) -> Any:
+    """A value of any table, for an object with another id."""
+    if isinstance(value, bool):
+        return value
+    value = replace(value, obj_id=obj_id)
+    if isinstance(value, PlacedPrompts) and value.track and value.track.scores:
+        track = Track(value.track.mask, replace(value.track.scores, obj_id=obj_id))
+        value = replace(value, track=track)
+    return value

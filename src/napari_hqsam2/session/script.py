@@ -1,0 +1,53 @@
+"""A session as the Python code that repeats it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MASKS = "from napari_hqsam2.session.packed_masks import PackedMask\n"
+
+
+def call(method: str, *args: Any, **kwargs: Any) -> str:
+    """Text of a call of a session's method."""
+    given = [literal(arg) for arg in args]
+    given += [f"{name}={literal(value)}" for name, value in kwargs.items()]
+    return f"session.{method}({', '.join(given)})"
+
+
+def literal(value: Any) -> str:
+    """Text that evaluates to a value: of plain types, arrays, prompts and masks."""
+    if isinstance(value, np.ndarray | np.generic):
+        return repr(value.tolist())
+    if isinstance(value, tuple):
+        inside = ", ".join(map(literal, value))
+        return f"({inside},)" if len(value) == 1 else f"({inside})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
+    return repr(value)
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptHeader:
+    """How a session is made."""
+
+    comments: list[str]
+    """What the names stand for that the script does not define."""
+    arguments: dict[str, str]
+    """Expressions by argument name of `Session`, the stack apart."""
+
+
+def whole_script(header: ScriptHeader, calls: Sequence[str]) -> str:
+    """Imports, the session, and all calls, which are as from `call`."""
+    given = ", ".join(["stack", *(f"{k}={v}" for k, v in header.arguments.items())])
+    notes = "".join(f"# {line}\n" for line in header.comments)
+    body = "\n".join([f"session = Session({given})", *calls])
+    names = [name for name in ("BoxPrompt", "PointPrompt") if f"{name}(" in body]
+    imports = f"from napari_hqsam2 import {', '.join([*names, 'Session'])}\n"
+    imports += MASKS if "PackedMask." in body else ""
+    return f"{imports}\n{notes}{body}\n"

@@ -1,0 +1,330 @@
+"""Interactive segmentation and tracking of one stack, for scripts and front ends."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+import numpy as np
+
+from napari_hqsam2.errors import SessionError
+from napari_hqsam2.segmentation.options import StackSettings
+from napari_hqsam2.session.doubts import (
+    Doubt,
+    DoubtLimits,
+    find_doubts,
+    with_changes,
+)
+from napari_hqsam2.session.exchange import STORED_SETTINGS, SessionExchange
+from napari_hqsam2.session.history import DEFAULT_BYTES
+from napari_hqsam2.session.label_store import LabelStore
+from napari_hqsam2.session.records import FrameScores, PlacedPrompts, TrackedObject
+from napari_hqsam2.session.running import PropagationStep
+from napari_hqsam2.session.script import ScriptHeader, literal, whole_script
+from napari_hqsam2.session.stacks import SessionStack
+from napari_hqsam2.session.storage import read_session, write_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from os import PathLike
+    from types import TracebackType
+
+    from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+    from napari_hqsam2.session.settings import SessionOptions
+    from napari_hqsam2.session.storage import SavedSession
+
+__all__ = [
+    "Doubt",
+    "DoubtLimits",
+    "FrameScores",
+    "PlacedPrompts",
+    "PropagationStep",
+    "Session",
+    "TrackedObject",
+]
+
+logger = logging.getLogger(__name__)
+
+
+class Session(SessionExchange):
+    """Interactive work on one stack: objects, prompts, runs, undo, files.
+
+    What a call gives depends on prompts, locked frames and labels alone, never on what
+    was done and undone before. A session belongs to one thread at a time; its signals
+    (`events`) are emitted in the thread that calls it.
+
+    Parameters
+    ----------
+    stack
+        As in `iter_stack`, or a single image: array, sequence of frames, `FrameSource`,
+        or path. Frames are read one at a time.
+    axes
+        Axis letters, such as "TZYX"; None guesses as `axes.resolve_axes` does.
+    labels
+        Integer array to write to (NumPy, Zarr, the data of a napari layer), one box a
+        frame, in place. None makes one of int32 zeros.
+    history_bytes
+        Room for undo. The newest step is kept in any case.
+    **options
+        See `SessionOptions`. The model is loaded when it is first needed.
+
+    Raises
+    ------
+    StackError
+        The stack cannot be read with these axes, or the labels do not fit it.
+
+    Examples
+    --------
+    >>> from napari_hqsam2 import Session
+    >>> session = Session("nuclei.tif", axes="TYX")  # doctest: +SKIP
+    >>> cell = session.new_object(name="mother")  # doctest: +SKIP
+    >>> session.add_points(cell, [(0, 76, 31)])  # doctest: +SKIP
+    >>> session.segment(0)  # doctest: +SKIP
+    >>> for step in session.propagate("T"):  # doctest: +SKIP
+    ...     print(step.frame, step.scores)
+    """
+
+    def __init__(
+        self,
+        stack: Any,
+        *,
+        axes: str | None = None,
+        labels: Any = None,
+        history_bytes: int = DEFAULT_BYTES,
+        **options: Unpack[SessionOptions],
+    ) -> None:
+        settings = StackSettings(axes=axes, **options)
+        with ExitStack() as resources:
+            opened = SessionStack(
+                stack, axes, settings.channels, settings.contrast_limits, resources
+            )
+            super().__init__(opened, settings, labels, history_bytes)
+            self._resources = resources.pop_all()
+        self._header = _header(self.settings, opened, has_labels=labels is not None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the model and of an opened file; labels and records stay."""
+        with self._turn():
+            self._tracker.release()
+            self._resources.close()
+
+    def scores(self, obj_id: int) -> tuple[FrameScores, ...]:
+        """Scores and sizes of an object, on every frame it was segmented on.
+
+        Returns
+        -------
+        tuple of FrameScores
+            Sorted by position; jump and area ratio compare with the frame before, along
+            the axis of the run that gave the frame.
+        """
+        axes = self._stack.axes
+        stored = self._records.scores.of(self._known(obj_id))
+        return with_changes(stored, axes.leading, self._stack.default_axis())
+
+    def doubtful(
+        self,
+        objects: Iterable[int] | None = None,
+        *,
+        limits: DoubtLimits | None = None,
+    ) -> tuple[Doubt, ...]:
+        """Frames to look at, and why; locked and prompted ones are not doubted.
+
+        Parameters
+        ----------
+        objects
+            Objects to look through; None is all.
+        limits
+            What is doubtful.
+
+        Returns
+        -------
+        tuple of Doubt
+            Sorted by position, then by object.
+        """
+        letters, axis = self._stack.axes.leading, self._stack.default_axis()
+        doubts = [
+            doubt
+            for obj_id in self._chosen(objects)
+            for doubt in find_doubts(
+                self.scores(obj_id), letters, axis, limits or DoubtLimits()
+            )
+            if not self._records.locks.get(obj_id, doubt.position)
+        ]
+        return tuple(sorted(doubts, key=lambda doubt: (doubt.position, doubt.obj_id)))
+
+    def as_python(self) -> str:
+        """The script that repeats what was done and not undone.
+
+        It finds the stack under the name `stack`; a model that was passed as an object
+        under `model`; labels that were passed, as they were then, under `labels`. What
+        somebody else painted into the labels is not part of it.
+        """
+        return whole_script(self._header, self._history.script)
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write everything but the stack and the undo history into a folder.
+
+        The folder appears whole or not at all; an earlier session there is replaced.
+
+        Raises
+        ------
+        SessionError
+            The folder holds something else.
+        """
+        with self._turn():
+            axes = self._stack.axes
+            header = {
+                "provenance": self.provenance(),
+                "stack": {
+                    "axes": axes.letters,
+                    "shape": axes.shape,
+                    "fingerprint": self._stack.fingerprint,
+                    "pixel_sizes": {
+                        letter: [size.value, size.unit]
+                        for letter, size in self._stack.pixel_sizes.items()
+                    },
+                },
+                "settings": self._stored_settings(),
+                "script": {**asdict(self._header), "calls": self._history.script},
+            }
+            write_session(Path(folder), header, self._records, self._store)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | PathLike[str],
+        stack: Any,
+        *,
+        labels: Any = None,
+        model: str | SAM2VideoPredictor | None = None,
+        device: str = "auto",
+    ) -> Self:
+        """Open a saved session again, with all prompts.
+
+        Parameters
+        ----------
+        folder
+            As given to `save`.
+        stack
+            The stack that it was made for.
+        labels
+            Array to write the saved labels and all new ones into; None makes one.
+        model
+            Model to go on with; None is that of the session.
+        device
+            Where a model given by name computes.
+
+        Raises
+        ------
+        SessionError
+            There is no session, it is damaged, the stack is another one, or a model
+            that was passed as an object is not given again.
+        StackError
+            The labels do not fit.
+        """
+        saved = read_session(Path(folder))
+        session = cls(
+            stack,
+            axes=saved.header["stack"]["axes"],
+            labels=labels,
+            model=_model_to_go_on_with(saved, model),
+            device=device,
+            **_settings_from(saved.header["settings"]),
+        )
+        session._fill(saved)
+        return session
+
+    def _fill(self, saved: SavedSession) -> None:
+        """Take over what was saved, after a look at the stack."""
+        axes, theirs = self._stack.axes, saved.header["stack"]
+        if tuple(theirs["shape"]) != axes.shape:
+            msg = (
+                f"The session was saved for a stack of shape {tuple(theirs['shape'])} "
+                f"({theirs['axes']}); this one has shape {axes.shape}. Open it with "
+                "the stack that it was made for."
+            )
+            raise SessionError(msg)
+        if theirs["fingerprint"] != self._stack.fingerprint:
+            msg = (
+                "The session was saved for a stack with other pixels (shape and axes "
+                "are the same). Open it with the stack that it was made for."
+            )
+            raise SessionError(msg)
+        before, now = saved.header["provenance"], self.provenance()
+        for name in ("model", "weights_sha256", "parameters_sha256"):
+            if before.get(name) != now.get(name):
+                logger.warning(
+                    "The session was made with %s %s; it goes on with %s.",
+                    name,
+                    before.get(name),
+                    now.get(name),
+                )
+        self._stack.pixel_sizes = self._stack.pixel_sizes or saved.pixel_sizes
+        saved.fill(self._records)
+        if "labels" not in self._header.arguments:
+            empty = np.zeros(axes.labels_shape, saved.labels.dtype)
+            self._store = LabelStore(empty, axes)
+        self._store.check_room(self.obj_ids)
+        for position in self._store.positions():
+            self._store.fill(position, saved.labels[position])
+        script = dict(saved.header["script"])
+        self._history.restart(script.pop("calls"))
+        self._header = ScriptHeader(**script)
+
+
+def _header(
+    settings: StackSettings, stack: SessionStack, *, has_labels: bool
+) -> ScriptHeader:
+    """The session as it is made, for its script."""
+    comments = [f"stack: {stack.axes.described}"]
+    arguments = {"axes": literal(stack.axes.letters)}
+    if isinstance(settings.model, str):
+        arguments["model"] = literal(settings.model)
+    else:
+        arguments["model"] = "model"
+        comments.append("model: the predictor of this session")
+    if has_labels:
+        arguments["labels"] = "labels"
+        comments.append("labels: the array that was given, as it was then")
+    defaults = StackSettings()
+    for name in STORED_SETTINGS:
+        value = getattr(settings, name)
+        if value != getattr(defaults, name):
+            arguments[name] = literal(value)
+    return ScriptHeader(comments, arguments)
+
+
+def _model_to_go_on_with(
+    saved: SavedSession, model: str | SAM2VideoPredictor | None
+) -> str | SAM2VideoPredictor:
+    name: str | None = saved.header["provenance"]["model"]
+    if model is None and name is None:
+        msg = (
+            "The session was made with a model that was passed as an object; pass it "
+            "again: Session.load(folder, stack, model=load_model(...))."
+        )
+        raise SessionError(msg)
+    return model or name or ""
+
+
+def _settings_from(stored: Mapping[str, Any]) -> Any:
+    """Settings as `Session` takes them; JSON has lists where there were tuples."""
+    return {name: _tuples(value) for name, value in stored.items()}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,229 @@
+"""The stack of a session: lines of frames through it, and features kept of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hqsam2.axes import StackAxes
+from napari_hqsam2.errors import PromptError
+from napari_hqsam2.predictors.feature_cache import FeatureCache
+from napari_hqsam2.segmentation.stack_view import FrameRange, StackView
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import ExitStack
+
+    from napari_hqsam2.modeling.outputs import ImageFeatures
+    from napari_hqsam2.predictors.intensity import IntensityLimits
+    from napari_hqsam2.session.records import Position
+    from napari_hqsam2.stack_files import PixelSize
+
+SAMPLED_FRAMES = 5
+"""Frames, evenly spread, whose pixels tell one stack from another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The frames along one axis, at fixed places along all others."""
+
+    axis: str
+    """Letter of the axis; empty for the one frame of a single image."""
+    axis_index: int
+    """Place of the axis among the leading axes."""
+    origin: Position
+    """Position of frame 0."""
+
+    def position(self, frame: int) -> Position:
+        """Position of a frame."""
+        if not self.axis:
+            return ()
+        place = list(self.origin)
+        place[self.axis_index] = frame
+        return tuple(place)
+
+    def frame(self, position: Position) -> int:
+        """Frame at a position of the line."""
+        return position[self.axis_index] if self.axis else 0
+
+    def __contains__(self, position: Position) -> bool:
+        """Whether a position lies on the line."""
+        return self.position(self.frame(position)) == position
+
+
+class SessionStack:
+    """A stack, or a single image, as lines of frames.
+
+    Parameters
+    ----------
+    stack
+        As in `api.iter_stack`, or a single image.
+    axes, channels
+        As in `StackView`.
+    limits
+        Contrast limits; None takes those of the whole stack when they are first needed.
+    resources
+        Closes the file if `stack` is a path.
+
+    Raises
+    ------
+    StackError
+        The axes, the channels or the type do not make a stack.
+    """
+
+    def __init__(
+        self,
+        stack: Any,
+        axes: str | None,
+        channels: Sequence[int] | None,
+        limits: IntensityLimits | None,
+        resources: ExitStack,
+    ) -> None:
+        self.pixel_sizes: Mapping[str, PixelSize] = {}
+        if isinstance(stack, str | PathLike):
+            from napari_hqsam2.stack_files import open_stack  # noqa: PLC0415 - formats
+
+            file = resources.enter_context(open_stack(stack, axes))
+            stack, axes = file.array, file.axes.letters
+            self.pixel_sizes = file.pixel_sizes
+        if axes is None and getattr(stack, "ndim", 0) == 2:
+            axes = "YX"
+        self._stack = stack
+        self._is_image = axes is not None and set(axes.upper()) <= set("YXC")
+        self._letters = axes
+        if axes is not None and self._is_image:
+            self._stack = stack if hasattr(stack, "shape") else np.asarray(stack)
+            self.axes = StackAxes(axes.upper(), tuple(self._stack.shape))
+        self.show(channels, limits)
+        if not self._is_image:
+            self.axes = self._view.axes
+
+    def show(
+        self, channels: Sequence[int] | None, limits: IntensityLimits | None
+    ) -> None:
+        """Change what the model sees; arguments as those of the class."""
+        if self._is_image:
+            self._view = StackView.of_image(self._stack, self.axes.letters, channels)
+        else:
+            self._view = StackView(self._stack, self._letters, channels)
+        self._limits = limits
+
+    @property
+    def limits(self) -> IntensityLimits:
+        """Intensities that the model sees as black and white."""
+        if self._limits is None:
+            self._limits = self._view.limits()
+        return self._limits
+
+    def position(self, position: Sequence[int] | int) -> Position:
+        """Check the position of a frame.
+
+        Raises
+        ------
+        PromptError
+            There is no such frame.
+        """
+        given = (position,) if isinstance(position, int | np.integer) else position
+        place, shape = tuple(int(index) for index in given), self.axes.leading_shape
+        if len(place) != len(shape):
+            msg = (
+                f"Position {place} does not fit a stack with {self.axes.described}; "
+                f"give {len(shape)} indices, one for each of "
+                f"{', '.join(self.axes.leading) or 'no axes: ()'}."
+            )
+            raise PromptError(msg)
+        if not all(0 <= i < length for i, length in zip(place, shape, strict=True)):
+            msg = (
+                f"There is no frame {self.axes.where(place)}; the stack has "
+                f"{self.axes.described}, and indices begin at 0."
+            )
+            raise PromptError(msg)
+        return place
+
+    def default_axis(self) -> str:
+        """Axis of runs for which none is named; empty for a single image."""
+        return self.axes.propagation_axis() if self.axes.leading else ""
+
+    def line(self, position: Position, axis: str) -> Line:
+        """Frames along `axis` through a position."""
+        if not axis:
+            return Line("", 0, ())
+        index = self.axes.leading.index(axis)
+        origin = list(position)
+        origin[index] = 0
+        return Line(axis, index, tuple(origin))
+
+    def length(self, line: Line) -> int:
+        """Number of frames of a line."""
+        return self.axes.length(line.axis) if line.axis else 1
+
+    def frames(self, line: Line, frames: range) -> FrameRange:
+        """Some frames of a line, read when asked for."""
+        origin, axis = (line.origin, line.axis) if line.axis else ((0,), "T")
+        return FrameRange(self._view.frames(origin, axis), frames)
+
+    def number(self, position: Position) -> int:
+        """Number of a frame in the order of the leading axes."""
+        if not position:
+            return 0
+        return int(np.ravel_multi_index(position, self.axes.leading_shape))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of axes, type and some frames; these are read, one at a time."""
+        source = self._view.every_frame()
+        digest = blake2b(self.axes.described.encode(), digest_size=16)
+        for index in np.unique(
+            np.linspace(0, len(source) - 1, SAMPLED_FRAMES, dtype=int)
+        ):
+            frame = source.read(int(index))
+            little = frame.astype(frame.dtype.newbyteorder("<"))
+            digest.update(little.dtype.str.encode() + little.tobytes())
+        return digest.hexdigest()
+
+
+class LineFeatures(FeatureCache):
+    """Image features of a line, kept in one cache for all lines of a stack.
+
+    Parameters
+    ----------
+    shared
+        Features by number of the frame in the whole stack.
+    numbers
+        Number of each frame of the line.
+    """
+
+    def __init__(self, shared: FeatureCache, numbers: Sequence[int]) -> None:
+        super().__init__(shared.budget)
+        self._shared = shared
+        self._numbers = numbers
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held now, for all lines."""
+        return self._shared.nbytes
+
+    def __len__(self) -> int:
+        """Return the number of frames held, those of other lines included."""
+        return len(self._shared)
+
+    def __contains__(self, frame: int) -> bool:
+        """Whether a frame's features are held."""
+        return self._numbers[frame] in self._shared
+
+    def get(self, frame: int) -> ImageFeatures | None:
+        """Features of a frame if they are held."""
+        return self._shared.get(self._numbers[frame])
+
+    def put(self, frame: int, features: ImageFeatures) -> None:
+        """Hold the features of a frame."""
+        self._shared.put(self._numbers[frame], features)
+
+    def clear(self) -> None:
+        """Drop everything, for all lines."""
+        self._shared.clear()

@@ -1,0 +1,452 @@
+"""The model at work for a session: one frame, or a run along a line.
+
+Nothing of a run is carried over to the next but image features and conditioning
+memories, which depend on pixels and prompts alone. So what a call gives depends on
+what can be seen - prompts, locks, labels - and not on what was called before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+
+from napari_hqsam2.api import load_model
+from napari_hqsam2.build import with_settings
+from napari_hqsam2.predictors.compilation import compile_model
+from napari_hqsam2.predictors.feature_cache import FeatureCache
+from napari_hqsam2.predictors.prompt_inputs import to_model_mask
+from napari_hqsam2.predictors.session import FORWARD
+from napari_hqsam2.segmentation.clicks import to_clicks
+from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
+from napari_hqsam2.segmentation.crops import Crop
+from napari_hqsam2.segmentation.frame_objects import (
+    FrameObjects,
+    KeptObjects,
+    WindowObjects,
+)
+from napari_hqsam2.segmentation.image import IN_VIEW_SCORE
+from napari_hqsam2.segmentation.prompt_groups import check_positive
+from napari_hqsam2.segmentation.windows import window_rule
+from napari_hqsam2.session.memories import ConditioningMemories
+from napari_hqsam2.session.stacks import LineFeatures
+from napari_hqsam2.session.windows import WindowLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from napari_hqsam2._types import BoolArray
+    from napari_hqsam2.modeling.outputs import HqMode
+    from napari_hqsam2.predictors.memory_bank import FrameOutput
+    from napari_hqsam2.predictors.session import VideoSession
+    from napari_hqsam2.predictors.video_predictor import (
+        FrameLogits,
+        SAM2VideoPredictor,
+    )
+    from napari_hqsam2.segmentation.masks import ObjectMask
+    from napari_hqsam2.segmentation.options import StackSettings
+    from napari_hqsam2.segmentation.window_tracking import WindowOutput
+    from napari_hqsam2.segmentation.windows import WindowRule
+    from napari_hqsam2.session.anchors import Anchor, RunPlan
+    from napari_hqsam2.session.memories import MemoryKey
+    from napari_hqsam2.session.records import PlacedPrompts
+    from napari_hqsam2.session.stacks import Line, SessionStack
+
+FEATURE_BYTES = 256 * 2**20
+"""Room for image features of recent frames."""
+MEMORY_BYTES = 256 * 2**20
+"""Room for memories of conditioning frames between runs."""
+
+
+class Tracker:
+    """The model of a session, loaded when it is first needed.
+
+    Parameters
+    ----------
+    stack
+        What is segmented.
+    settings
+        Model, device, resolution, tracking.
+    """
+
+    def __init__(self, stack: SessionStack, settings: StackSettings) -> None:
+        self._stack = stack
+        self._settings = settings
+        self._loaded: SAM2VideoPredictor | None
+        self._predictor: SAM2VideoPredictor | None
+        self._features = FeatureCache(FEATURE_BYTES)
+        self._memories: ConditioningMemories[FrameOutput]
+        self._window_memories: ConditioningMemories[WindowOutput]
+        self.release()
+
+    def predictor(self) -> SAM2VideoPredictor:
+        """The model with the settings of the session."""
+        if self._predictor is None:
+            settings = self._settings
+            if self._loaded is None:
+                model = settings.model
+                if isinstance(model, str):
+                    model = load_model(model, device=settings.device)
+                if settings.compile:
+                    compile_model(model.model)
+                self._loaded = model
+            self._predictor = with_settings(
+                self._loaded,
+                tracking=settings.tracking,
+                resolution=settings.resolution,
+                one_piece=settings.one_piece or None,
+            )
+        return self._predictor
+
+    def use(self, model: SAM2VideoPredictor) -> None:
+        """Take a model that is loaded already."""
+        self.release()
+        self._loaded = model
+
+    def configure(self, settings: StackSettings) -> None:
+        """Go on with other settings; what was computed with the old ones is dropped."""
+        old, self._settings = self._settings, settings
+        loaded = self._loaded
+        if replace(settings, hq_mode=old.hq_mode) != old:
+            self.release()
+        names = ("model", "device", "compile")
+        if all(getattr(settings, name) == getattr(old, name) for name in names):
+            self._loaded = loaded
+
+    def release(self) -> None:
+        """Let go of the model and of what it has computed."""
+        self._loaded = self._predictor = None
+        self._features.clear()
+        self._memories = ConditioningMemories(MEMORY_BYTES)
+        self._window_memories = ConditioningMemories(MEMORY_BYTES)
+
+    def prepare(self, line: Line, frame: int) -> None:
+        """Compute the image features of a frame, unless they are kept.
+
+        In windows there is nothing to compute before an object is pointed at.
+        """
+        if self._rule() is not None:
+            return
+        whole = range(self._stack.length(line))
+        session = self._session(line, whole, {}, self._settings.hq_mode)
+        self.predictor().encode_frame(session, frame)
+
+    def segment(
+        self,
+        prompts: Sequence[tuple[Line, PlacedPrompts]],
+        memories: Mapping[Line, Sequence[Anchor]],
+        hq: HqMode,
+    ) -> tuple[ObjectMask, ...]:
+        """Masks of objects on one frame, from the prompts there.
+
+        Parameters
+        ----------
+        prompts
+            For each object, all of which lie on one frame; with the line along which
+            it was followed, if prompts correct that.
+        memories
+            Other conditioning frames of objects that are corrected.
+        hq
+            Use of the high-quality mask.
+
+        Raises
+        ------
+        PromptError
+            An object has negative points only and nothing that they correct.
+        """
+        records = [record for _, record in prompts]
+        check_positive(
+            r.clicks() for r in records if not r.is_given and r.corrected is None
+        )
+        given = {r.obj_id: r.mask.unpacked() for r in records if r.is_given and r.mask}
+        scores = [ObjectScores(obj_id, IN_VIEW_SCORE, 1.0) for obj_id in given]
+        asked = defaultdict(list)
+        for line, record in prompts:
+            if not record.is_given:
+                asked[line].append(record)
+        side = self.predictor().image_size // 4 if asked else 1
+        device = self.predictor().device if asked else torch.device("cpu")
+        nothing = torch.zeros(len(given), side, side, device=device)
+        hw = self._stack.axes.hw
+        parts = [WindowObjects(GridObjects.of(scores, nothing), Crop(0, 0, *hw))]
+        for line, corrected in asked.items():
+            parts += self._answers(line, corrected, memories.get(line, ()), hq)
+        return FrameObjects(tuple(parts)).masks(hw, given)
+
+    def _answers(
+        self,
+        line: Line,
+        prompts: Sequence[PlacedPrompts],
+        memories: Sequence[Anchor],
+        hq: HqMode,
+    ) -> Iterator[WindowObjects]:
+        """What the model says to the prompts of each object on a frame of a line."""
+        whole = range(self._stack.length(line))
+        windows = self._windows(line, whole, hq)
+        if windows is None:
+            for objects in self._whole_answers(line, prompts, memories, hq):
+                yield WindowObjects(objects, Crop(0, 0, *self._stack.axes.hw))
+            return
+        for record in prompts:
+            yield windows.answer(record, line.frame(record.position), memories)
+
+    def _whole_answers(
+        self,
+        line: Line,
+        prompts: Sequence[PlacedPrompts],
+        memories: Sequence[Anchor],
+        hq: HqMode,
+    ) -> Iterator[GridObjects]:
+        """The same on whole frames."""
+        whole, predictor = range(self._stack.length(line)), self.predictor()
+        outputs = self._outputs(line, whole, memories, hq)
+        session = self._session(line, whole, outputs, hq)
+        for record in prompts:
+            frame, obj_id = line.frame(record.position), record.obj_id
+            if record.corrected is not None:
+                self._resume(session, frame, obj_id, record.corrected.unpacked())
+            clicks = to_clicks(record.clicks(), session.hw, predictor.image_size)
+            yield _objects(predictor.predict_clicks(session, frame, obj_id, clicks))
+
+    def follow(
+        self,
+        plan: RunPlan,
+        hq: HqMode,
+        stop_after_empty: int | None,
+        is_cancelled: Callable[[], bool],
+    ) -> Iterator[tuple[int, tuple[ObjectMask, ...]]]:
+        """Frames of a run and the masks of the objects there, in order of processing.
+
+        Objects that are locked on a frame are left out of its masks.
+        """
+        watch = _Watch(plan, stop_after_empty)
+        for frame, objects in self._passes(plan, hq, watch, is_cancelled):
+            here = [anchor for anchor in plan.anchors if anchor.frame == frame]
+            locked = [anchor.obj_id for anchor in here if anchor.is_locked]
+            given = {
+                a.obj_id: a.mask.unpacked()
+                for a in here
+                if a.mask is not None and not a.is_locked
+            }
+            yield frame, objects.without(locked).masks(self._stack.axes.hw, given)
+
+    def _passes(
+        self,
+        plan: RunPlan,
+        hq: HqMode,
+        watch: _Watch,
+        is_cancelled: Callable[[], bool],
+    ) -> _Frames:
+        forward, backward = plan.forward(), plan.backward()
+        run = self._runner(plan, hq, watch, is_cancelled)
+        kept: dict[int, KeptObjects] = {}
+        if forward:
+            watch.restart()
+            for frame, objects in run(reverse=False):
+                if frame in backward:
+                    kept[frame] = KeptObjects.of(objects)
+                yield frame, objects
+        if not backward or is_cancelled():
+            return
+        watch.restart()
+        firsts = plan.first_frames() if forward else {}
+        for frame, objects in run(reverse=True):
+            if frame in backward:
+                yield frame, self._joined(frame, objects, kept, firsts)
+
+    def _runner(
+        self,
+        plan: RunPlan,
+        hq: HqMode,
+        watch: _Watch,
+        is_cancelled: Callable[[], bool],
+    ) -> Callable[..., _Frames]:
+        """What does a pass of a run, from its anchors alone."""
+        windows = self._windows(plan.line, plan.frames, hq)
+        if windows is not None:
+            return partial(windows.follow, plan, is_cancelled, watch.left)
+        outputs = self._outputs(plan.line, plan.frames, plan.anchors, hq)
+        return partial(self._whole_pass, plan, outputs, hq, watch, is_cancelled)
+
+    def _whole_pass(
+        self,
+        plan: RunPlan,
+        outputs: _Outputs,
+        hq: HqMode,
+        watch: _Watch,
+        is_cancelled: Callable[[], bool],
+        *,
+        reverse: bool,
+    ) -> _Frames:
+        session = self._session(plan.line, plan.frames, outputs, hq)
+        # SAM 2 has nothing to do backward from frame 0; its result is also that of the
+        # first step forward.
+        if reverse and not plan.forward():
+            reverse = plan.backward().start > plan.frames.start
+            frames = self._pass(session, plan, watch, is_cancelled, reverse=reverse)
+            yield from frames if reverse else islice(frames, 1)
+            return
+        yield from self._pass(session, plan, watch, is_cancelled, reverse=reverse)
+
+    def _pass(
+        self,
+        session: VideoSession,
+        plan: RunPlan,
+        watch: _Watch,
+        is_cancelled: Callable[[], bool],
+        *,
+        reverse: bool,
+    ) -> _Frames:
+        firsts = plan.first_frames().values()
+        start = max(firsts) if reverse else min(firsts)
+        for logits in self.predictor().propagate(
+            session,
+            start_frame_idx=start - plan.frames.start,
+            reverse=reverse,
+            from_own_prompts=plan.start is None,
+            is_cancelled=is_cancelled,
+        ):
+            frame = logits.frame + plan.frames.start
+            objects = FrameObjects.whole(_objects(logits), session.hw)
+            yield frame, objects
+            for obj_id in watch.left(frame + (-1 if reverse else 1), objects):
+                del session.objects[obj_id]
+            if not session.objects:
+                return
+
+    def _joined(
+        self,
+        frame: int,
+        objects: FrameObjects,
+        kept: dict[int, KeptObjects],
+        firsts: Mapping[int, int],
+    ) -> FrameObjects:
+        """All objects of a frame: those of the forward pass, and what is new."""
+        objects = objects.only(lambda obj_id: firsts.get(obj_id) != frame)
+        if frame not in kept:
+            return objects
+        return kept.pop(frame).restored(self.predictor().device).and_also(objects)
+
+    def _rule(self) -> WindowRule | None:
+        """Where objects are looked for; None is on whole frames."""
+        crop, hw = self._settings.crop, self._stack.axes.hw
+        return window_rule(crop, hw, self.predictor().image_size)
+
+    def _windows(self, line: Line, frames: range, hq: HqMode) -> WindowLine | None:
+        """Frames of a line as windows show them; None if they are shown whole."""
+        rule = self._rule()
+        if rule is None:
+            return None
+        return WindowLine(
+            self.predictor(),
+            rule,
+            self._stack,
+            line,
+            frames,
+            hq,
+            self._features,
+            self._window_memories,
+        )
+
+    def _session(
+        self, line: Line, frames: range, outputs: _Outputs, hq: HqMode
+    ) -> VideoSession:
+        """A session on a line, in which objects have their conditioning memories."""
+        stack = self._stack
+        session = self.predictor().init_state(
+            stack.frames(line, frames), contrast_limits=stack.limits
+        )
+        session.hq = hq
+        numbers = [stack.number(line.position(frame)) for frame in frames]
+        session.features = LineFeatures(self._features, numbers)
+        for (obj_id, frame), output in outputs.items():
+            state = session.add_object(obj_id)
+            state.bank.add_conditioning(frame - frames.start, output)
+        return session
+
+    def _outputs(
+        self, line: Line, frames: range, anchors: Iterable[Anchor], hq: HqMode
+    ) -> _Outputs:
+        """Results and memories of conditioning frames, computed or remembered."""
+        predictor, hw = self.predictor(), self._stack.axes.hw
+        outputs: _Outputs = {}
+        keys: dict[tuple[int, int], MemoryKey] = {}
+        session = self._session(line, frames, {}, hq)
+        for anchor in sorted(anchors, key=lambda anchor: (anchor.frame, anchor.obj_id)):
+            place, index = (anchor.obj_id, anchor.frame), anchor.frame - frames.start
+            number = self._stack.number(line.position(anchor.frame))
+            keys[place] = (number, anchor.key, hq)
+            remembered = self._memories.get(keys[place])
+            if remembered is not None:
+                outputs[place] = remembered
+            elif anchor.clicks is not None:
+                clicks = to_clicks(anchor.clicks, hw, predictor.image_size)
+                predictor.predict_clicks(session, index, anchor.obj_id, clicks)
+            elif anchor.mask is not None:
+                mask = anchor.mask.unpacked()
+                predictor.predict_mask(session, index, anchor.obj_id, mask)
+        if session.objects:
+            _remember_prompts(predictor, session)
+        for obj_id, state in session.objects.items():
+            for index, output in state.bank.conditioning.items():
+                place = (obj_id, index + frames.start)
+                outputs[place] = output
+                self._memories.put(keys[place], output)
+        return outputs
+
+    def _resume(
+        self, session: VideoSession, frame: int, obj_id: int, mask: BoolArray
+    ) -> None:
+        """Make a mask the present result of a frame, which prompts will correct."""
+        side = self.predictor().image_size // 4
+        state = session.add_object(obj_id)
+        low_res = to_model_mask(mask, side)[0, 0].bool().numpy()
+        state.bank.archive.put(frame, low_res)
+        state.directions[frame] = FORWARD
+
+
+_Frames: TypeAlias = "Iterator[tuple[int, FrameObjects]]"
+"""Frames in the order of processing, and the objects there."""
+
+_Outputs = dict[tuple[int, int], "FrameOutput"]
+"""Conditioning memories by object and frame of a line."""
+
+
+class _Watch:
+    """Says which objects leave a run."""
+
+    def __init__(self, plan: RunPlan, stop_after_empty: int | None) -> None:
+        self._plan = plan
+        self._most = stop_after_empty
+        self._empty: dict[int, int] = {}
+
+    def restart(self) -> None:
+        """Begin a pass."""
+        self._empty.clear()
+
+    def left(self, following: int, objects: FrameObjects) -> list[int]:
+        """Objects of a frame that are not to be looked for on the following one."""
+        leaving = []
+        for obj_id, empty in objects.empty.items():
+            self._empty[obj_id] = self._empty.get(obj_id, 0) + 1 if empty else 0
+            is_lost = self._most is not None and self._empty[obj_id] >= self._most
+            if is_lost or not self._plan.may_visit(obj_id, following):
+                leaving.append(obj_id)
+        return leaving
+
+
+def _remember_prompts(predictor: SAM2VideoPredictor, session: VideoSession) -> None:
+    """Turn results of prompts into memories, and track nothing."""
+    run = predictor.propagate(session, start_frame_idx=0, max_frame_num_to_track=0)
+    for _ in run:
+        pass
+
+
+def _objects(logits: FrameLogits) -> GridObjects:
+    values = zip(logits.obj_ids, logits.object_scores, logits.iou_scores, strict=True)
+    scores = [ObjectScores(*each) for each in values]
+    return GridObjects.of(scores, logits.low_res[:, 0])

@@ -1,0 +1,1 @@
+"""Fine-tuning of any model on labelled images of one's own."""

@@ -1,0 +1,61 @@
+"""Tasks of the inference thread, through the controller that hands them in."""
+
+import numpy as np
+import pytest
+
+from napari_hqsam2.plugin.controller import PluginController
+from napari_hqsam2.plugin.inference import SyncInference
+from napari_hqsam2.plugin.state import PluginState
+
+
+@pytest.fixture
+def controller(fake_viewer, fake_engine, make_timer):
+    return PluginController(
+        PluginState(), fake_viewer, SyncInference(), fake_engine, make_timer
+    )
+
+
+@pytest.fixture
+def touching(controller, fake_viewer, timers):
+    """A mask of object 1 on frame 1, and a click of object 2 beside it."""
+    fake_viewer.add_image((3, 20, 30), "TYX")
+    fake_viewer.position = (1,)
+    points = fake_viewer.add_points([[1, 5, 6]], [1])
+    timers[0].ring()
+    points.data = np.array([[1.0, 5, 6], [1.0, 5, 9]])
+    points.obj_ids, points.positive = [1, 2], [True, True]
+    return points
+
+
+def draw(fake_viewer, timers, points):
+    fake_viewer.events.prompts_changed.emit(points)
+    timers[0].ring()
+
+
+def test_other_objects_keep_their_pixels(controller, touching, fake_viewer, timers):
+    draw(fake_viewer, timers, touching)
+    frame = controller.state.labels.data[1]
+    assert frame[5, 4:12].tolist() == [1] * 5 + [2] * 3
+
+
+def test_other_objects_are_painted_over_when_told(
+    controller, touching, fake_viewer, timers
+):
+    controller.state.overlap = "overwrite"
+    draw(fake_viewer, timers, touching)
+    frame = controller.state.labels.data[1]
+    assert frame[5, 4:12].tolist() == [1] * 3 + [2] * 5
+    controller.undo()
+    assert frame[5, 4:12].tolist() == [1] * 5 + [0] * 3
+
+
+def test_accepted_frames_are_never_painted_over(
+    controller, touching, fake_viewer, timers
+):
+    controller.state.overlap = "overwrite"
+    controller.lock_here(True)
+    draw(fake_viewer, timers, touching)
+    assert controller.segment_stack()
+    labels = controller.state.labels.data
+    assert labels[1, 5, 4:12].tolist() == [1] * 5 + [2] * 3
+    assert labels[0, 5, 4:12].tolist()[3:] == [2] * 5

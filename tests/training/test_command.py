@@ -1,0 +1,60 @@
+"""``python -m napari_hqsam2.training`` and its pool of scenes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from tests.training.conftest import MICRO
+
+from napari_hqsam2.training import pool
+from napari_hqsam2.training.__main__ import main
+from napari_hqsam2.training.config import Budget, default_phase, large_phase
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_hqsam2.training.config import PhaseName
+
+
+def steps_done(folder: Path) -> list[int]:
+    log = folder / "log.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return [row["step"] for row in rows if "loss" in row]
+
+
+def test_a_run_is_done_in_sittings(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [f"--data={data}", f"--out={out}", "--device=cpu", "--no-bf16"]
+    command += ["--phases", "image", "hq", "--steps=2", "--workers=0", "--sitting=0"]
+    command += [f"--override={override}" for override in MICRO]
+    for image, hq in (([1], None), ([1, 2], [1]), ([1, 2], [1, 2])):
+        main(command)
+        assert steps_done(out / "image") == image
+        assert not (out / "hq").exists() if hq is None else steps_done(out / "hq") == hq
+    main(command)
+    assert steps_done(out / "hq") == [1, 2]
+
+
+def test_pool_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+    pool.main([str(tmp_path / "one"), "--stills=3", "--clips=2"])
+    pool.main([str(tmp_path / "two"), "--stills=3", "--clips=2", "--workers=2"])
+    for name in (pool.STILLS_NAME, pool.CLIPS_NAME):
+        with (
+            np.load(tmp_path / "one" / name) as one,
+            np.load(tmp_path / "two" / name) as two,
+        ):
+            assert sorted(one.files) == sorted(two.files)
+            assert all(np.array_equal(one[key], two[key]) for key in one.files)
+
+
+@pytest.mark.parametrize("name", ["image", "clip", "hq"])
+def test_a_gpu_takes_many_more_crops_a_step(name: PhaseName) -> None:
+    budget = Budget(steps=1)
+    small, large = default_phase(name, budget), large_phase(name, budget)
+    for few, many in zip(small.shapes, large.shapes, strict=True):
+        assert many.size == few.size
+        assert many.crops >= 8 * few.crops
+    assert large.shares == small.shares
