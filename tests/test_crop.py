@@ -18,8 +18,9 @@ from napari_hqsam2 import (
     segment_image,
     segment_stack,
 )
-from napari_hqsam2.build import build_sam2_video_predictor
+from napari_hqsam2.build import build_sam2_video_predictor, with_settings
 from napari_hqsam2.errors import PromptError
+from napari_hqsam2.segmentation.options import StackSettings
 
 SIDE, RADIUS, FRAMES = 1000, 6, 4
 CENTRES = {1: (200, 240), 2: (216, 258), 3: (640, 505), 4: (985, 12)}
@@ -158,11 +159,34 @@ def test_directions_do_not_depend_on_each_other(untrained, noise, crop):
     assert not first[1:].any()
 
 
-def test_small_frames_are_seen_whole(untrained, noise):
+@pytest.mark.parametrize("hint", [{"tracking": "local"}, {"resolution": 64}])
+def test_who_asks_for_speed_gets_whole_frames(untrained, hint):
+    predictor = with_settings(untrained, **hint)
+    hw = (150, 200)
+    assert StackSettings(**hint).window_rule(hw, predictor) is None
+    assert StackSettings(**hint, crop=64).window_rule(hw, predictor) is not None
+    assert StackSettings().window_rule(hw, untrained) is not None
+    assert StackSettings(crop="off").window_rule(hw, untrained) is None
+
+
+def test_clicks_see_small_frames_whole(untrained, noise):
     small = noise[:, :90, :96]
     usual = segment_stack(small, [click(1, 0)], axes="TYX", model=untrained)
     whole = segment_stack(small, [click(1, 0)], axes="TYX", model=untrained, crop="off")
     np.testing.assert_array_equal(usual, whole)
+
+
+def test_clicks_are_the_same_beside_boxes(trained, discs):
+    """Alone they see the frame at once, with a box in windows beside them."""
+    small = discs[:3, 100:500, 100:500]
+    options = {"axes": "TYX", "model": trained}
+    clicked = click(1, 0, y=100.0, x=140.0)
+    boxed = FramePrompts((0,), 2, box=BoxPrompt(110, 152, 122, 164))
+    alone = segment_stack(small, [clicked], **options)
+    both = segment_stack(small, [clicked, boxed], **options)
+    assert (both == 2).any(axis=(1, 2)).all()
+    agree = (alone == 1) == (both == 1)
+    assert agree[both != 2].all()
 
 
 def test_a_mask_prompt_is_the_object_on_its_frame(untrained, noise):

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import napari
 from napari.components import ViewerModel
 from napari.layers import Layer
+from qtpy.QtWidgets import QApplication
 
 from napari_hqsam2.export import write_labels
+from napari_hqsam2.files import CONFIG_VARIABLE
 from napari_hqsam2.outlines import write_outlines
 from napari_hqsam2.plugin import segment_layers
 from napari_hqsam2.plugin.sample_data import nuclei_timelapse
@@ -25,6 +27,8 @@ from napari_hqsam2.segmentation.overview import overview_tiles
 from napari_hqsam2.segmentation.stack_view import StackView
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.layers import Labels
 
 CLICKS = {1: (0, 76, 31), 2: (0, 46, 118), 3: (0, 72, 114)}
@@ -63,14 +67,33 @@ def add_prompts(viewer: ViewerModel) -> None:
     )
 
 
+def follow_in_widget(viewer: napari.Viewer) -> Labels:
+    """What a user does: dock the plugin, and press its button."""
+    _, widget = viewer.window.add_plugin_dock_widget("napari-hqsam2", "HQ-SAM 2")
+    state = widget.state
+    state.one_piece = True
+    if not widget.controller.segment_stack():
+        sys.exit(state.message.text)
+    wait_while(lambda: state.run.is_busy)
+    return state.labels
+
+
+def wait_while(is_waiting: Callable[[], bool]) -> None:
+    """Let the window live until something has happened."""
+    while is_waiting():
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
 def show(viewer: napari.Viewer, labels: Labels, picture: Path) -> None:
-    """Open the window on the result, with the plugin docked, and take a picture."""
+    """Open the window on the result, and take a picture."""
     labels.contour = 1
     viewer.layers.selection.active = labels
     viewer.dims.set_current_step(0, len(labels.data) // 2)
-    viewer.window.add_plugin_dock_widget("napari-hqsam2", "HQ-SAM 2")
     viewer.window.resize(1500, 950)
     viewer.show()
+    until = time.monotonic() + 1
+    wait_while(lambda: time.monotonic() < until)
     viewer.screenshot(str(picture), canvas_only=False, flash=False)
 
 
@@ -80,6 +103,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("demo-output"))
     folder = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault(CONFIG_VARIABLE, str(folder / "settings"))
 
     viewer = make_viewer()
     (sample,) = nuclei_timelapse()
@@ -88,9 +112,12 @@ def main() -> None:
     count = len(CLICKS) + len(BOXES)
     print(f"Following {count} nuclei through {len(image.data)} frames ...", flush=True)
     start = time.monotonic()
-    labels = segment_layers(
-        viewer, image, points="clicks", shapes="boxes", one_piece=True
-    )
+    if isinstance(viewer, napari.Viewer):
+        labels = follow_in_widget(viewer)
+    else:
+        labels = segment_layers(
+            viewer, image, points="clicks", shapes="boxes", one_piece=True
+        )
     print(f"Done in {time.monotonic() - start:.0f} s")
 
     view = StackView(image.data, "TYX")

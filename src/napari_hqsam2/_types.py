@@ -12,5 +12,7 @@ LabelArray: TypeAlias = npt.NDArray[np.integer[Any]]
 HW: TypeAlias = tuple[int, int]
 Limits: TypeAlias = tuple[float, float]
 Direction: TypeAlias = Literal["forward", "backward", "both"]
+CropMode: TypeAlias = Literal["auto", "off"] | int
+"""Whether objects are looked at in windows; a number is their side in pixels."""
 Overlap: TypeAlias = Literal["protect", "overwrite"]
 """Whether pixels of other labels are kept or taken."""

@@ -35,7 +35,6 @@ from napari_hqsam2.segmentation.options import (
 from napari_hqsam2.segmentation.prompt_groups import check_prompts
 from napari_hqsam2.segmentation.stack_plan import StackPlan, plan_stack
 from napari_hqsam2.segmentation.stack_view import StackView
-from napari_hqsam2.segmentation.windows import window_rule
 from napari_hqsam2.weights import download
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
@@ -171,17 +170,17 @@ def segment_image(
     checked = check_prompts(prompts, image_axes)
     view = StackView.of_image(array, image_axes.letters, settings.channels)
     limits = settings.contrast_limits
-    model = predictor_for(settings).model
+    predictor = predictor_for(settings)
     masks = segment_frame(
         StillModel(
-            model,
+            predictor.model,
             view.limits() if limits is None else limits,
             settings.hq_mode,
             one_piece=settings.one_piece,
         ),
         view.frames((0,), "T"),
         checked,
-        window_rule(settings.crop, image_axes.hw, model.image_size),
+        settings.window_rule(image_axes.hw, predictor),
     )
     labels = _new_labels(image_axes)
     check_label_dtype(labels.dtype, (prompt.obj_id for prompt in checked))
@@ -338,7 +337,11 @@ def _results(
         limits,
     )
     results = plan.results(
-        predictor, limits, options.hq_mode, cancel or _never, options.crop
+        predictor,
+        limits,
+        options.hq_mode,
+        cancel or _never,
+        options.window_rule(plan.view.axes.hw, predictor),
     )
     return _counted(results, plan.num_steps, progress)
 

@@ -38,13 +38,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from napari_hqsam2._types import Direction, LabelArray
+    from napari_hqsam2._types import CropMode, Direction, LabelArray
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.predictors.tracking_config import TrackingMode
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.prompts import FramePrompts
-    from napari_hqsam2.segmentation.windows import CropMode
     from napari_hqsam2.stack_files import StackFile
 
 

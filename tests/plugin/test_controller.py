@@ -584,6 +584,32 @@ def test_accepted_frames_hold(controller, state, drawn, fake_viewer):
     assert not state.timeline.frames[3].is_locked
 
 
+def test_ways_to_make_masks_are_compared(controller, state, drawn, fake_engine):
+    seen = []
+    for _ in range(3):
+        controller.next_hq_mode()
+        seen.append((state.hq_mode, state.message.text))
+    assert seen == [
+        ("only", "Masks: High-quality head alone."),
+        ("off", "Masks: Plain SAM 2."),
+        ("add", "Masks: High quality."),
+    ]
+    state.model = "sam2.1_hiera_large"
+    controller.next_hq_mode()
+    assert state.hq_mode == "add"
+    assert "no high-quality head" in state.message.text
+
+
+def test_the_pace_of_a_run_is_remembered_for_its_settings(controller, state, drawn):
+    assert state.pace is None
+    controller.segment_frame()
+    assert state.pace is None
+    controller.segment_stack()
+    assert 0 < state.pace < 60
+    state.resolution = 256
+    assert state.pace is None
+
+
 def test_next_doubtful_frame(controller, state, drawn, fake_engine):
     controller.next_doubt()
     assert "no doubtful frames" in state.message.text

@@ -21,11 +21,13 @@ def test_choices_come_back(path):
     state.resolution = 512
     state.live = False
     state.overlap = "overwrite"
+    state.crop = 256
     state.object_id = 7
     again = PluginState()
     _kept = Preferences(again, path)
     assert (again.model, again.resolution) == ("sam2.1_hiera_large", 512)
     assert (again.live, again.overlap, again.object_id) == (False, "overwrite", 1)
+    assert again.crop == 256
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,7 @@ def test_choices_come_back(path):
         "null",
         "\x00\xff",
         json.dumps({"model": "no such model", "resolution": 512, "live": "yes"}),
-        json.dumps({"model": ["x"], "device": 3, "hq_mode": {}, "future": 1}),
+        json.dumps({"model": ["x"], "device": 3, "hq_mode": {}, "crop": 7}),
         json.dumps({"resolution": True}),
     ],
 )

@@ -6,6 +6,7 @@ from napari_hqsam2.plugin.axis_names import name_axes
 from napari_hqsam2.plugin.resolve import (
     channel_choices,
     check_labels,
+    duration_words,
     range_words,
     session_options,
     shown_channels,
@@ -21,13 +22,19 @@ def image(shape=(10, 20, 30), labels=("t", "y", "x"), dtype=np.uint16):
 
 def test_a_session_is_told_all_choices():
     state = PluginState(
-        tracking="local", resolution=256, hq_mode="off", device="cpu", one_piece=True
+        tracking="local",
+        resolution=256,
+        hq_mode="off",
+        device="cpu",
+        one_piece=True,
+        crop=256,
     )
     assert session_options(image(), state) == {
         "model": "sam2.1_hq_hiera_nano",
         "device": "cpu",
         "hq_mode": "off",
         "one_piece": True,
+        "crop": 256,
         "tracking": "local",
         "resolution": 256,
         "contrast_limits": (0.0, 9.0),
@@ -60,6 +67,20 @@ def test_impossible_resolution_is_refused():
 
 def test_ranges_have_words():
     assert range_words(image().axes, "T", (3, 6)) == "through T, frames 3 to 5"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.01, "about 1 s"),
+        (99.4, "about 99 s"),
+        (100, "about 2 min"),
+        (5940, "about 99 min"),
+        (9000, "about 2.5 h"),
+    ],
+)
+def test_durations_have_words(seconds, words):
+    assert duration_words(seconds) == words
 
 
 def test_labels_must_fit_the_image():

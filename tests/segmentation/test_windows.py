@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from napari_hqsam2.prompts import BoxPrompt, FramePrompts, PointPrompt
 from napari_hqsam2.segmentation.windows import (
-    CROPPED_FROM,
+    LARGE_FROM,
     LEAST_SIDE,
     ROOM,
     WindowRule,
@@ -110,7 +110,8 @@ def test_an_object_that_leaves_its_window_gets_another(case, data):
 @given(placed())
 def test_what_is_lost_is_looked_for_further_out(case):
     rule, box = case
-    lost, crop = rule.lost(box), rule.around(box)
+    crop = rule.around(box)
+    lost = rule.lost(crop, box)
     assert lies_in(lost, rule.hw)
     assert holds(lost, box)
     assert crop == rule.whole or lost.height > crop.height or lost.width > crop.width
@@ -154,10 +155,23 @@ def test_prompts_have_a_box():
     assert prompt_box(FramePrompts((), 1, mask=mask)) == (2, 5, 4, 9)
 
 
-def test_large_frames_are_cropped_unless_told_otherwise():
-    limit = int(CROPPED_FROM * 512)
-    assert window_rule("auto", (limit, 100), 512) is None
-    assert window_rule("auto", (100, limit + 1), 512) == WindowRule((100, 769), 512)
+def test_a_click_may_mean_anything_on_a_small_frame():
+    rule = WindowRule((600, 512), 512)
+    click = FramePrompts((), 1, (PointPrompt(500.0, 300.0),))
+    box = FramePrompts((), 2, box=BoxPrompt(500, 300, 510, 312))
+    assert rule.first(click) == rule.whole
+    assert rule.first(box).height == 128
+    for_good = rule.following(rule.whole, (500, 300, 510, 312))
+    assert for_good == rule.lost(rule.whole, (500, 300, 510, 312)) == rule.whole
+    assert rule.is_needed([click, box])
+    assert not rule.is_needed([click])
+    large = WindowRule((int(LARGE_FROM * 512) + 1, 512), 512)
+    assert large.is_needed([click])
+
+
+def test_frames_are_seen_in_windows_unless_there_is_no_room():
+    assert window_rule("auto", (170, 100), 512) is None
+    assert window_rule("auto", (100, 171), 512) == WindowRule((100, 171), 512)
     assert window_rule("off", (9000, 9000), 512) is None
     assert window_rule(256, (300, 200), 512) == WindowRule((300, 200), 512, 256)
     assert window_rule(256, (256, 200), 512) is None

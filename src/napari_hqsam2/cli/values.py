@@ -9,7 +9,7 @@ import typer
 from napari_hqsam2.configs.resolution import check_resolution
 
 if TYPE_CHECKING:
-    from napari_hqsam2.segmentation.windows import CropMode
+    from napari_hqsam2._types import CropMode
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

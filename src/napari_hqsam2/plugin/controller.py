@@ -13,6 +13,8 @@ from napari_hqsam2.plugin.inference import Task
 from napari_hqsam2.plugin.live import Live, NoTimer
 from napari_hqsam2.plugin.resolve import range_words, session_options
 from napari_hqsam2.plugin.runs import Run, Runs, Teller
+from napari_hqsam2.plugin.state import HQ_MODES
+from napari_hqsam2.weights import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.session.settings import RunOptions
 
 Scope = Literal["frame", "stack"]
+PACE_DEPENDS_ON = ("image", "model", "device", "tracking", "resolution", "crop")
 
 
 class PluginController:
@@ -77,6 +80,8 @@ class PluginController:
             event.connect(self.desk.show)
         state.events.axis.connect(self._on_axis_chosen)
         state.events.is_thinking.connect(self._on_thinking)
+        for name in PACE_DEPENDS_ON:
+            getattr(state.events, name).connect(self._forget_pace)
 
     @property
     def is_busy(self) -> bool:
@@ -195,6 +200,15 @@ class PluginController:
     def flip_polarity(self) -> None:
         """Let new points lie on what is to be left out, or on the object again."""
         self.state.positive = not self.state.positive
+
+    def next_hq_mode(self) -> None:
+        """Make masks in the next way; those of the frame on show change at once."""
+        state, modes = self.state, list(HQ_MODES)
+        if not registry.get(state.model).is_hq:
+            self._teller.tell(f"{state.model} has no high-quality head to compare.")
+            return
+        state.hq_mode = modes[(modes.index(state.hq_mode) + 1) % len(modes)]
+        self._teller.tell(f"Masks: {HQ_MODES[state.hq_mode]}.")
 
     def suspend(self) -> None:
         """Cancel and free the model's memory, while nobody sees the widget."""
@@ -389,6 +403,9 @@ class PluginController:
         """Say what to do next, instead of what was loaded."""
         if not self.state.is_thinking:
             self.layers.hint()
+
+    def _forget_pace(self) -> None:
+        self.state.pace = None
 
     def _on_model_chosen(self) -> None:
         """Give up a resolution that is no draft of this model."""

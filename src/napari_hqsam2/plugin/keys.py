@@ -17,7 +17,7 @@ UNDO, REDO = "Control-Z", "Control-Shift-Z"
 class Keys:
     """Binds keys as long as the widget lives.
 
-    N, J, Shift+J, K and Q work everywhere in the viewer, unless they are bound to
+    N, J, Shift+J, K, Q and H work everywhere in the viewer, unless they are bound to
     something else there; undo and redo on the layers with prompts alone, as Labels have
     an undo of their own.
 
@@ -38,6 +38,7 @@ class Keys:
             "Shift-J": controller.previous_doubt,
             "K": controller.toggle_lock,
             "Q": controller.flip_polarity,
+            "H": controller.next_hq_mode,
         }
         self._on_prompts = {UNDO: controller.undo, REDO: controller.redo}
         self._bound: list[tuple[Any, str]] = []

@@ -80,6 +80,7 @@ class Live:
             events.live,
             events.hq_mode,
             events.one_piece,
+            events.crop,
             events.overlap,
         ):
             event.connect(self._on_switched)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from napari_hqsam2._types import Direction, Overlap
 from napari_hqsam2.configs.resolution import draft_resolutions
 from napari_hqsam2.files import atomic_path, config_folder
-from napari_hqsam2.plugin.state import HqMode
+from napari_hqsam2.plugin.state import CROPS, HqMode
 from napari_hqsam2.predictors.tracking_config import TrackingMode
 from napari_hqsam2.weights import registry
 
@@ -41,6 +41,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "overlap": _one_of(get_args(Overlap)),
     "tracking": _one_of(get_args(TrackingMode)),
     "direction": _one_of(get_args(Direction)),
+    "crop": lambda value: not isinstance(value, bool) and value in CROPS,
     "one_piece": lambda value: isinstance(value, bool),
     "live": lambda value: isinstance(value, bool),
 }

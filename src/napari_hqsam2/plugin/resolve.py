@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_CHANNELS = 3
 """The model sees red, green and blue."""
+SECONDS_IN_WORDS = 100
+"""As many seconds, or minutes, are told in the next larger unit."""
 
 
 def session_options(image: ImageSnapshot, state: PluginState) -> dict[str, Any]:
@@ -35,6 +37,7 @@ def session_options(image: ImageSnapshot, state: PluginState) -> dict[str, Any]:
         "one_piece": state.one_piece,
         "tracking": state.tracking,
         "resolution": state.resolution,
+        "crop": state.crop,
         "contrast_limits": image.contrast_limits,
         "channels": shown_channels(state.channels, image.axes),
     }
@@ -45,6 +48,16 @@ def range_words(axes: NamedAxes, axis: str, frames: tuple[int, int]) -> str:
     start, stop = frames
     counted = axes.counted(axis)
     return f"through {axes.word(axis)}, {counted} {start} to {stop - 1}"
+
+
+def duration_words(seconds: float) -> str:
+    """Words for how long something takes: "about 40 s", "about 3 min"."""
+    if seconds < SECONDS_IN_WORDS:
+        return f"about {max(round(seconds), 1)} s"
+    minutes = seconds / 60
+    if minutes < SECONDS_IN_WORDS:
+        return f"about {round(minutes)} min"
+    return f"about {minutes / 60:.1f} h"
 
 
 def channel_choices(axes: NamedAxes) -> dict[tuple[int, ...], str]:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_hqsam2.errors import HqSam2Error
@@ -77,6 +78,8 @@ class Run:
     ticket: Ticket | None = None
     done: int = 0
     total: int = 0
+    first_at: float = 0.0
+    """When the first frame was in the labels, in seconds of `monotonic`."""
     stopped_by: str = ""
     """Why the run was stopped from outside, or empty."""
 
@@ -163,6 +166,7 @@ class Runs:
             return
         if not run.done:
             self._teller.tell(f"Following {run.words} …")
+            run.first_at = monotonic()
         run.done, run.total = step.done, step.total
         self._set_phase("cancelling" if run.stopped_by else "running")
         if report is not None:
@@ -177,6 +181,9 @@ class Runs:
         if run is not self._run:
             return
         self._finish()
+        if run.first_at and run.done > 1 and outcome.objects:
+            seconds = monotonic() - run.first_at
+            self._state.pace = seconds / (run.done - 1) / len(outcome.objects)
         if outcome.num_frames:
             self._viewer.finish(run.labels, self._provenance(run, outcome))
         tell(run, outcome)
@@ -232,6 +239,7 @@ class Runs:
             "direction": state.direction,
             "hq_mode": state.hq_mode,
             "one_piece": str(state.one_piece),
+            "crop": str(state.crop),
             "overlap": state.overlap,
             "tracking": state.tracking,
             "resolution": str(state.resolution or "the model's own"),

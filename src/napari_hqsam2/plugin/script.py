@@ -18,7 +18,7 @@ from napari_hqsam2.weights.registry import DEFAULT_MODEL
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_hqsam2._types import Direction, Overlap
+    from napari_hqsam2._types import CropMode, Direction, Overlap
     from napari_hqsam2.plugin.models import Engine
     from napari_hqsam2.predictors.tracking_config import TrackingMode
 
@@ -41,6 +41,9 @@ class RunOptions(TypedDict, total=False):
     """"add" (default), "only" or "off"."""
     one_piece: bool
     """Whether only the largest piece of each mask is kept; False by default."""
+    crop: CropMode
+    """Whether small objects are looked at in windows that follow them: "auto"
+    (default), "off", or the side of the windows in pixels."""
     overlap: Overlap
     """"protect" (default) keeps the pixels of other labels, "overwrite" takes them."""
     tracking: TrackingMode

@@ -10,12 +10,20 @@ from psygnal import SignalGroupDescriptor
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from napari_hqsam2._types import Direction, Overlap
+    from napari_hqsam2._types import CropMode, Direction, Overlap
     from napari_hqsam2.plugin.rows import ObjectRow, Timeline
     from napari_hqsam2.predictors.tracking_config import TrackingMode
 
 Phase = Literal["idle", "starting", "running", "cancelling"]
 HqMode = Literal["add", "only", "off"]
+HQ_MODES: dict[HqMode, str] = {
+    "add": "High quality",
+    "only": "High-quality head alone",
+    "off": "Plain SAM 2",
+}
+"""Ways to make masks, with words."""
+CROPS: tuple[CropMode, ...] = ("auto", "off", 128, 256, 512, 1024)
+"""Windows that the widget offers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,9 @@ class PluginState:
     tracking: TrackingMode = "exact"
     resolution: int | None = None
     """Side in pixels of the square that the model sees; None is its own."""
+    crop: CropMode = "auto"
+    """Whether small objects are looked at in windows that follow them, or their side in
+    pixels."""
     overlap: Overlap = "protect"
     """Whether new masks leave the pixels of other objects alone, or take them."""
     channels: tuple[int, ...] | None = None
@@ -93,5 +104,7 @@ class PluginState:
     undo_name: str = ""
     """What can be undone, or empty."""
     redo_name: str = ""
+    pace: float | None = None
+    """Seconds that an object took on a frame of the last run with these settings."""
     run: RunStatus = field(default_factory=RunStatus)
     message: Message = field(default_factory=Message)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, get_args
 
 from napari_hqsam2.configs.resolution import check_resolution
 from napari_hqsam2.predictors.tracking_config import TrackingMode
-from napari_hqsam2.segmentation.windows import CropMode, check_crop
+from napari_hqsam2.segmentation.windows import check_crop, window_rule
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     import torch
 
-    from napari_hqsam2._types import Direction
+    from napari_hqsam2._types import HW, CropMode, Direction
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+    from napari_hqsam2.segmentation.windows import WindowRule
 
 DIRECTIONS = ("forward", "backward", "both")
 HQ_MODES = ("add", "only", "off")
@@ -48,10 +49,11 @@ class ImageOptions(TypedDict, total=False):
     time at 512 instead of 1024 px."""
     crop: CropMode
     """Whether each object is looked at in a window of the frame, at full resolution or
-    above, that follows it: "auto" (default) does so where frames are larger than one
-    and a half times what the model sees, with windows of four to eight times the size
-    of the object; a number is the side of the windows in pixels; "off" shows the model
-    whole frames."""
+    above, that follows it. "auto" (default) does so for objects with a box or a mask
+    that are small on the frame, with windows of four to eight times their size, and
+    for all objects on frames larger than one and a half times what the model sees; but
+    not with `resolution` or local tracking, which are to be fast. A number is the side
+    of the windows in pixels; "off" shows the model whole frames."""
     compile: bool
     """Compile the heavy parts of the model when they are first used, which takes
     minutes: for long batch work on a GPU, as a CPU gains nothing; not in a process with
@@ -97,6 +99,16 @@ class ImageSettings:
         check_crop(self.crop)
         if self.resolution is not None:
             check_resolution(self.resolution)
+
+    def window_rule(self, hw: HW, predictor: SAM2VideoPredictor) -> WindowRule | None:
+        """Where objects are looked for on (H, W) frames; None is on the whole.
+
+        `predictor` is the model with these settings. Who asks for speed, by a low
+        resolution or local tracking, gets no windows unless they are asked for too.
+        """
+        is_fast = self.resolution is not None or predictor.config.tracking == "local"
+        mode = "off" if self.crop == "auto" and is_fast else self.crop
+        return window_rule(mode, hw, predictor.image_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ from napari_hqsam2.segmentation.prompt_groups import (
     resolve_frames,
 )
 from napari_hqsam2.segmentation.tracking import GroupRun
-from napari_hqsam2.segmentation.windows import window_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.segmentation.masks import FrameResult
     from napari_hqsam2.segmentation.prompt_groups import FrameSpan, PromptGroup
     from napari_hqsam2.segmentation.stack_view import StackView
-    from napari_hqsam2.segmentation.windows import CropMode
+    from napari_hqsam2.segmentation.windows import WindowRule
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,10 +59,12 @@ class StackPlan:
         limits: IntensityLimits,
         hq: HqMode,
         is_cancelled: Callable[[], bool],
-        crop: CropMode = "off",
+        rule: WindowRule | None = None,
     ) -> Iterator[FrameResult]:
-        """Work group by group, frame by frame, until done or cancelled."""
-        rule = window_rule(crop, self.view.axes.hw, predictor.image_size)
+        """Work group by group, frame by frame, until done or cancelled.
+
+        `rule` says where objects are looked for; None is on whole frames.
+        """
         for group, span in zip(self.groups, self.spans, strict=True):
             run = GroupRun(
                 predictor=predictor,

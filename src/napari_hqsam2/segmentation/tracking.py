@@ -60,11 +60,11 @@ class GroupRun:
 
     def results(self) -> Iterator[FrameResult]:
         """Follow all objects, forward, then backward."""
-        forward, backward = (
-            self._whole_passes()
-            if self.rule is None
-            else self._window_passes(self.rule)
-        )
+        rule = self.rule
+        if rule is not None and rule.is_needed(self.group.prompts):
+            forward, backward = self._window_passes(rule)
+        else:
+            forward, backward = self._whole_passes()
         kept: dict[int, KeptObjects] = {}
         if self.span.forward:
             for frame, objects in forward:

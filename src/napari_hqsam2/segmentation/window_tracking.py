@@ -113,7 +113,8 @@ class WindowTracker:
         """The frames seen in a window; no object is known there."""
         frames = WindowFrames(self._frames, crop)
         session = self._predictor.init_state(frames, contrast_limits=self._limits)
-        session.features = SharedFeatures(self._features, self._numbers, crop)
+        seen = None if crop == self.rule.whole else crop
+        session.features = SharedFeatures(self._features, self._numbers, seen)
         session.hq = self._hq
         return session
 
@@ -140,7 +141,7 @@ class WindowTracker:
         if correction is not None:
             shown = replace(prompt, points=(), box=None, mask=correction.mask)
             own_box = joined_box(own_box, prompt_box(shown))
-            crop = self.rule.around(own_box)
+            crop = self._corrected_in(own_box, correction)
         for _ in range(MOST_WINDOWS):
             session = self.view(crop)
             box = self._prompted(
@@ -153,6 +154,13 @@ class WindowTracker:
                 break
             crop = fitting
         return session, crop
+
+    def _corrected_in(self, box: PixelBox, correction: Correction) -> Crop:
+        """Window to correct an object; whole if that is all that it remembers."""
+        rule = self.rule
+        known = {remembered.crop for remembered in correction.memories.values()}
+        is_whole = known == {rule.whole} and not rule.is_large
+        return rule.whole if is_whole else rule.around(box)
 
     def _prompted(
         self,
@@ -340,7 +348,7 @@ class WindowRun:
                 if followed.box is None:
                     continue
                 if box is None:
-                    _move(followed, rule.lost(followed.box))
+                    _move(followed, rule.lost(followed.crop, followed.box))
                 else:
                     _move(followed, rule.following(followed.crop, box))
 

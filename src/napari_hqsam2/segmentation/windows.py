@@ -8,24 +8,23 @@ one and share what is computed of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from napari_hqsam2.geometry import box_pixels
 from napari_hqsam2.segmentation.crops import Crop
 from napari_hqsam2.segmentation.masks import tight_window
 
 if TYPE_CHECKING:
-    from napari_hqsam2._types import HW
-    from napari_hqsam2.prompts import FramePrompts
+    from collections.abc import Iterable
 
-CropMode: TypeAlias = Literal["auto", "off"] | int
-"""Whether large frames are looked at in windows; a number is their side in pixels."""
+    from napari_hqsam2._types import HW, CropMode
+    from napari_hqsam2.prompts import FramePrompts
 
 PixelBox: TypeAlias = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels of the frame; half-open."""
 
-CROPPED_FROM = 1.5
-"""Frames of this many times the model's input are looked at in windows by "auto"."""
+LARGE_FROM = 1.5
+"""Frames of this many times the model's input are large: clicks get windows too."""
 LEAST_SIDE = 64
 """Least side of a window that may be asked for, in pixels."""
 ROOM = 4.0
@@ -61,11 +60,26 @@ class WindowRule:
         """The frame itself."""
         return Crop(0, 0, *self.hw)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether no object is to be looked for on the whole frame at once."""
+        is_asked = self.fixed_side is not None
+        return is_asked or max(self.hw) > LARGE_FROM * self.input_size
+
+    def is_needed(self, prompts: Iterable[FramePrompts]) -> bool:
+        """Whether any of these objects would be looked at in less than the frame."""
+        return self.is_large or any(self.first(each) != self.whole for each in prompts)
+
     def first(self, prompt: FramePrompts) -> Crop:
-        """Window to look for what a prompt means."""
+        """Window to look for what a prompt means.
+
+        What a click means may be of any size, so it takes a large frame for a window.
+        """
         box = prompt_box(prompt)
         side = ROOM * longer_side(box)
         if prompt.box is None and prompt.mask is None:
+            if not self.is_large:
+                return self.whole
             side = max(side, POINT_SIDE * self.input_size)
         return self._around(box, self._usable(side))
 
@@ -77,11 +91,13 @@ class WindowRule:
         """Window for what was found in one; mostly the same one."""
         return self.wider(crop, box) or self.following(crop, box)
 
-    def lost(self, box: PixelBox) -> Crop:
+    def lost(self, crop: Crop, box: PixelBox) -> Crop:
         """Window to look for an object that is out of view: wider than it need be.
 
-        `box` is where it was seen last.
+        `box` is where it was seen last, `crop` the window that it has.
         """
+        if self._stays(crop):
+            return crop
         return self._around(box, self._next(self._usable(ROOM * longer_side(box))))
 
     def following(self, crop: Crop, box: PixelBox) -> Crop:
@@ -90,6 +106,8 @@ class WindowRule:
         It moves when the object comes near its border, and changes its side when the
         object has grown or shrunk by far.
         """
+        if self._stays(crop):
+            return crop
         side = max(crop.height, crop.width)
         best = self._usable(ROOM * longer_side(box))
         if best > side or self._usable(TOO_MUCH_ROOM * longer_side(box)) < side:
@@ -107,6 +125,10 @@ class WindowRule:
         if moved != crop and self._is_within(box, moved, LEAST_MARGIN * side):
             return moved
         return self._around(box, self._next(side))
+
+    def _stays(self, crop: Crop) -> bool:
+        """Whether an object is looked for on the whole frame for good."""
+        return crop == self.whole and not self.is_large
 
     def _is_within(self, box: PixelBox, crop: Crop, margin: float) -> bool:
         """Whether a box keeps away from the sides of a window inside the frame."""
@@ -164,8 +186,8 @@ def window_rule(mode: CropMode, hw: HW, input_size: int) -> WindowRule | None:
     if mode == "off":
         return None
     if mode == "auto":
-        is_large = max(hw) > CROPPED_FROM * input_size
-        return WindowRule(hw, input_size) if is_large else None
+        has_room = SIDES[0] * input_size < WHOLE_FRAME * max(hw)
+        return WindowRule(hw, input_size) if has_room else None
     return WindowRule(hw, input_size, mode) if mode < max(hw) else None
 
 

@@ -31,10 +31,9 @@ from napari_hqsam2.segmentation.frame_objects import (
 )
 from napari_hqsam2.segmentation.image import IN_VIEW_SCORE
 from napari_hqsam2.segmentation.prompt_groups import check_positive
-from napari_hqsam2.segmentation.windows import window_rule
 from napari_hqsam2.session.memories import ConditioningMemories
 from napari_hqsam2.session.stacks import LineFeatures
-from napari_hqsam2.session.windows import WindowLine
+from napari_hqsam2.session.windows import WindowLine, as_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -129,7 +128,8 @@ class Tracker:
 
         In windows there is nothing to compute before an object is pointed at.
         """
-        if self._rule() is not None:
+        rule = self._rule()
+        if rule is not None and rule.is_large:
             return
         whole = range(self._stack.length(line))
         session = self._session(line, whole, {}, self._settings.hq_mode)
@@ -186,8 +186,10 @@ class Tracker:
     ) -> Iterator[WindowObjects]:
         """What the model says to the prompts of each object on a frame of a line."""
         whole = range(self._stack.length(line))
+        asked = (record.clicks() for record in prompts if record.corrected is None)
+        is_corrected = any(record.corrected is not None for record in prompts)
         windows = self._windows(line, whole, hq)
-        if windows is None:
+        if windows is None or not (is_corrected or windows.are_needed(asked)):
             for objects in self._whole_answers(line, prompts, memories, hq):
                 yield WindowObjects(objects, Crop(0, 0, *self._stack.axes.hw))
             return
@@ -267,7 +269,7 @@ class Tracker:
     ) -> Callable[..., _Frames]:
         """What does a pass of a run, from its anchors alone."""
         windows = self._windows(plan.line, plan.frames, hq)
-        if windows is not None:
+        if windows is not None and windows.are_needed(map(as_prompt, plan.anchors)):
             return partial(windows.follow, plan, is_cancelled, watch.left)
         outputs = self._outputs(plan.line, plan.frames, plan.anchors, hq)
         return partial(self._whole_pass, plan, outputs, hq, watch, is_cancelled)
@@ -333,8 +335,7 @@ class Tracker:
 
     def _rule(self) -> WindowRule | None:
         """Where objects are looked for; None is on whole frames."""
-        crop, hw = self._settings.crop, self._stack.axes.hw
-        return window_rule(crop, hw, self.predictor().image_size)
+        return self._settings.window_rule(self._stack.axes.hw, self.predictor())
 
     def _windows(self, line: Line, frames: range, hq: HqMode) -> WindowLine | None:
         """Frames of a line as windows show them; None if they are shown whole."""

@@ -67,6 +67,10 @@ class WindowLine:
             self._numbers,
         )
 
+    def are_needed(self, prompts: Iterable[FramePrompts]) -> bool:
+        """Whether any of these objects would be looked at in less than the frame."""
+        return self._tracker.rule.is_needed(prompts)
+
     def remembered(self, anchors: Iterable[Anchor]) -> Remembered:
         """Results and memories of conditioning frames, computed or kept."""
         found: Remembered = {}
@@ -75,7 +79,7 @@ class WindowLine:
             key = (self._numbers[index], anchor.key, self._hq)
             output = self._memories.get(key)
             if output is None:
-                output = self._tracker.remember(index, _prompt(anchor))
+                output = self._tracker.remember(index, as_prompt(anchor))
                 self._memories.put(key, output)
             found[anchor.obj_id, index] = output
         return found
@@ -131,7 +135,8 @@ class WindowLine:
                 return
 
 
-def _prompt(anchor: Anchor) -> FramePrompts:
+def as_prompt(anchor: Anchor) -> FramePrompts:
+    """What an anchor says of its object."""
     if anchor.clicks is not None:
         return anchor.clicks
     mask = None if anchor.mask is None else anchor.mask.unpacked()

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
+from napari_hqsam2.plugin.state import CROPS, HQ_MODES
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
 from napari_hqsam2.plugin.widgets.layout import row
 from napari_hqsam2.weights import registry
 
 if TYPE_CHECKING:
+    from napari_hqsam2._types import CropMode
     from napari_hqsam2.plugin.state import PluginState
     from napari_hqsam2.weights.registry import CheckpointSpec
 
@@ -20,19 +22,17 @@ DEVICES = {
     "mps": "Apple GPU (MPS)",
     "cpu": "Processor (CPU)",
 }
-HQ_MODES = {
-    "add": "High quality",
-    "only": "High-quality head alone",
-    "off": "Plain SAM 2",
-}
-
 OVERLAPS = {
-    "protect": "Keep other objects",
-    "overwrite": "Paint over others",
+    "protect": "Keep others",
+    "overwrite": "Paint over them",
 }
 OVERLAP_TIP = """\
 What becomes of pixels that another object has already.
 Accepted frames are never painted over."""
+
+CROPS_TIP = """\
+Small objects, and objects of large frames, can be looked at
+in windows of the frame that follow them: more detail, more time"""
 
 ONE_PIECE_TIP = """\
 Keep the largest piece of each mask only,
@@ -58,17 +58,21 @@ class ModelPanel(QWidget):
         self.device = CompactCombo()
         for name, title in DEVICES.items():
             self.device.addItem(title, name)
-        self.hq_mode = CompactCombo()
+        self.hq_mode = CompactCombo("H takes the next one, to compare them")
         for name, title in HQ_MODES.items():
             self.hq_mode.addItem(title, name)
         self.overlap = CompactCombo(OVERLAP_TIP)
         for name, title in OVERLAPS.items():
             self.overlap.addItem(title, name)
+        self.crop = CompactCombo(CROPS_TIP)
+        for crop in CROPS:
+            self.crop.addItem(_crop_title(crop), crop)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row("Model", self.model))
         layout.addWidget(row("Device", self.device))
         layout.addWidget(row("Masks", self.hq_mode))
+        layout.addWidget(row("View", self.crop))
         layout.addWidget(row("Overlap", self.overlap))
         self.one_piece = QCheckBox("in one piece")
         self.one_piece.setToolTip(ONE_PIECE_TIP)
@@ -83,6 +87,7 @@ class ModelPanel(QWidget):
         state.events.device.connect(self._show)
         state.events.hq_mode.connect(self._show)
         state.events.overlap.connect(self._show)
+        state.events.crop.connect(self._show)
         self._show()
 
     def _combos(self) -> tuple[tuple[CompactCombo, str], ...]:
@@ -90,6 +95,7 @@ class ModelPanel(QWidget):
             (self.model, "model"),
             (self.device, "device"),
             (self.hq_mode, "hq_mode"),
+            (self.crop, "crop"),
             (self.overlap, "overlap"),
         )
 
@@ -97,6 +103,11 @@ class ModelPanel(QWidget):
         for combo, name in self._combos():
             combo.choose_data(getattr(self._state, name))
         self.one_piece.setChecked(self._state.one_piece)
+
+
+def _crop_title(crop: CropMode) -> str:
+    titles = {"auto": "Closer if small", "off": "Whole frames"}
+    return titles.get(str(crop), f"{crop} px windows")
 
 
 def _title(spec: CheckpointSpec) -> str:

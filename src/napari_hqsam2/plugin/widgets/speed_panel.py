@@ -37,7 +37,7 @@ class SpeedPanel(QWidget):
         self._state = state
         self.detail = CompactCombo(DETAIL_TIP)
         self.detail_words = quiet_label()
-        self.local = QCheckBox("in windows")
+        self.local = QCheckBox("nearby only")
         self.local.setToolTip(LOCAL_TIP)
         local_words = quiet_label(LOCAL_WORDS)
         layout = QVBoxLayout(self)

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QSpinBox, QVBoxLayout, QWidget
 from superqt import QRangeSlider
 
-from napari_hqsam2.plugin.resolve import range_words
+from napari_hqsam2.plugin.resolve import duration_words, range_words
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
 from napari_hqsam2.plugin.widgets.layout import quiet_label, row, unfold
 
@@ -107,6 +107,12 @@ class TrackingPanel(QWidget):
             state.events.stop_after_empty,
         ):
             event.connect(self._show_more)
+        for event in (
+            state.events.pace,
+            state.events.objects,
+            state.events.only_current,
+        ):
+            event.connect(self._show_words)
         self._show_more()
         state.events.image.connect(self.show_axes)
         state.events.axis.connect(self._show_range)
@@ -141,4 +147,16 @@ class TrackingPanel(QWidget):
         self.frames.setRange(0, axes.stack.length(state.axis) - 1)
         self.frames.setValue((start, stop - 1))
         self.frames.blockSignals(was_blocked)
-        self.words.setText(range_words(axes, state.axis, (start, stop)))
+        self._show_words()
+
+    def _show_words(self) -> None:
+        """Say which frames are followed and, once that is known, how long it takes."""
+        axes, state = self._controller.layers.axes, self._state
+        if axes is None or state.axis not in tuple(axes.stack.leading):
+            return
+        start, stop = state.frames or (0, axes.stack.length(state.axis))
+        words = [range_words(axes, state.axis, (start, stop))]
+        number = 1 if state.only_current else len(state.objects)
+        if state.pace is not None and number:
+            words.append(duration_words(state.pace * number * (stop - start)))
+        self.words.setText(" · ".join(words))
