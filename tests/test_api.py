@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import tifffile
 import torch
 import zarr
+from safetensors.torch import save_file
 from skimage import measure
 
 import napari_hqsam2
@@ -19,6 +21,7 @@ from napari_hqsam2 import (
     FramePrompts,
     PointPrompt,
     SAM2ImagePredictor,
+    Session,
     api,
     iter_stack,
     segment_image,
@@ -30,6 +33,7 @@ from napari_hqsam2.predictors.intensity import to_unit_rgb
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.segmentation.masks import paint
 from napari_hqsam2.segmentation.stack_view import StackView
+from napari_hqsam2.weights.cache import file_sha256
 
 
 @pytest.fixture(scope="module")
@@ -600,6 +604,7 @@ class TestSpeed:
                 model=predictor,
                 tracking=tracking,
                 direction="forward",
+                crop="off",
             )
         assert seen == ["local", "exact", "exact"]
         local = with_settings(predictor, tracking="local")
@@ -659,7 +664,8 @@ def test_prompts_are_predicted_once_for_both_directions(predictor, stack, monkey
         return predict(self, session, frame, obj_id, clicks, **kwargs)
 
     monkeypatch.setattr(SAM2VideoPredictor, "predict_clicks", spy)
-    list(iter_stack(stack, [click(5, 3), box(2, 1)], model=predictor))
+    prompts = [click(5, 3), box(2, 1)]
+    list(iter_stack(stack, prompts, model=predictor, crop="off"))
     assert seen == [(1, 2), (3, 5)]
 
 
@@ -673,6 +679,30 @@ def test_load_model_builds_with_a_file_of_weights(predictor, tmp_path):
         torch.testing.assert_close(loaded.state_dict()[name], value)
     with pytest.raises(CheckpointError):
         api.load_model("sam2.1_hiera_tiny", checkpoint=path, device="cpu")
+
+
+def test_weights_of_ones_own_are_an_option(predictor, stack, tmp_path):
+    torch.manual_seed(2)
+    source = build_sam2_video_predictor("sam2.1_hq_hiera_nano", device="cpu")
+    path = str(tmp_path / "own.safetensors")
+    save_file(source.state_dict(), path)
+    options = {"device": "cpu", "crop": "off", "contrast_limits": (0, 60_000)}
+    own = segment_image(stack[0], [click(1)], checkpoint=path, **options)
+    same = segment_image(stack[0], [click(1)], model=source, **options)
+    usual = segment_image(stack[0], [click(1)], **options)
+    np.testing.assert_array_equal(own, same)
+    assert not np.array_equal(own, usual)
+    session = Session(stack, axes="TYX", checkpoint=path, **options)
+    session.add_points(session.new_object(), [(0, 10, 12)])
+    (wanted,) = segment_stack(
+        stack[:1], [click(1, 0)], axes="TYX", model=source, **options
+    )
+    session.segment(0)
+    np.testing.assert_array_equal(session.labels[0], wanted)
+    assert f"checkpoint={path!r}" in session.as_python()
+    assert session.provenance()["weights_sha256"] == file_sha256(Path(path))
+    with pytest.raises(ValueError, match="load_model"):
+        segment_image(stack[0], [click(1)], model=predictor, checkpoint=path)
 
 
 def test_public_names_are_there_and_no_others():

@@ -169,24 +169,24 @@ def test_who_asks_for_speed_gets_whole_frames(untrained, hint):
     assert StackSettings(crop="off").window_rule(hw, untrained) is None
 
 
-def test_clicks_see_small_frames_whole(untrained, noise):
-    small = noise[:, :90, :96]
-    usual = segment_stack(small, [click(1, 0)], axes="TYX", model=untrained)
-    whole = segment_stack(small, [click(1, 0)], axes="TYX", model=untrained, crop="off")
+def test_frames_without_room_for_windows_are_seen_whole(untrained, noise):
+    small = noise[:, :20, :21]
+    prompts = [click(1, 0, y=10.0, x=12.0)]
+    usual = segment_stack(small, prompts, axes="TYX", model=untrained)
+    whole = segment_stack(small, prompts, axes="TYX", model=untrained, crop="off")
     np.testing.assert_array_equal(usual, whole)
 
 
-def test_clicks_are_the_same_beside_boxes(trained, discs):
-    """Alone they see the frame at once, with a box in windows beside them."""
-    small = discs[:3, 100:500, 100:500]
-    options = {"axes": "TYX", "model": trained}
-    clicked = click(1, 0, y=100.0, x=140.0)
-    boxed = FramePrompts((0,), 2, box=BoxPrompt(110, 152, 122, 164))
-    alone = segment_stack(small, [clicked], **options)
-    both = segment_stack(small, [clicked, boxed], **options)
-    assert (both == 2).any(axis=(1, 2)).all()
-    agree = (alone == 1) == (both == 1)
-    assert agree[both != 2].all()
+def test_a_click_finds_objects_of_any_size(trained, discs):
+    frame = discs[0].copy()
+    y, x = np.mgrid[:SIDE, :SIDE]
+    large = np.hypot(y - 700, x - 800) < 90
+    frame[large] = 170
+    prompts = [click(1, y=640.0, x=505.0), click(2, y=700.0, x=800.0)]
+    labels = segment_image(frame, prompts, model=trained)
+    small = np.hypot(y - 640, x - 505) < RADIUS
+    assert iou(labels == 1, small) > 0.8
+    assert iou(labels == 2, large) > 0.8
 
 
 def test_a_mask_prompt_is_the_object_on_its_frame(untrained, noise):

@@ -389,7 +389,8 @@ def predictor_for(
     """The model that was asked for, with the settings of this run."""
     model = settings.model
     if isinstance(model, str):
-        model = load_model(model, device=settings.device)
+        checkpoint = settings.checkpoint
+        model = load_model(model, checkpoint=checkpoint, device=settings.device)
     if settings.compile:
         compile_model(model.model)
     return with_settings(

@@ -28,9 +28,11 @@ def test_a_session_is_told_all_choices():
         device="cpu",
         one_piece=True,
         crop=256,
+        checkpoint="mine.safetensors",
     )
     assert session_options(image(), state) == {
         "model": "sam2.1_hq_hiera_nano",
+        "checkpoint": "mine.safetensors",
         "device": "cpu",
         "hq_mode": "off",
         "one_piece": True,

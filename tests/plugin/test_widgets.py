@@ -7,6 +7,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
 from napari_hqsam2.errors import CheckpointError
 from napari_hqsam2.plugin import sample_data
@@ -232,6 +233,25 @@ def test_model_settings_unfold(opened, qtbot):
     widget.model.device.setCurrentIndex(index)
     widget.model.device.activated.emit(index)
     assert widget.state.device == "cpu"
+
+
+def test_weights_of_ones_own_are_chosen_by_file(opened, qtbot, monkeypatch):
+    _, widget = opened
+    row, state = widget.model.weights, widget.state
+    click(qtbot, widget.settings)
+    assert (row.file.text(), row.back.isVisibleTo(row)) == ("its own", False)
+    picked = iter([("", ""), ("/models/mine.safetensors", "")])
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: next(picked))
+    click(qtbot, row.file)
+    assert state.checkpoint is None
+    click(qtbot, row.file)
+    assert state.checkpoint == "/models/mine.safetensors"
+    assert (row.file.text(), row.back.isVisibleTo(row)) == ("mine.safetensors", True)
+    choose(widget.model.model, "sam2.1_hiera_tiny")
+    assert state.checkpoint is None
+    state.checkpoint = "/models/tiny.pt"
+    click(qtbot, row.back)
+    assert state.checkpoint is None
 
 
 def choose(combo, data):

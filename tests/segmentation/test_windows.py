@@ -135,14 +135,43 @@ def test_neighbours_share_windows(case, down, right):
     assert abs(other.left - crop.left) <= side // 2
 
 
-def test_a_click_gets_a_window_of_half_the_input():
+CLICK = FramePrompts((), 1, (PointPrompt(500.0, 300.0),))
+BOX = FramePrompts((), 2, box=BoxPrompt(500, 300, 510, 312))
+
+
+def sides(rule, prompt):
+    crops = rule.first(prompt)
+    assert all(holds(crop, (500, 300, 501, 301)) for crop in crops)
+    return [max(crop.height, crop.width) for crop in crops]
+
+
+def test_a_click_may_mean_anything_and_a_box_says_how_large():
     rule = WindowRule((2048, 2048), 512)
-    click = FramePrompts((), 1, (PointPrompt(1000.0, 700.0),))
-    crop = rule.first(click)
-    assert (crop.height, crop.width) == (256, 256)
-    assert holds(crop, (1000, 700, 1001, 701))
-    box = FramePrompts((), 1, box=BoxPrompt(1000, 700, 1010, 712))
-    assert rule.first(box).height == 128
+    assert sides(rule, CLICK) == [512, 256, 128]
+    assert sides(rule, BOX) == [128]
+    small = WindowRule((600, 512), 512)
+    assert sides(small, CLICK) == [600, 256, 128]
+    assert sides(small, BOX) == [128]
+    apart = FramePrompts((), 1, (PointPrompt(500.0, 300.0), PointPrompt(560.0, 300.0)))
+    assert sides(rule, apart) == [512, 256]
+    assert sides(WindowRule((2048, 2048), 512, 200), CLICK) == [200]
+    assert sides(WindowRule((2048, 2048), 1024), CLICK) == [512]
+
+
+def test_an_object_on_the_whole_of_a_small_frame_stays_there():
+    rule, box = WindowRule((600, 512), 512), (500, 300, 510, 312)
+    assert rule.following(rule.whole, box) == rule.lost(rule.whole, box) == rule.whole
+    large = WindowRule((int(LARGE_FROM * 512) + 1, 512), 512)
+    assert large.following(large.whole, box) != large.whole
+
+
+def test_windows_are_needed_where_there_is_room_for_them():
+    rule = WindowRule((600, 512), 512)
+    assert rule.is_needed([CLICK])
+    assert rule.is_needed([BOX])
+    assert not rule.is_needed([FramePrompts((), 1, box=BoxPrompt(0, 0, 300, 300))])
+    tiny = WindowRule((100, 100), 512)
+    assert not tiny.is_needed([FramePrompts((), 1, (PointPrompt(5.0, 3.0),))])
 
 
 def test_prompts_have_a_box():
@@ -155,23 +184,11 @@ def test_prompts_have_a_box():
     assert prompt_box(FramePrompts((), 1, mask=mask)) == (2, 5, 4, 9)
 
 
-def test_a_click_may_mean_anything_on_a_small_frame():
-    rule = WindowRule((600, 512), 512)
-    click = FramePrompts((), 1, (PointPrompt(500.0, 300.0),))
-    box = FramePrompts((), 2, box=BoxPrompt(500, 300, 510, 312))
-    assert rule.first(click) == rule.whole
-    assert rule.first(box).height == 128
-    for_good = rule.following(rule.whole, (500, 300, 510, 312))
-    assert for_good == rule.lost(rule.whole, (500, 300, 510, 312)) == rule.whole
-    assert rule.is_needed([click, box])
-    assert not rule.is_needed([click])
-    large = WindowRule((int(LARGE_FROM * 512) + 1, 512), 512)
-    assert large.is_needed([click])
-
-
 def test_frames_are_seen_in_windows_unless_there_is_no_room():
     assert window_rule("auto", (170, 100), 512) is None
     assert window_rule("auto", (100, 171), 512) == WindowRule((100, 171), 512)
+    assert window_rule("auto", (1000, 1000), 1024) is None
+    assert window_rule("auto", (1600, 1000), 1024) == WindowRule((1600, 1000), 1024)
     assert window_rule("off", (9000, 9000), 512) is None
     assert window_rule(256, (300, 200), 512) == WindowRule((300, 200), 512, 256)
     assert window_rule(256, (256, 200), 512) is None

@@ -141,7 +141,13 @@ def test_frames_are_encoded_once(stack, predictor):
             return source.read(index)
 
     session = placed(
-        Session(Counted(), axes="TYX", model=predictor, contrast_limits=(0, 60_000)),
+        Session(
+            Counted(),
+            axes="TYX",
+            model=predictor,
+            contrast_limits=(0, 60_000),
+            crop="off",
+        ),
         PROMPTS,
     )
     reads.clear()

@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from napari_hqsam2.session.settings import RunOptions
 
 Scope = Literal["frame", "stack"]
-PACE_DEPENDS_ON = ("image", "model", "device", "tracking", "resolution", "crop")
+PACE_DEPENDS_ON = (
+    "image",
+    "model",
+    "checkpoint",
+    "device",
+    "tracking",
+    "resolution",
+    "crop",
+)
 
 
 class PluginController:
@@ -408,6 +416,7 @@ class PluginController:
         self.state.pace = None
 
     def _on_model_chosen(self) -> None:
-        """Give up a resolution that is no draft of this model."""
+        """Give up a resolution that this model has not, and weights of another."""
+        self.state.checkpoint = None
         if self.state.resolution not in draft_resolutions(self.state.model):
             self.state.resolution = None

@@ -9,6 +9,7 @@ from napari_hqsam2.errors import CheckpointError, DownloadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from napari_hqsam2.segmentation.masks import ObjectMask
     from napari_hqsam2.session.session import Session
@@ -59,8 +60,8 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    model: str
-    device: str
+    wanted: tuple[str, str | None, str]
+    """Model, weights file of one's own, device."""
     predictor: Any
 
 
@@ -89,14 +90,18 @@ class ModelEngine:
             They could not be downloaded.
         """
         settings = session.settings
-        wanted = (str(settings.model), str(settings.device))
+        wanted = (str(settings.model), settings.checkpoint, str(settings.device))
         loaded = self._loaded
-        if loaded is None or (loaded.model, loaded.device) != wanted:
+        if loaded is None or loaded.wanted != wanted:
             self._loaded = None
-            loaded = self._load(*wanted, waiting)
-            if loaded is None:
+            path = self._weights(*wanted[:2], waiting)
+            if path is None:
                 return False
-            self._loaded = loaded
+            from napari_hqsam2 import api  # noqa: PLC0415 - torch stays out of the dock
+
+            model, _, device = wanted
+            predictor = api.load_model(model, checkpoint=path, device=device)
+            self._loaded = loaded = _Loaded(wanted, predictor)
         session.use_model(loaded.predictor)
         return True
 
@@ -128,10 +133,15 @@ class ModelEngine:
         """Let go of the model and its memory."""
         self._loaded = None
 
-    def _load(self, model: str, device: str, waiting: Waiting) -> _Loaded | None:
-        from napari_hqsam2 import api  # noqa: PLC0415 - torch stays out of the dock
+    def _weights(
+        self, model: str, checkpoint: str | None, waiting: Waiting
+    ) -> str | Path | None:
+        """Path of the weights; None if a download was cancelled."""
         from napari_hqsam2.weights import download, registry  # noqa: PLC0415
 
+        if checkpoint is not None:
+            waiting.report(f"Loading {checkpoint}")
+            return checkpoint
         spec = registry.get(model)
         is_here = spec.packaged or download.cached_path(model).is_file()
         if not (is_here or waiting.may_download):
@@ -148,10 +158,8 @@ class ModelEngine:
 
         cancel = waiting.is_cancelled
         try:
-            path = download.ensure_checkpoint(model, tell, cancel=cancel)
+            return download.ensure_checkpoint(model, tell, cancel=cancel)
         except DownloadError:
             if cancel():
                 return None
             raise
-        predictor = api.load_model(model, checkpoint=path, device=device)
-        return _Loaded(model, device, predictor)

@@ -32,6 +32,7 @@ def session_options(image: ImageSnapshot, state: PluginState) -> dict[str, Any]:
     _check_resolution(state.resolution)
     return {
         "model": state.model,
+        "checkpoint": state.checkpoint,
         "device": state.device,
         "hq_mode": state.hq_mode,
         "one_piece": state.one_piece,

@@ -237,6 +237,7 @@ class Runs:
             "axes": axes.summary,
             "what": run.words,
             "direction": state.direction,
+            "checkpoint": str(state.checkpoint or "the model's own"),
             "hq_mode": state.hq_mode,
             "one_piece": str(state.one_piece),
             "crop": str(state.crop),

@@ -52,6 +52,8 @@ class RunOptions(TypedDict, total=False):
     resolution: int | None
     """Side in pixels of the square that the model sees, a multiple of 32; None is its
     own. Less is much faster and loses detail."""
+    checkpoint: str | None
+    """Path of a weights file for the model; None takes its own."""
     device: str
     """"auto" (default), "cuda", "mps" or "cpu"."""
     only_changed: bool

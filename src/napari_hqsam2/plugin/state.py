@@ -64,6 +64,8 @@ class PluginState:
     shapes: Any = None
     labels: Any = None
     model: str = DEFAULT_MODEL
+    checkpoint: str | None = None
+    """Path of a weights file of one's own for the model; None is the model's."""
     device: str = "auto"
     hq_mode: HqMode = "add"
     one_piece: bool = False

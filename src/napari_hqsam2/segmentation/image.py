@@ -28,7 +28,7 @@ from napari_hqsam2.segmentation.windows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -128,30 +128,48 @@ def _in_windows(
     frames: FrameSource,
     prompts: Sequence[FramePrompts],
     rule: WindowRule,
-) -> Iterator[WindowObjects]:
+) -> Iterable[WindowObjects]:
     """Objects in windows of their own, which get wider until their masks fit in."""
     by_id = {prompt.obj_id: prompt for prompt in prompts}
-    waiting: defaultdict[Crop, list[FramePrompts]] = defaultdict(list)
-    for prompt in prompts:
-        waiting[rule.first(prompt)].append(prompt)
-    for attempt in range(MOST_WINDOWS):
-        again: defaultdict[Crop, list[FramePrompts]] = defaultdict(list)
-        for crop, group in waiting.items():
-            pixels = read_part(frames, 0, crop.window)
-            asked = [to_window(prompt, crop.window) for prompt in group]
-            found = WindowObjects(still.objects(pixels, asked), crop)
-            moved = set()
-            for obj_id, box in found.pixel_boxes().items():
-                prompt = by_id[obj_id]
-                fitting = box and rule.fitting(
-                    crop, joined_box(box, prompt_box(prompt))
-                )
-                if fitting and fitting != crop and attempt + 1 < MOST_WINDOWS:
-                    again[fitting].append(prompt)
-                    moved.add(obj_id)
-            stays = [each.obj_id not in moved for each in found.objects.scores]
-            yield WindowObjects(found.objects.only(stays), crop)
-        waiting = again
+    asked = [(crop, prompt) for prompt in prompts for crop in rule.first(prompt)]
+    best: dict[int, WindowObjects] = {}
+    for obj_id, found in _asked(still, frames, asked):
+        if obj_id not in best or _score(found) > _score(best[obj_id]):
+            best[obj_id] = found
+    again = dict(best)
+    for _ in range(MOST_WINDOWS - 1):
+        moved = []
+        for obj_id, found in again.items():
+            prompt, box = by_id[obj_id], found.pixel_boxes()[obj_id]
+            if box is not None:
+                fitting = rule.fitting(found.crop, joined_box(box, prompt_box(prompt)))
+                if fitting != found.crop:
+                    moved.append((fitting, prompt))
+        again = dict(_asked(still, frames, moved))
+        best |= again
+    return best.values()
+
+
+def _asked(
+    still: StillModel,
+    frames: FrameSource,
+    prompts: Iterable[tuple[Crop, FramePrompts]],
+) -> Iterator[tuple[int, WindowObjects]]:
+    """Each object in the window it is asked for; every window is looked at once."""
+    by_window: defaultdict[Crop, list[FramePrompts]] = defaultdict(list)
+    for crop, prompt in prompts:
+        by_window[crop].append(to_window(prompt, crop.window))
+    for crop, group in by_window.items():
+        objects = still.objects(read_part(frames, 0, crop.window), group)
+        ids = [scores.obj_id for scores in objects.scores]
+        for obj_id in ids:
+            alone = objects.only([each == obj_id for each in ids])
+            yield obj_id, WindowObjects(alone, crop)
+
+
+def _score(found: WindowObjects) -> float:
+    """Predicted IoU of a single object."""
+    return found.objects.scores[0].iou_score
 
 
 def _batches(

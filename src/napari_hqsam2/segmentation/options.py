@@ -30,6 +30,9 @@ class ImageOptions(TypedDict, total=False):
 
     model: str | SAM2VideoPredictor
     """Name of a model, or what `load_model` returned. Default: the built-in model."""
+    checkpoint: str | None
+    """Path of a weights file for a model given by name, such as what ``napari-hqsam2
+    train`` wrote; None takes the model's own."""
     device: str | torch.device
     """Where a model given by name computes; "auto" is CUDA, then MPS, then the CPU."""
     contrast_limits: IntensityLimits | None
@@ -49,11 +52,11 @@ class ImageOptions(TypedDict, total=False):
     time at 512 instead of 1024 px."""
     crop: CropMode
     """Whether each object is looked at in a window of the frame, at full resolution or
-    above, that follows it. "auto" (default) does so for objects with a box or a mask
-    that are small on the frame, with windows of four to eight times their size, and
-    for all objects on frames larger than one and a half times what the model sees; but
-    not with `resolution` or local tracking, which are to be fast. A number is the side
-    of the windows in pixels; "off" shows the model whole frames."""
+    above, that follows it. "auto" (default) does so with windows of four to eight times
+    the size of the object, for the built-in model on all frames and for others on those
+    larger than one and a half times what they see; but not with `resolution` or local
+    tracking, which are to be fast. A number is the side of the windows in pixels; "off"
+    shows the model whole frames."""
     compile: bool
     """Compile the heavy parts of the model when they are first used, which takes
     minutes: for long batch work on a GPU, as a CPU gains nothing; not in a process with
@@ -85,6 +88,7 @@ class ImageSettings:
     """`ImageOptions` with their defaults."""
 
     model: str | SAM2VideoPredictor = DEFAULT_MODEL
+    checkpoint: str | None = None
     device: str | torch.device = "auto"
     contrast_limits: IntensityLimits | None = None
     channels: Sequence[int] | None = None
@@ -96,6 +100,12 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         _check_choice("hq_mode", self.hq_mode, HQ_MODES)
+        if self.checkpoint is not None and not isinstance(self.model, str):
+            msg = (
+                "checkpoint belongs to a model given by name; a loaded one has its "
+                "weights: model=load_model(name, checkpoint=...)."
+            )
+            raise ValueError(msg)
         check_crop(self.crop)
         if self.resolution is not None:
             check_resolution(self.resolution)

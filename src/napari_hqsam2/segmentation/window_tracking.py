@@ -65,6 +65,19 @@ class Correction:
     """Prompts of the object on other frames."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answer:
+    """What the model says to prompts in a window."""
+
+    session: VideoSession
+    """With the object and the result in it."""
+    crop: Crop
+    box: PixelBox | None = None
+    """Where the object is on the frame; None if nowhere, or if a mask was given."""
+    score: float = 1.0
+    """Predicted IoU."""
+
+
 class WindowTracker:
     """The verbs of a video predictor, with a window for each object and frame.
 
@@ -136,24 +149,21 @@ class WindowTracker:
         self, frame: int, prompt: FramePrompts, correction: Correction | None
     ) -> tuple[VideoSession, Crop]:
         """Prompt an object, in wider windows until its mask fits in."""
-        own_box = prompt_box(prompt)
-        crop = self.rule.first(prompt)
+        own_box, crops = prompt_box(prompt), self.rule.first(prompt)
         if correction is not None:
             shown = replace(prompt, points=(), box=None, mask=correction.mask)
             own_box = joined_box(own_box, prompt_box(shown))
-            crop = self._corrected_in(own_box, correction)
-        for _ in range(MOST_WINDOWS):
-            session = self.view(crop)
-            box = self._prompted(
-                session, frame, to_window(prompt, crop.window), crop, correction
-            )
-            if box is None or prompt.mask is not None:
+            crops = (self._corrected_in(own_box, correction),)
+        answers = [self._prompted(frame, prompt, crop, correction) for crop in crops]
+        best = max(answers, key=lambda answer: answer.score)
+        for _ in range(MOST_WINDOWS - 1):
+            if best.box is None:
                 break
-            fitting = self.rule.fitting(crop, joined_box(box, own_box))
-            if fitting == crop:
+            fitting = self.rule.fitting(best.crop, joined_box(best.box, own_box))
+            if fitting == best.crop:
                 break
-            crop = fitting
-        return session, crop
+            best = self._prompted(frame, prompt, fitting, correction)
+        return best.session, best.crop
 
     def _corrected_in(self, box: PixelBox, correction: Correction) -> Crop:
         """Window to correct an object; whole if that is all that it remembers."""
@@ -164,17 +174,17 @@ class WindowTracker:
 
     def _prompted(
         self,
-        session: VideoSession,
         frame: int,
-        prompt: FramePrompts,
+        asked: FramePrompts,
         crop: Crop,
         correction: Correction | None,
-    ) -> PixelBox | None:
-        """Where an object is on the frame, by prompts in its window."""
-        predictor, obj_id = self._predictor, prompt.obj_id
+    ) -> _Answer:
+        """What prompts say in a window."""
+        predictor, obj_id, session = self._predictor, asked.obj_id, self.view(crop)
+        prompt = to_window(asked, crop.window)
         if prompt.mask is not None:
             predictor.predict_mask(session, frame, obj_id, prompt.mask)
-            return None
+            return _Answer(session, crop)
         if correction is not None:
             state = session.add_object(obj_id)
             for other, remembered in correction.memories.items():
@@ -185,7 +195,8 @@ class WindowTracker:
             state.directions[frame] = FORWARD
         clicks = to_clicks(prompt, session.hw, predictor.image_size)
         result = predictor.predict_clicks(session, frame, obj_id, clicks)
-        return pixel_box(result.low_res[0, 0], crop)
+        box = pixel_box(result.low_res[0, 0], crop)
+        return _Answer(session, crop, box, result.iou_scores[0])
 
 
 @dataclass(slots=True, eq=False)

@@ -31,8 +31,13 @@ ROOM = 4.0
 """Least side of a new window as multiple of the longer side of its object."""
 TOO_MUCH_ROOM = 10.0
 """The same from which a window is made smaller."""
+COARSE_INPUT = 512
+"""Models with no larger input, in pixels, see small objects much better in windows,
+which cost them little."""
+POINT_SIDES = (1.0, 0.5, 0.25)
+"""Sides of windows around a click as multiples of the model's input."""
 POINT_SIDE = 0.5
-"""Side of the window around a click as multiple of the model's input."""
+"""The same for models with a large input, which look once."""
 SIDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Sides of windows as multiples of the model's input. Few, so that they are shared."""
 WHOLE_FRAME = 0.75
@@ -68,20 +73,29 @@ class WindowRule:
 
     def is_needed(self, prompts: Iterable[FramePrompts]) -> bool:
         """Whether any of these objects would be looked at in less than the frame."""
-        return self.is_large or any(self.first(each) != self.whole for each in prompts)
+        is_whole = (self.first(each) == (self.whole,) for each in prompts)
+        return self.is_large or not all(is_whole)
 
-    def first(self, prompt: FramePrompts) -> Crop:
-        """Window to look for what a prompt means.
+    def first(self, prompt: FramePrompts) -> tuple[Crop, ...]:
+        """Windows to look for what a prompt means, wide ones first.
 
-        What a click means may be of any size, so it takes a large frame for a window.
+        What a click means may be of any size: where there are several windows, the
+        answer that the model itself predicts to be the best one is to be kept.
         """
         box = prompt_box(prompt)
-        side = ROOM * longer_side(box)
+        least = ROOM * longer_side(box)
+        sides: tuple[float, ...] = (least,)
         if prompt.box is None and prompt.mask is None:
-            if not self.is_large:
-                return self.whole
-            side = max(side, POINT_SIDE * self.input_size)
-        return self._around(box, self._usable(side))
+            sides = tuple(max(least, side) for side in self._point_sides())
+        crops = (self._around(box, self._usable(side)) for side in sides)
+        return tuple(dict.fromkeys(crops))
+
+    def _point_sides(self) -> tuple[float, ...]:
+        """Sides of the windows around a click."""
+        if self.fixed_side is not None:
+            return (self.fixed_side,)
+        factors = POINT_SIDES if self.input_size <= COARSE_INPUT else (POINT_SIDE,)
+        return tuple(factor * self.input_size for factor in factors)
 
     def around(self, box: PixelBox) -> Crop:
         """Window around an object that is known."""
@@ -186,8 +200,10 @@ def window_rule(mode: CropMode, hw: HW, input_size: int) -> WindowRule | None:
     if mode == "off":
         return None
     if mode == "auto":
+        rule = WindowRule(hw, input_size)
         has_room = SIDES[0] * input_size < WHOLE_FRAME * max(hw)
-        return WindowRule(hw, input_size) if has_room else None
+        is_small_enough = rule.is_large or input_size <= COARSE_INPUT
+        return rule if has_room and is_small_enough else None
     return WindowRule(hw, input_size, mode) if mode < max(hw) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from napari_hqsam2.weights.records import known_sha256
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from os import PathLike
-    from pathlib import Path
 
     from napari_hqsam2.lineage.exchange import ExportFormat
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 STORED_SETTINGS = (
+    "checkpoint",
     "contrast_limits",
     "channels",
     "crop",
@@ -53,7 +54,7 @@ class SessionExchange(SessionImport):
         software = f"napari-hqsam2 {napari_hqsam2.__version__}"
         model = self.settings.model
         if isinstance(model, str):
-            path = cached_path(model)
+            path = Path(self.settings.checkpoint or cached_path(model))
             digest = known_sha256(path) if path.is_file() else None
             return {"software": software, "model": model, "weights_sha256": digest}
         return {

@@ -89,7 +89,9 @@ class Tracker:
             if self._loaded is None:
                 model = settings.model
                 if isinstance(model, str):
-                    model = load_model(model, device=settings.device)
+                    model = load_model(
+                        model, checkpoint=settings.checkpoint, device=settings.device
+                    )
                 if settings.compile:
                     compile_model(model.model)
                 self._loaded = model
@@ -112,7 +114,7 @@ class Tracker:
         loaded = self._loaded
         if replace(settings, hq_mode=old.hq_mode) != old:
             self.release()
-        names = ("model", "device", "compile")
+        names = ("model", "checkpoint", "device", "compile")
         if all(getattr(settings, name) == getattr(old, name) for name in names):
             self._loaded = loaded
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_hqsam2.plugin.state import CROPS, HQ_MODES
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
 from napari_hqsam2.plugin.widgets.layout import row
+from napari_hqsam2.plugin.widgets.weights_row import WeightsRow
 from napari_hqsam2.weights import registry
 
 if TYPE_CHECKING:
@@ -55,6 +60,7 @@ class ModelPanel(QWidget):
         for spec in registry.REGISTRY.values():
             if spec.packaged or spec.url:
                 self.model.addItem(_title(spec), spec.name)
+        self.weights = WeightsRow(state)
         self.device = CompactCombo()
         for name, title in DEVICES.items():
             self.device.addItem(title, name)
@@ -70,6 +76,7 @@ class ModelPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row("Model", self.model))
+        layout.addWidget(self.weights)
         layout.addWidget(row("Device", self.device))
         layout.addWidget(row("Masks", self.hq_mode))
         layout.addWidget(row("View", self.crop))
