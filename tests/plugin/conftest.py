@@ -22,9 +22,11 @@ from napari_hqsam2.plugin.snapshots import (
     Shape,
 )
 from napari_hqsam2.plugin.viewer_port import ViewerEvents
+from napari_hqsam2.segmentation.crops import Crop
 from napari_hqsam2.segmentation.masks import ObjectMask
 from napari_hqsam2.segmentation.prompt_groups import check_positive
 from napari_hqsam2.session.anchors import Anchor
+from napari_hqsam2.session.model_view import ModelView
 from napari_hqsam2.session.session import Session
 
 if TYPE_CHECKING:
@@ -220,6 +222,19 @@ class FakeViewer:
         self.position = tuple(position)
         self.events.frame_changed.emit()
 
+    def show_view(self, image: Any, position: Any, view: ModelView) -> FakeLayer:
+        del position
+        layer = next((x for x in self.layers if x.kind == "view"), None)
+        if layer is None:
+            layer = self.add(FakeLayer("view", "view", made_for=image))
+        layer.data = view
+        return layer
+
+    def hide_view(self, image: Any) -> None:
+        for layer in [x for x in self.layers if x.kind == "view"]:
+            if layer.made_for is image:
+                self.remove(layer)
+
     def copy_text(self, text: str) -> bool:
         self.clipboard = text
         return True
@@ -299,6 +314,13 @@ class FakeTracker:
 
     def prepare(self, line: Any, frame: int) -> None:
         self._engine.prepared.append(line.position(frame))
+
+    def view(self, line: Any, frame: int, prompt: Any, box: Any) -> ModelView:
+        del prompt
+        where = line.position(frame)
+        picture = np.full((4, 4, 3), sum(where), dtype=np.uint8)
+        top, left, bottom, right = box or (0, 0, 4, 4)
+        return ModelView(picture, Crop(top, left, bottom - top, right - left))
 
     def configure(self, settings: Any) -> None:
         pass

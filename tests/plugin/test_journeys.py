@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_hqsam2.plugin.menu_commands import segment_with_hqsam2
@@ -181,9 +181,21 @@ def test_the_viewer_stays_usable_while_many_objects_are_followed(
     features = state.points.features.copy()
     features["object_id"] = np.arange(1, len(rows) + 1)
     state.points.features = features
+    turn, late = threading.Event(), []
+
+    def wait_for_a_turn(number):
+        turn.clear()
+        if not turn.wait(20):
+            late.append(number)
+
+    # no frame is done before the event loop has had a turn
+    fake_engine.before_frame = wait_for_a_turn
+    timer = QTimer()
+    timer.timeout.connect(turn.set)
+    timer.start(0)
     click(qtbot, widget.run.stack)
-    turns = []
-    qtbot.waitUntil(lambda: turns.append(1) or not state.run.is_busy, timeout=60_000)
-    assert len(turns) > 20
+    qtbot.waitUntil(lambda: not state.run.is_busy, timeout=120_000)
+    timer.stop()
+    assert late == []
     assert len(np.unique(state.labels.data)) == len(rows) + 1
     assert "torchvision" not in sys.modules

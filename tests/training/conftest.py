@@ -60,7 +60,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(data: Path, tmp_path: Path) -> RunConfig:
     return RunConfig(
-        data=data,
+        data=(data,),
         out=tmp_path / "run",
         overrides=MICRO,
         workers=0,

@@ -86,7 +86,7 @@ def test_a_movie_that_is_too_short_yields_no_clip() -> None:
 
 def test_archives_and_folders_without_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no \.npz"):
-        load_sources(tmp_path, "train")
+        load_sources([tmp_path], "train")
     np.savez(tmp_path / "x.npz", picture=np.zeros(3))
     with pytest.raises(ValueError, match=r"NAME\.image.*picture"):
-        load_sources(tmp_path, "train")
+        load_sources([tmp_path], "train")

@@ -11,6 +11,7 @@ from napari_hqsam2.plugin.choices import LayerKeeper
 from napari_hqsam2.plugin.desk import Desk
 from napari_hqsam2.plugin.inference import Task
 from napari_hqsam2.plugin.live import Live, NoTimer
+from napari_hqsam2.plugin.model_window import ModelWindow
 from napari_hqsam2.plugin.resolve import range_words, session_options
 from napari_hqsam2.plugin.runs import Run, Runs, Teller
 from napari_hqsam2.plugin.state import HQ_MODES
@@ -78,6 +79,7 @@ class PluginController:
         self._runs = Runs(state, viewer, self.desk, self._teller)
         self.layers = LayerKeeper(state, viewer)
         self.live = Live(state, viewer, self.desk, make_timer)
+        self._model_window = ModelWindow(state, viewer, self.desk)
         events = viewer.events
         events.layer_removed.connect(self._on_layer_removed)
         events.data_replaced.connect(self._on_data_replaced)
@@ -218,6 +220,10 @@ class PluginController:
         state.hq_mode = modes[(modes.index(state.hq_mode) + 1) % len(modes)]
         self._teller.tell(f"Masks: {HQ_MODES[state.hq_mode]}.")
 
+    def toggle_view(self) -> None:
+        """Show what the model sees of the frame on show, or hide it again."""
+        self.state.shows_view = not self.state.shows_view
+
     def suspend(self) -> None:
         """Cancel and free the model's memory, while nobody sees the widget."""
         self.cancel()
@@ -231,6 +237,7 @@ class PluginController:
         events.data_replaced.disconnect(self._on_data_replaced)
         events.label_selected.disconnect(self._on_label_selected)
         self.live.close()
+        self._model_window.close()
         self.layers.close()
         self.viewer.close()
         self.desk.close(keep_model=keep_model)

@@ -17,7 +17,7 @@ UNDO, REDO = "Control-Z", "Control-Shift-Z"
 class Keys:
     """Binds keys as long as the widget lives.
 
-    N, J, Shift+J, K, Q and H work everywhere in the viewer, unless they are bound to
+    N, J, Shift+J, K, Q, H and W work everywhere in the viewer, unless they are bound to
     something else there; undo and redo on the layers with prompts alone, as Labels have
     an undo of their own.
 
@@ -39,6 +39,7 @@ class Keys:
             "K": controller.toggle_lock,
             "Q": controller.flip_polarity,
             "H": controller.next_hq_mode,
+            "W": controller.toggle_view,
         }
         self._on_prompts = {UNDO: controller.undo, REDO: controller.redo}
         self._bound: list[tuple[Any, str]] = []

@@ -52,6 +52,7 @@ class LayerEvents:
         pairs: list[tuple[Any, Any]] = [(layer.events.name, self._on_list_changed)]
         if isinstance(layer, Image):
             pairs.append((layer.events.axis_labels, self._on_list_changed))
+            pairs.append((layer.events.contrast_limits, self._on_contrast))
         if isinstance(layer, Image | Labels):
             pairs.append((layer.events.data, self._on_data))
         if isinstance(layer, Labels):
@@ -88,6 +89,9 @@ class LayerEvents:
 
     def _on_data(self, event: Any) -> None:
         self._events.data_replaced.emit(event.source)
+
+    def _on_contrast(self, event: Any) -> None:
+        self._events.contrast_changed.emit(event.source)
 
     def _on_label(self, event: Any) -> None:
         labels = event.source

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.utils.notifications import show_info, show_warning
 
-from napari_hqsam2.plugin import label_layers, layer_reading, prompt_layers
+from napari_hqsam2.plugin import (
+    label_layers,
+    layer_reading,
+    prompt_layers,
+    view_layers,
+)
 from napari_hqsam2.plugin.layer_events import LayerEvents
 from napari_hqsam2.plugin.snapshots import Companions, LayerChoice
 from napari_hqsam2.plugin.viewer_port import ViewerEvents
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
         Shape,
     )
     from napari_hqsam2.plugin.viewer_port import Colour
+    from napari_hqsam2.session.model_view import ModelView
 
 L = TypeVar("L", bound=Layer)
 
@@ -59,7 +65,8 @@ class NapariViewer:
 
     def images(self) -> tuple[LayerChoice, ...]:
         """Image layers, the topmost first."""
-        return self._choices(Image)
+        choices = self._choices(Image)
+        return tuple(c for c in choices if not view_layers.is_view(c.handle))
 
     def points(self) -> tuple[LayerChoice, ...]:
         """Points layers, the topmost first."""
@@ -182,6 +189,16 @@ class NapariViewer:
     def show_frame(self, image: Image, position: tuple[int, ...]) -> None:
         """Move the sliders to a frame of an image."""
         layer_reading.show_position(self._viewer, image, position)
+
+    def show_view(
+        self, image: Image, position: tuple[int, ...], view: ModelView
+    ) -> Image:
+        """Show what the model sees of a frame in a layer that lies on the image."""
+        return view_layers.show(self._viewer, image, position, view)
+
+    def hide_view(self, image: Image) -> None:
+        """Take the layer of `show_view` away, if it is there."""
+        view_layers.hide(self._viewer, image)
 
     def copy_text(self, text: str) -> bool:
         """Put a text on the clipboard; False where there is none."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.label_view import LabelView
     from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
     from napari_hqsam2.plugin.views import Line, Report, Reporter
+    from napari_hqsam2.session.model_view import ModelView
     from napari_hqsam2.session.session import Session
 
 
@@ -78,6 +79,8 @@ class Outcome:
     name: str = ""
     """Of the step that was undone or done again."""
     text: str = ""
+    view: ModelView | None = None
+    """What the model sees, if that was asked for and there is a model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ class PluginState:
     """Frames in a row without an object that end its run; None is any number."""
     live: bool = True
     """Whether the frame on show is segmented with every change of its prompts."""
+    shows_view: bool = False
+    """Whether what the model sees of the frame is shown in a layer."""
     object_id: int = 1
     """Object that new prompts belong to."""
     positive: bool = True

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         PointSet,
         Shape,
     )
+    from napari_hqsam2.session.model_view import ModelView
 
     Colour = tuple[float, float, float]
 
@@ -39,6 +40,8 @@ class ViewerEvents(SignalGroup):
     """Handle of a points or shapes layer whose next prompt will differ."""
     shape_added = Signal(object, int)
     """Handle of a shapes layer and index of a shape that was just drawn."""
+    contrast_changed = Signal(object)
+    """Handle of an image layer whose contrast limits changed."""
     label_selected = Signal(object, int)
     """Handle of a labels layer, and the label that was chosen in it."""
     frame_changed = Signal()
@@ -169,6 +172,16 @@ class ViewerPort(Protocol):
 
     def show_frame(self, image: Handle, position: tuple[int, ...]) -> None:
         """Move the sliders to a frame of an image."""
+        ...
+
+    def show_view(
+        self, image: Handle, position: tuple[int, ...], view: ModelView
+    ) -> Handle:
+        """Show what the model sees of a frame in a layer that lies on the image."""
+        ...
+
+    def hide_view(self, image: Handle) -> None:
+        """Take the layer of `show_view` away, if it is there."""
         ...
 
     def copy_text(self, text: str) -> bool:

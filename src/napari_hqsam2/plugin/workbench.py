@@ -80,6 +80,19 @@ class Workbench:
             hint = str(error)
         return Outcome(self._report(order), hint)
 
+    def view(
+        self, order: Order, position: Position, obj_id: int, ticket: Ticket
+    ) -> Outcome:
+        """What the model sees of an object on a frame, or of the frame."""
+        session = self._session(order)
+        with session.one_step("settings"):
+            self._configure(order)
+        if not self._ready(order, ticket, ask=False):
+            return Outcome(self._report(order))
+        known = obj_id if obj_id in session.obj_ids else None
+        shown = session.model_view(position, known)
+        return Outcome(self._report(order), view=shown)
+
     def follow_prompts(
         self, order: Order, position: Position | None, ticket: Ticket
     ) -> Outcome:

@@ -54,6 +54,23 @@ def to_model_image(
     return (image - mean).div_(std)
 
 
+def from_model_image(image: Tensor) -> Tensor:
+    """Take the normalisation of `to_model_image` back.
+
+    Parameters
+    ----------
+    image : Tensor
+        (1, 3, S, S).
+
+    Returns
+    -------
+    Tensor
+        (S, S, 3) from 0 to 1.
+    """
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    return (image[0].permute(1, 2, 0).cpu() * std + mean).clamp_(0, 1)
+
+
 def to_coords_norm(
     coords_xy: Tensor | npt.ArrayLike, hw: HW, size: int, *, normalize: bool = True
 ) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack, get_args
 
 from napari_hqsam2._types import Overlap
 from napari_hqsam2.errors import PromptError
-from napari_hqsam2.segmentation.masks import ObjectMask
+from napari_hqsam2.segmentation.masks import ObjectMask, tight_window
 from napari_hqsam2.segmentation.options import HQ_MODES
 from napari_hqsam2.session.anchors import find_anchors
 from napari_hqsam2.session.configuring import SessionSettings
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.session.anchors import Anchor, RunPlan
+    from napari_hqsam2.session.model_view import ModelView
     from napari_hqsam2.session.records import (
         Box,
         FrameScores,
@@ -60,6 +61,33 @@ class SessionRuns(SessionSettings):
         with self._turn():
             line = self._stack.line(place, self._stack.default_axis())
             self._tracker.prepare(line, line.frame(place))
+
+    def model_view(
+        self, position: Sequence[int] | int, obj_id: int | None = None
+    ) -> ModelView:
+        """The picture that the model is given of a frame.
+
+        Parameters
+        ----------
+        position
+            The frame.
+        obj_id
+            An object whose window is shown, if it is looked at in one there; None shows
+            the whole frame.
+        """
+        place = self._stack.position(position)
+        prompt = box = None
+        with self._turn():
+            if obj_id is not None:
+                record = self._records.prompts.get(self._known(obj_id), place)
+                prompt = None if record is None else record.clicks()
+                rows, columns = tight_window(self._store.mask(place, obj_id))
+                if rows.stop:
+                    box = (rows.start, columns.start, rows.stop, columns.stop)
+            if prompt is not None and not (prompt.points or prompt.box):
+                prompt = None
+            line = self._stack.line(place, self._stack.default_axis())
+            return self._tracker.view(line, line.frame(place), prompt, box)
 
     def segment(
         self,

@@ -32,6 +32,7 @@ from napari_hqsam2.segmentation.frame_objects import (
 from napari_hqsam2.segmentation.image import IN_VIEW_SCORE
 from napari_hqsam2.segmentation.prompt_groups import check_positive
 from napari_hqsam2.session.memories import ConditioningMemories
+from napari_hqsam2.session.model_view import ModelView
 from napari_hqsam2.session.stacks import LineFeatures
 from napari_hqsam2.session.windows import WindowLine, as_prompt
 
@@ -46,10 +47,11 @@ if TYPE_CHECKING:
         FrameLogits,
         SAM2VideoPredictor,
     )
+    from napari_hqsam2.prompts import FramePrompts
     from napari_hqsam2.segmentation.masks import ObjectMask
     from napari_hqsam2.segmentation.options import StackSettings
     from napari_hqsam2.segmentation.window_tracking import WindowOutput
-    from napari_hqsam2.segmentation.windows import WindowRule
+    from napari_hqsam2.segmentation.windows import PixelBox, WindowRule
     from napari_hqsam2.session.anchors import Anchor, RunPlan
     from napari_hqsam2.session.memories import MemoryKey
     from napari_hqsam2.session.records import PlacedPrompts
@@ -136,6 +138,28 @@ class Tracker:
         whole = range(self._stack.length(line))
         session = self._session(line, whole, {}, self._settings.hq_mode)
         self.predictor().encode_frame(session, frame)
+
+    def view(
+        self, line: Line, frame: int, prompt: FramePrompts | None, box: PixelBox | None
+    ) -> ModelView:
+        """What the model is given of a frame.
+
+        Parameters
+        ----------
+        line, frame
+            The frame.
+        prompt, box
+            What was said of an object there and where it was found, if it was; the
+            latter counts.
+        """
+        rule, crop = self._rule(), Crop(0, 0, *self._stack.axes.hw)
+        if rule is not None and box is not None:
+            crop = rule.around(box)
+        elif rule is not None and prompt is not None:
+            crop = rule.first(prompt)[-1]
+        source = self._stack.frames(line, range(self._stack.length(line)))
+        side = self.predictor().image_size
+        return ModelView.of(source, frame, self._stack.limits, crop, side)
 
     def segment(
         self,

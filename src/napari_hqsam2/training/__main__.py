@@ -37,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
         "A run that was stopped goes on where it was if the command is given again.",
     )
     result.add_argument(
-        "--data", type=Path, required=True, help="folder of .npz archives"
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders of .npz archives: images and generated scenes",
     )
     result.add_argument("--out", type=Path, required=True, help="folder for the run")
     result.add_argument("--minutes", type=float, help="time for all phases together")
@@ -46,7 +50,6 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--start", type=Path, help="weights to start the first phase from"
     )
-    result.add_argument("--synthetic", type=Path, help="folder of generated scenes")
     result.add_argument(
         "--keeps-memory",
         action="store_true",
@@ -87,9 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     run = RunConfig(
-        data=options.data,
+        data=tuple(options.data),
         out=options.out,
-        synthetic=options.synthetic,
         keeps_memory=options.keeps_memory,
         overrides=tuple(options.override),
         seed=options.seed,

@@ -86,12 +86,10 @@ class PhaseConfig:
 class RunConfig:
     """What all phases share."""
 
-    data: Path
-    """Folder with the labelled images."""
+    data: tuple[Path, ...]
+    """Folders with the labelled images and generated scenes."""
     out: Path
     """Folder for logs, checkpoints and weights."""
-    synthetic: Path | None = None
-    """Folder of pre-generated scenes, in the format of the data."""
     keeps_memory: bool = False
     """Whether the weights that clips start from can track already."""
     seed: int = 0
@@ -113,6 +111,10 @@ DEFAULT_SHARES = {
     "usiigaci_tyx": 1.0,
     "axondeepseg": 0.75,
     "omnipose": 0.75,
+    "scratch_assay": 0.5,
+    "trpl_bacteria": 0.5,
+    "stardist3d_tyx": 0.25,
+    "cells3d_tyx": 0.5,
     "synthetic": 2.5,
     "synthetic_tyx": 1.0,
 }
@@ -121,6 +123,7 @@ CLIP_SHARES = {
     "dsb2018": 2.0,
     "fib25_zyx": 3.0,
     "usiigaci_tyx": 2.0,
+    "cells3d_tyx": 0.75,
     "synthetic_tyx": 3.0,
 }
 

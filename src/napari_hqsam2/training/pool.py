@@ -68,12 +68,17 @@ def _write(path: Path, draw: Callable[[int], Pair], count: int, workers: int) ->
         return
     with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
         drawn = list(processes.map(draw, range(count), chunksize=8))
-    pairs: dict[str, AnyArray] = {}
-    for index, (image, labels) in enumerate(drawn):
-        pairs[f"{index:05d}.image"] = image
-        pairs[f"{index:05d}.labels"] = labels
+    write_archive(path, drawn)
+
+
+def write_archive(path: Path, pairs: Sequence[Pair]) -> None:
+    """Write pairs of image and labels as an archive that `sources.read_pairs` reads."""
+    arrays: dict[str, AnyArray] = {}
+    for index, (image, labels) in enumerate(pairs):
+        arrays[f"{index:05d}.image"] = image
+        arrays[f"{index:05d}.labels"] = labels
     with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **pairs)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

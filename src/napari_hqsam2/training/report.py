@@ -73,7 +73,7 @@ def clip_of(source: Source) -> Clip | None:
 
 def report(
     weights: Path,
-    data: Path,
+    data: Sequence[Path],
     *,
     sets: Sequence[str] = (),
     images: int = 60,
@@ -85,8 +85,8 @@ def report(
     ----------
     weights : Path
         File of `sam2.1_hq_hiera_nano`.
-    data : Path
-        Folder with the labelled images.
+    data : sequence of Path
+        Folders with the labelled images.
     sets : sequence of str
         Names of the sets; all of them if empty.
     images, objects : int
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the figures of a weights file as JSON."""
     parser = argparse.ArgumentParser(prog="python -m napari_hqsam2.training.report")
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--sets", nargs="*", default=[], help="sets; default: all")
     parser.add_argument("--images", type=int, default=60)

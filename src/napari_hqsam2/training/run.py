@@ -21,6 +21,7 @@ from napari_hqsam2.training.sources import Stills, load_sources
 from napari_hqsam2.training.trainer import Trainer, load_weights_into
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
@@ -57,7 +58,7 @@ def prepare_memory(model: HqSam2, mixture: Mixture, seed: int) -> None:
     initialise_memory(model, float(embedding.std(dim=1).mean()))
 
 
-def validation_frames(data: Path, source: str = "dsb2018") -> list[Frame]:
+def validation_frames(data: Sequence[Path], source: str = "dsb2018") -> list[Frame]:
     """Some validation images of one set, evenly spread."""
     for found in load_sources(data, "validation"):
         if found.name == source and isinstance(found, Stills):
@@ -95,8 +96,6 @@ def train_phase(
         load_weights_into(model, start)
     model.to(resolve_device(run.device))
     sources = load_sources(run.data, "train")
-    if run.synthetic is not None:
-        sources += load_sources(run.synthetic, "train")
     mixture = Mixture(sources, config.shares)
     if config.name == "clip" and not run.keeps_memory:
         prepare_memory(model, mixture, run.seed)

@@ -64,6 +64,11 @@ class Stills:
     name: str
     frames: tuple[Frame, ...]
 
+    @property
+    def size(self) -> int:
+        """How many frames there are."""
+        return len(self.frames)
+
     def still(self, rng: np.random.Generator) -> Frame:
         """Draw one frame."""
         return self.frames[int(rng.integers(len(self.frames)))]
@@ -82,6 +87,11 @@ class Volume:
     image: AnyArray
     """(Z, Y, X) uint8."""
     labels: LabelArray
+
+    @property
+    def size(self) -> int:
+        """How many slices there are along the first axis."""
+        return len(self.image)
 
     def still(self, rng: np.random.Generator) -> Frame:
         """Draw one slice along a random axis."""
@@ -106,6 +116,11 @@ class Movies:
 
     name: str
     clips: tuple[Clip, ...]
+
+    @property
+    def size(self) -> int:
+        """How many frames there are."""
+        return sum(len(clip.images) for clip in self.clips)
 
     def still(self, rng: np.random.Generator) -> Frame:
         """Draw one frame."""
@@ -166,7 +181,7 @@ def read_pairs(path: Path) -> Iterator[tuple[AnyArray, LabelArray]]:
             yield archive[f"{name}.image"], archive[f"{name}.labels"]
 
 
-def load_source(path: Path, split: Split) -> Source:
+def load_source(path: Path, split: Split) -> Stills | Volume | Movies:
     """Read one archive as a source.
 
     Parameters
@@ -200,16 +215,19 @@ def _part_of(
     ]
 
 
-def load_sources(folder: Path, split: Split) -> list[Source]:
-    """Read every ``.npz`` of a folder.
+def load_sources(folders: Sequence[Path], split: Split) -> list[Source]:
+    """Read every ``.npz`` of some folders that has a part of that split.
 
     Raises
     ------
     FileNotFoundError
-        If the folder holds none.
+        If one of the folders holds none.
     """
-    paths = sorted(folder.glob("*.npz"))
-    if not paths:
-        msg = f"{folder} holds no .npz archives of images and labels to train on."
-        raise FileNotFoundError(msg)
-    return [load_source(path, split) for path in paths]
+    sources: list[Stills | Volume | Movies] = []
+    for folder in folders:
+        paths = sorted(folder.glob("*.npz"))
+        if not paths:
+            msg = f"{folder} holds no .npz archives of images and labels to train on."
+            raise FileNotFoundError(msg)
+        sources += [load_source(path, split) for path in paths]
+    return [source for source in sources if source.size]

@@ -44,6 +44,11 @@ Keep the largest piece of each mask only,
 for objects that are in one piece on every frame"""
 
 
+VIEW_TIP = """\
+Show the picture that the model is given of this frame (W):
+with its contrast, its channels, its detail, and its window"""
+
+
 class ModelPanel(QWidget):
     """Model, device, and how masks are made and drawn.
 
@@ -84,6 +89,11 @@ class ModelPanel(QWidget):
         self.one_piece = QCheckBox("in one piece")
         self.one_piece.setToolTip(ONE_PIECE_TIP)
         layout.addWidget(row("", self.one_piece))
+        self.shows_view = QCheckBox("what the model sees")
+        self.shows_view.setToolTip(VIEW_TIP)
+        layout.addWidget(row("", self.shows_view))
+        self.shows_view.toggled.connect(lambda on: setattr(state, "shows_view", on))
+        state.events.shows_view.connect(self._show)
         self.one_piece.toggled.connect(lambda on: setattr(state, "one_piece", on))
         state.events.one_piece.connect(self._show)
         for combo, name in self._combos():
@@ -110,6 +120,7 @@ class ModelPanel(QWidget):
         for combo, name in self._combos():
             combo.choose_data(getattr(self._state, name))
         self.one_piece.setChecked(self._state.one_piece)
+        self.shows_view.setChecked(self._state.shows_view)
 
 
 def _crop_title(crop: CropMode) -> str:

@@ -276,7 +276,7 @@ class _Run:
             else DeckPlan.for_features(model, self.size),
         )
         run = RunConfig(
-            data=job.files.images,
+            data=(job.files.images,),
             out=job.output,
             seed=job.files.seed,
             model=job.model,

@@ -1,0 +1,71 @@
+"""The picture that the model is given, with a small model and real sessions."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_hqsam2 import Session
+from napari_hqsam2.build import build_sam2_video_predictor
+from napari_hqsam2.predictors.transforms import from_model_image, to_model_image
+from napari_hqsam2.segmentation.crops import Crop
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    torch.manual_seed(0)
+    size = [f"model.image_size={SIDE}"]
+    return build_sam2_video_predictor(
+        "sam2.1_hq_hiera_nano", device="cpu", hydra_overrides_extra=size
+    )
+
+
+def seen(predictor, stack, axes="TYX", **options):
+    return Session(stack, axes=axes, model=predictor, **options)
+
+
+def test_a_picture_of_the_models_size_is_shown_as_it_is(predictor, rng):
+    stack = rng.integers(0, 4000, (3, SIDE, SIDE), dtype=np.uint16)
+    session = seen(predictor, stack, contrast_limits=(1000, 3000), crop="off")
+    view = session.model_view(2)
+    assert view.crop == Crop(0, 0, SIDE, SIDE)
+    expected = np.clip((stack[2].astype(float) - 1000) / 2000, 0, 1) * 255
+    for channel in range(3):
+        np.testing.assert_allclose(view.picture[..., channel], expected, atol=0.51)
+
+
+def test_channels_are_red_green_and_blue(predictor):
+    stack = np.zeros((3, 2, 40, 90), dtype=np.uint8)
+    stack[0], stack[2] = 200, 100
+    session = seen(predictor, stack, "CTYX", channels=(2, 0), crop="off")
+    view = session.model_view(1)
+    assert view.crop == Crop(0, 0, 40, 90)
+    assert view.picture.shape == (SIDE, SIDE, 3)
+    assert view.picture[10, 20].tolist() == [100, 200, 0]
+
+
+def test_an_object_is_seen_in_its_window(predictor, rng):
+    stack = rng.integers(0, 255, (2, 200, 300), dtype=np.uint8)
+    labels = np.zeros(stack.shape, dtype=np.int32)
+    labels[0, 150:158, 250:260] = 1
+    session = seen(predictor, stack, labels=labels)
+    session.new_object(obj_id=1)
+    there, elsewhere = session.model_view(0, 1), session.model_view(1, 1)
+    assert elsewhere.crop == Crop(0, 0, 200, 300)
+    crop = there.crop
+    assert crop.top <= 150
+    assert crop.left <= 250
+    assert 158 <= crop.top + crop.height <= 200
+    assert 260 <= crop.left + crop.width <= 300
+    assert crop.width < 150
+    session.add_points(1, [(1, 20, 30)])
+    clicked = session.model_view(1, 1).crop
+    assert clicked.top <= 20 < clicked.top + clicked.height
+    assert clicked.width < 300
+
+
+def test_the_normalisation_is_taken_back_exactly(rng):
+    rgb = rng.random((8, 8, 3), dtype=np.float32)
+    image = to_model_image(rgb, 8, torch.device("cpu"), "bicubic")
+    np.testing.assert_allclose(from_model_image(image), rgb, atol=1e-6)
