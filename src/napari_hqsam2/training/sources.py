@@ -43,6 +43,24 @@ class Clip:
     """(T, H, W) integers."""
 
 
+@dataclass(frozen=True, eq=False)
+class HeldOutClip:
+    """A clip to follow objects through, whose frames were not all held out."""
+
+    clip: Clip
+    unseen: tuple[int, ...]
+    """Indices, after the first frame, of those that training never saw."""
+
+    @property
+    def reversed(self) -> HeldOutClip:
+        """The same from its last frame to its first."""
+        last = len(self.clip.images) - 1
+        # the frame that is now the first was the last, and held out
+        unseen = tuple(sorted(last - index for index in self.unseen if index < last))
+        clip = Clip(self.clip.images[::-1], self.clip.labels[::-1])
+        return HeldOutClip(clip, unseen)
+
+
 class Source(Protocol):
     """A set of images to sample from."""
 
@@ -215,6 +233,24 @@ def _part_of(
     ]
 
 
+def archives(folders: Sequence[Path]) -> list[Path]:
+    """Every ``.npz`` of some folders, ordered by name within each.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one of the folders holds none.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        paths = sorted(folder.glob("*.npz"))
+        if not paths:
+            msg = f"{folder} holds no .npz archives of images and labels to train on."
+            raise FileNotFoundError(msg)
+        found += paths
+    return found
+
+
 def load_sources(folders: Sequence[Path], split: Split) -> list[Source]:
     """Read every ``.npz`` of some folders that has a part of that split.
 
@@ -223,11 +259,37 @@ def load_sources(folders: Sequence[Path], split: Split) -> list[Source]:
     FileNotFoundError
         If one of the folders holds none.
     """
-    sources: list[Stills | Volume | Movies] = []
-    for folder in folders:
-        paths = sorted(folder.glob("*.npz"))
-        if not paths:
-            msg = f"{folder} holds no .npz archives of images and labels to train on."
-            raise FileNotFoundError(msg)
-        sources += [load_source(path, split) for path in paths]
+    sources = [load_source(path, split) for path in archives(folders)]
     return [source for source in sources if source.size]
+
+
+def load_clips(path: Path, length: int) -> list[HeldOutClip]:
+    """The last `length` frames up to the end of the validation part of an archive.
+
+    The validation part of movies is short, so a longer clip begins in the frames that
+    are trained on, and ends in those that are not.
+
+    Parameters
+    ----------
+    path : Path
+        Stills give no clips.
+    length : int
+        Frames; at least two.
+    """
+    splits = {"_zyx": VOLUME_SPLIT, "_tyx": MOVIE_SPLIT}
+    if path.stem[-4:] not in splits:
+        return []
+    held_out = splits[path.stem[-4:]]["validation"]
+    clips = []
+    for image, labels in read_pairs(path):
+        stop = min(held_out.stop, len(image))
+        start = max(stop - length, 0)
+        if stop > held_out.start:
+            first = max(held_out.start, start + 1)
+            clips.append(
+                HeldOutClip(
+                    Clip(image[start:stop], labels[start:stop]),
+                    tuple(range(first - start, stop - start)),
+                )
+            )
+    return clips

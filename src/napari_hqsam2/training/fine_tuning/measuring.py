@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_hqsam2.training.crops import objects_of
 from napari_hqsam2.training.evaluate import Protocol, evaluate_images
-from napari_hqsam2.training.tracking import evaluate_tracking
+from napari_hqsam2.training.tracking import (
+    TrackingPlan,
+    evaluate_tracking,
+    lasting_objects,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +59,7 @@ def measure(
     }
     clip = _first_clip(places) if clips else None
     if clip is not None:
-        tracked = evaluate_tracking(predictor, clip, OBJECTS).tracked
+        tracked = evaluate_tracking(predictor, clip, TrackingPlan(OBJECTS)).mean()
         scores["tracked"] = {"iou": round(tracked, 4)}
     return scores
 
@@ -74,7 +77,4 @@ def _first_clip(places: Sequence[Place]) -> Clip | None:
     if stop == start + 1:
         return None
     clip = stack.read(range(start, stop))
-    masks = objects_of(clip.labels[0], split=False)
-    values = [clip.labels[0][mask][0] for mask in masks]
-    lasting = [v for v in values if all((frame == v).any() for frame in clip.labels)]
-    return clip if lasting else None
+    return clip if lasting_objects(clip, 1) else None
