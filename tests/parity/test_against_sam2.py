@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
 
 from napari_hqsam2.build import build_sam2, build_sam2_video_predictor
 from napari_hqsam2.predictors.image_predictor import SAM2ImagePredictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from types import ModuleType
 
 SIZE, FRAMES, SEED = 256, 8, 1
@@ -172,3 +174,40 @@ def test_images_of_any_size(
         for reference, value in zip(expected, got, strict=True):
             assert value.shape == reference.shape
             assert np.abs(value.astype(float) - reference).max() <= 1e-3
+
+
+def test_a_folder_of_frames_of_any_size(
+    sam2_build: ModuleType,
+    formula: ModuleType,
+    scenarios: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Upstream's own loader resizes the frames."""
+    height, width = 101, 175
+    for index, frame in enumerate(formula.frames(2, width, SEED)):
+        Image.fromarray(frame[:height]).save(tmp_path / f"{index:05d}.jpg", quality=95)
+    theirs = sam2_build.build_sam2_video_predictor(
+        CONFIG, device="cpu", hydra_overrides_extra=OVERRIDES
+    )
+    theirs.fill_hole_area = 0
+    ours = build_sam2_video_predictor(
+        NAME, device="cpu", hydra_overrides_extra=OVERRIDES, fill_hole_area=0
+    )
+    # upstream stores memories at half precision, ours in full on a CPU
+    monkeypatch.setattr(torch, "bfloat16", torch.float32)
+    results = []
+    for predictor in (theirs, ours):
+        scenarios.load_formula_weights(predictor, SEED)
+        session = predictor.init_state(str(tmp_path))
+        point = formula.disc_centres(1, width, SEED)[0, :1].clip(max=height - 1)
+        predictor.add_new_points_or_box(session, 0, 1, points=point, labels=[1])
+        predictor.add_new_points_or_box(session, 0, 2, box=[20, 10, 150, 90])
+        mask = np.zeros((height, width), bool)
+        mask[30:60, 100:160] = True
+        predictor.add_new_mask(session, 0, 3, mask)
+        results.append(list(predictor.propagate_in_video(session)))
+    for (_, ids, reference), (_, got_ids, got) in zip(*results, strict=True):
+        assert got_ids == ids == [1, 2, 3]
+        assert got.shape == reference.shape == (3, 1, height, width)
+        assert (got - reference).abs().quantile(0.99) <= 2e-3

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from napari_hqsam2.errors import PromptError, StackError
@@ -97,6 +98,24 @@ def test_the_same_picture_in_any_type(
         assert got == pytest.approx(expected, abs=2e-3)
 
 
+def test_prompts_may_be_tensors(
+    images: SAM2ImagePredictor, video: npt.NDArray[np.uint8]
+) -> None:
+    """On any device, and with gradients: neither becomes an array by itself."""
+    images.set_image(video[0])
+    prompts = {"point_coords": [[40.0, 12.0]], "point_labels": [1.0]}
+    prompts["box"] = [5.0, 5.0, 50.0, 40.0]
+    prompts["mask_input"] = np.full((1, 16, 16), -3.0)
+    expected = images.predict(**prompts, return_logits=True)
+    tensors = {
+        name: torch.tensor(np.asarray(value), requires_grad=True)
+        for name, value in prompts.items()
+    }
+    got = images.predict(**tensors, return_logits=True)
+    for array, value in zip(expected, got, strict=True):
+        np.testing.assert_array_equal(value, array)
+
+
 def test_hq_modes(images: SAM2ImagePredictor, video: npt.NDArray[np.uint8]) -> None:
     images.set_image(video[0])
     box = {"box": [5, 5, 50, 40], "multimask_output": False, "return_logits": True}
@@ -125,6 +144,10 @@ def test_errors_say_what_to_do(
         images.predict([[1, 1], [2, 2]], [1])
     with pytest.raises(PromptError, match="2 boxes and points of 1 objects"):
         images.predict([[1, 1]], [1], box=[[0, 0, 5, 5], [1, 1, 6, 6]])
+    with pytest.raises(PromptError, match=r"16 x 16.*got shape \(48, 80\)"):
+        images.predict([[1, 1]], [1], mask_input=np.zeros((48, 80)))
+    with pytest.raises(PromptError, match="NaN or infinity"):
+        images.predict(box=[0, 0, np.inf, 5])
     images.reset_predictor()
     with pytest.raises(RuntimeError, match="call set_image"):
         images.predict([[1, 1]], [1])

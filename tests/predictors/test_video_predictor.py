@@ -267,7 +267,7 @@ def test_hq_modes_differ_in_video(predictor: SAM2VideoPredictor, video: Video) -
         (
             lambda p, s: p.add_new_points_or_box(s, 0, 1, [[1, 1], [2, 2]], [1]),
             PromptError,
-            "2 points and 1 labels",
+            "one label a point",
         ),
         (
             lambda p, s: p.add_new_points_or_box(
@@ -275,6 +275,26 @@ def test_hq_modes_differ_in_video(predictor: SAM2VideoPredictor, video: Video) -
             ),
             PromptError,
             "replaces old points",
+        ),
+        (
+            lambda p, s: p.add_new_points_or_box(s, 0, 1, [[np.nan, 1]], [1]),
+            PromptError,
+            "NaN or infinity",
+        ),
+        (
+            lambda p, s: p.add_new_points_or_box(s, 0, 1, [[1, 1]], [7]),
+            PromptError,
+            "no label 7",
+        ),
+        (
+            lambda p, s: p.add_new_points_or_box(s, 0, 1, box=[[0, 0, 9, 9]] * 2),
+            PromptError,
+            "one object at a time",
+        ),
+        (
+            lambda p, s: p.add_new_points_or_box(s, 0, 1, box=[0, 0, 9]),
+            PromptError,
+            r"x0, y0, x1, y1.*\(3,\)",
         ),
         (
             lambda p, s: p.add_new_points_or_box(s, 10, 1, [[1, 1]], [1]),

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from napari_hqsam2.modeling.outputs import ImageFeatures
-from napari_hqsam2.predictors.intensity import to_unit_rgb
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.prefetch import Prefetcher
-from napari_hqsam2.predictors.transforms import to_model_image
+from napari_hqsam2.predictors.transforms import to_video_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,9 +97,8 @@ class FeatureLoader:
     def _read(self, session: VideoSession, frame: int) -> Tensor:
         with self._reading:
             pixels = session.frames.read(frame)
-        rgb = to_unit_rgb(pixels, session.contrast_limits)
-        model = self._model
-        return to_model_image(rgb, model.image_size, model.device, "bicubic")
+        size, device = self._model.image_size, self._model.device
+        return to_video_image(pixels, session.contrast_limits, size, device)
 
     def _encode(self, image: Tensor) -> ImageFeatures:
         with self._encoding, inference(self._model.device, keep_casts=False):

@@ -14,11 +14,8 @@ from napari_hqsam2.predictors.frame_source import open_frames
 from napari_hqsam2.predictors.intensity import estimate_limits, to_unit_rgb
 from napari_hqsam2.predictors.postprocess import fill_holes, remove_islands
 from napari_hqsam2.predictors.precision import inference
-from napari_hqsam2.predictors.transforms import (
-    box_points,
-    to_coords_norm,
-    to_model_image,
-)
+from napari_hqsam2.predictors.prompt_inputs import host_tensor, merged_points
+from napari_hqsam2.predictors.transforms import to_coords_norm, to_model_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,10 +177,8 @@ class SAM2ImagePredictor:
         PromptError
             If prompts do not fit together.
         """
-        coords, labels = _merge_points(point_coords, point_labels, box)
-        prompts = self._to_model_prompts(
-            coords, labels, mask_input, normalize=normalize_coords
-        )
+        points = merged_points(point_coords, point_labels, box)
+        prompts = self._to_model_prompts(points, mask_input, normalize=normalize_coords)
         prediction = self._decode(
             prompts,
             multimask=multimask_output,
@@ -284,22 +279,31 @@ class SAM2ImagePredictor:
 
     def _to_model_prompts(
         self,
-        coords: Tensor | None,
-        labels: Tensor | None,
-        mask_input: npt.ArrayLike | None,
+        points: tuple[Tensor, Tensor] | None,
+        mask_input: npt.ArrayLike | Tensor | None,
         *,
         normalize: bool,
     ) -> ModelPrompts:
         self._require_features()
-        masks = None
-        if mask_input is not None:
-            masks = torch.as_tensor(mask_input, dtype=torch.float32, device=self.device)
-            masks = masks.reshape(-1, 1, *masks.shape[-2:])
-        if coords is None or labels is None:
+        masks = None if mask_input is None else self._mask_prompts(mask_input)
+        if points is None:
             return ModelPrompts(masks=masks)
+        coords, labels = points
         size = self.model.image_size
         coords = to_coords_norm(coords, self._sizes[-1], size, normalize=normalize)
         return ModelPrompts(coords.to(self.device), labels.to(self.device), masks)
+
+    def _mask_prompts(self, mask_input: npt.ArrayLike | Tensor) -> Tensor:
+        masks = host_tensor(mask_input, torch.float32)
+        side = self.model.image_size // 4
+        if masks.ndim not in (2, 3, 4) or masks.shape[-2:] != (side, side):
+            msg = (
+                f"mask_input holds logits of {side} x {side} that an earlier predict "
+                f"returned, (1, {side}, {side}) for one object; got shape "
+                f"{tuple(masks.shape)}."
+            )
+            raise PromptError(msg)
+        return masks.reshape(-1, 1, side, side).to(self.device)
 
 
 def _to_numpy(tensor: Tensor) -> AnyArray:
@@ -310,39 +314,3 @@ def _to_numpy(tensor: Tensor) -> AnyArray:
 
 def _pick(values: Sequence[npt.ArrayLike] | None, index: int) -> npt.ArrayLike | None:
     return None if values is None else values[index]
-
-
-def _merge_points(
-    point_coords: npt.ArrayLike | None,
-    point_labels: npt.ArrayLike | None,
-    box: npt.ArrayLike | None,
-) -> tuple[Tensor | None, Tensor | None]:
-    """Box corners, then points, as (N, P, 2) and (N, P)."""
-    if (point_coords is None) != (point_labels is None):
-        msg = "point_coords and point_labels belong together; give both or neither."
-        raise PromptError(msg)
-    parts: list[tuple[Tensor, Tensor]] = []
-    if box is not None:
-        parts.append(box_points(box))
-    if point_coords is not None:
-        coords = torch.as_tensor(np.asarray(point_coords), dtype=torch.float32)
-        labels = torch.as_tensor(np.asarray(point_labels), dtype=torch.int32)
-        if coords.ndim == 2:
-            coords, labels = coords[None], labels[None]
-        if coords.shape[:-1] != labels.shape or coords.shape[-1] != 2:
-            msg = (
-                "point_coords must be (P, 2) or (N, P, 2) with one label a point, "
-                f"got {tuple(coords.shape)} and labels {tuple(labels.shape)}."
-            )
-            raise PromptError(msg)
-        parts.append((coords, labels))
-    if not parts:
-        return None, None
-    counts = {len(coords) for coords, _ in parts}
-    if len(counts) > 1:
-        msg = (
-            "Boxes and points must be given for the same number of objects, "
-            f"got {len(parts[0][0])} boxes and points of {len(parts[1][0])} objects."
-        )
-        raise PromptError(msg)
-    return torch.cat([c for c, _ in parts], 1), torch.cat([n for _, n in parts], 1)

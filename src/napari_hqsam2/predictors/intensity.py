@@ -83,6 +83,13 @@ def to_unit_rgb(
     return unit
 
 
+def shows_bytes(frame: AnyArray, limits: IntensityLimits) -> bool:
+    """Whether `to_unit_rgb` only divides by 255: uint8, shown from 0 to 255."""
+    channels = frame.shape[2] if frame.ndim == 3 else 1
+    pairs = _limit_pairs(limits, min(channels, 3), frame.dtype)
+    return frame.dtype == np.uint8 and set(pairs) == {FULL_RANGES["uint8"]}
+
+
 def _limit_pairs(
     limits: IntensityLimits | None, channels: int, dtype: np.dtype[np.generic]
 ) -> tuple[Limits, ...]:

@@ -82,7 +82,7 @@ class VideoSession:
     """Where frames are read, one at a time."""
     image_size: int
     """S, side in pixels of the input of the model that works on it."""
-    contrast_limits: IntensityLimits | None
+    contrast_limits: IntensityLimits
     """Intensities shown as black and white, the same for all frames."""
     hq: HqMode
     """Use of the high-quality mask; may be changed between calls."""

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+
+from napari_hqsam2.predictors.intensity import shows_bytes, to_unit_rgb
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from napari_hqsam2._types import HW, FloatArray
+    from napari_hqsam2._types import HW, AnyArray, FloatArray
+    from napari_hqsam2.predictors.intensity import IntensityLimits
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -52,6 +56,47 @@ def to_model_image(
     std = torch.tensor(STD, device=device)[:, None, None]
     # not in place at first: an image that is not resized may be the caller's
     return (image - mean).div_(std)
+
+
+def to_video_image(
+    frame: AnyArray, limits: IntensityLimits, size: int, device: torch.device
+) -> Tensor:
+    """Resize and normalise one frame of a video as upstream does.
+
+    Bytes that are shown as they are stay bytes while they are resized, as in upstream's
+    loader of JPEG frames; everything else is scaled first and resized in float32.
+
+    Parameters
+    ----------
+    frame : ndarray
+        (H, W) or (H, W, C), as `FrameSource.read` gives it.
+    limits : tuple
+        Intensities shown as black and white, or one pair a channel.
+    size : int
+        S, side of the square input in pixels.
+    device : torch.device
+        Where the result lives.
+
+    Returns
+    -------
+    Tensor
+        (1, 3, S, S) float32.
+    """
+    if shows_bytes(frame, limits) and frame.shape[:2] != (size, size):
+        frame = _resized_bytes(frame, size)
+    return to_model_image(to_unit_rgb(frame, limits), size, device, "bicubic")
+
+
+def _resized_bytes(frame: AnyArray, size: int) -> AnyArray:
+    """uint8 frame at S x S, each channel by itself: opacity would weigh the others."""
+    planes = [frame] if frame.ndim == 2 else np.moveaxis(frame, -1, 0)
+    resized = [
+        np.asarray(
+            Image.fromarray(plane).resize((size, size), Image.Resampling.BICUBIC)
+        )
+        for plane in planes
+    ]
+    return resized[0] if frame.ndim == 2 else np.stack(resized, axis=-1)
 
 
 def from_model_image(image: Tensor) -> Tensor:
@@ -97,10 +142,3 @@ def to_coords_norm(
     if normalize:
         coords = coords / torch.tensor([hw[1], hw[0]], device=coords.device)
     return (coords * size + 0.5) / size
-
-
-def box_points(box: Tensor | npt.ArrayLike) -> tuple[Tensor, Tensor]:
-    """(N, 4) boxes (x0, y0, x1, y1) as (N, 2, 2) corner points, labels 2 and 3."""
-    corners = torch.as_tensor(np.asarray(box), dtype=torch.float32).reshape(-1, 2, 2)
-    labels = torch.tensor([2, 3], dtype=torch.int32).expand(len(corners), -1)
-    return corners, labels

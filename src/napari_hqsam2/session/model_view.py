@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from napari_hqsam2.predictors.frame_source import read_part
-from napari_hqsam2.predictors.intensity import to_unit_rgb
-from napari_hqsam2.predictors.transforms import from_model_image, to_model_image
+from napari_hqsam2.predictors.transforms import from_model_image, to_video_image
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -51,7 +50,7 @@ class ModelView:
         side
             S, side of the model's square input in pixels.
         """
-        rgb = to_unit_rgb(read_part(source, frame, crop.window), limits)
-        image = to_model_image(rgb, side, torch.device("cpu"), "bicubic")
+        seen = read_part(source, frame, crop.window)
+        image = to_video_image(seen, limits, side, torch.device("cpu"))
         pixels: npt.NDArray[Any] = (255 * from_model_image(image)).round().numpy()
         return cls(pixels.astype(np.uint8), crop)
