@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.errors import StackError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari_hqsam2._types import HW
 
 GUESSES = {2: "YX", 3: "TYX", 4: "TZYX"}
@@ -124,6 +127,25 @@ class StackAxes:
         return axis.upper()
 
 
+def known_shape(shape: Iterable[int]) -> tuple[int, ...]:
+    """Return a shape as plain integers.
+
+    Raises
+    ------
+    StackError
+        If a length is not known yet, as in a Dask array behind a boolean index.
+    """
+    lengths = tuple(shape)
+    try:
+        return tuple(map(operator.index, lengths))
+    except TypeError as error:
+        msg = (
+            f"The array has shape {lengths}; every length must be known. Of a Dask "
+            "array call compute_chunk_sizes() first."
+        )
+        raise StackError(msg) from error
+
+
 def resolve_axes(shape: tuple[int, ...], axes: str | None = None) -> StackAxes:
     """Name the axes of an array of this shape.
 
@@ -142,7 +164,7 @@ def resolve_axes(shape: tuple[int, ...], axes: str | None = None) -> StackAxes:
     StackError
         The letters do not fit the shape, or no guess is safe.
     """
-    shape = tuple(int(length) for length in shape)
+    shape = known_shape(shape)
     if axes is not None:
         return StackAxes(axes.upper(), shape)
     ndim = len(shape)

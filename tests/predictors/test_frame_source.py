@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
+from napari_hqsam2.axes import resolve_axes
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.predictors.frame_source import (
     ArrayFrameSource,
@@ -244,6 +245,16 @@ def test_what_is_not_a_stack_is_refused(
 def test_values_that_are_not_real_are_refused(dtype: Any, message: str) -> None:
     with pytest.raises(StackError, match=message):
         open_frames(np.zeros((3, 4, 5), dtype))
+
+
+def test_lengths_that_are_not_known_are_refused(stack: np.ndarray) -> None:
+    bright = da.from_array(stack, chunks=(1, *stack.shape[1:]))
+    bright = bright[da.from_array(stack[:, 0, 0] >= 0, chunks=1)]
+    with pytest.raises(StackError, match=r"nan.*compute_chunk_sizes\(\)"):
+        open_frames(bright)
+    with pytest.raises(StackError, match="compute_chunk_sizes"):
+        resolve_axes(bright.shape)
+    assert len(open_frames(bright.compute_chunk_sizes())) == len(stack)
 
 
 def test_types_that_numpy_does_not_know_are_refused() -> None:

@@ -49,6 +49,7 @@ def test_a_folder_is_read_in_natural_order(
     (tmp_path / ".cell99.png").write_bytes(b"hidden")
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "series.png").mkdir()
     source = open_frames(tmp_path)
     assert (len(source), source.hw) == (12, (6, 8))
     for number, frame in enumerate(frames):

@@ -279,5 +279,5 @@ def test_a_bad_frame_is_left_out_of_the_estimate(
         assert estimate_limits(source) == (1.0, 1.0)
     assert "Frame 0 cannot be read" in caplog.text
     source.bad = (0, 1, 2)
-    with pytest.raises(StackError, match="Frame 2 cannot be read"):
+    with pytest.raises(StackError, match="Frame 0 cannot be read"):
         estimate_limits(source)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from napari_hqsam2.axes import StackAxes
+from napari_hqsam2.axes import StackAxes, known_shape
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.predictors.frame_checks import (
     COLOUR_CHANNELS,
@@ -113,7 +113,7 @@ class ArrayFrameSource:
         self._array = array
         self._named = f"the {type(array).__name__} stack"
         self._where = f"T{self._named[1:]}"
-        shape = tuple(int(length) for length in array.shape)
+        shape = known_shape(array.shape)
         self.dtype = real_dtype(array.dtype, self._where)
         if axes is None:
             self._axes = _guess_axes(shape, self._where)

@@ -40,7 +40,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Images of a folder in natural order; hidden files and other types are left out.
+    """Images of a folder in natural order; hidden and other files are left out.
 
     Raises
     ------
@@ -50,7 +50,9 @@ def image_files(folder: Path) -> list[Path]:
     found = [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
     ]
     if not found:
         endings = ", ".join(sorted(IMAGE_SUFFIXES))

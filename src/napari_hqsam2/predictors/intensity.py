@@ -215,7 +215,7 @@ def _sampled_frames(source: FrameSource, sample: int) -> list[AnyArray]:
         try:
             frame = source.read(index)
         except StackError as error:
-            failure = error
+            failure = failure or error
             logger.warning("Left out of the intensity estimate: %s", error)
             continue
         if frame.dtype.name in FULL_RANGES:
