@@ -5,19 +5,26 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 REFERENCE := $(VENV)/.reference
 DISPLAYED := tools/with_display.sh
+OVERLAY := tools/overlay_venv.sh
 OUTPUT := demo-output
 SAMPLE := src/napari_hqsam2/plugin/data/nuclei_tyx.ome.tif
 
 export QT_API := pyqt6
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install reference system demo napari test long bench lint format constraints clean
+# What napari does with packages that are newer than itself.
+OLDEST_NAPARI := -W ignore::pydantic.warnings.PydanticDeprecatedSince212 \
+	-W "ignore:'where' used without 'out':UserWarning"
+
+.PHONY: help install reference system demo napari test long compat bench lint format \
+	constraints clean
 
 help:
 	@echo 'make demo         segment a stack with the built-in model, files in $(OUTPUT)/'
 	@echo 'make napari       open the plugin on sample data'
 	@echo 'make test         the default test suite'
 	@echo 'make long         the slow tests and the golden vectors'
+	@echo 'make compat       the tests of the plugin with the oldest napari, and with PySide6'
 	@echo 'make bench        ratios against sam2, into docs/performance.md'
 	@echo 'make reference    the PyPI package sam2, which the parity tests compare with'
 	@echo 'make lint         ruff, mypy and the import contracts'
@@ -62,6 +69,17 @@ long: $(REFERENCE) system
 	$(DISPLAYED) $(BIN)/python -m pytest -m '(slow or parity) and not network' \
 		--timeout 3600 --durations 20 $(ARGS)
 
+# Environments beside the main one, which they see, with other versions of some packages.
+$(VENV)-%/.installed: tests/compat/%.txt constraints.txt | $(INSTALLED)
+	$(OVERLAY) $(VENV)-$* $(VENV) $<
+	@touch $@
+
+compat: $(VENV)-oldest/.installed $(VENV)-pyside6/.installed system
+	$(DISPLAYED) $(VENV)-oldest/bin/python -m pytest tests/plugin \
+		$(OLDEST_NAPARI) $(ARGS)
+	QT_API=pyside6 $(DISPLAYED) $(VENV)-pyside6/bin/python -m pytest tests/plugin \
+		-o qt_api=pyside6 $(ARGS)
+
 bench: $(REFERENCE)
 	$(BIN)/python -m tests.benchmarks --isolate --record $(ARGS)
 
@@ -81,5 +99,5 @@ constraints: $(INSTALLED)
 	@touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) $(OUTPUT) build dist .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) $(VENV)-* $(OUTPUT) build dist .pytest_cache .mypy_cache .ruff_cache \
 		.import_linter_cache .hypothesis

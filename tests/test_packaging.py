@@ -14,7 +14,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "napari_hqsam2"
-LEFT_BEHIND = (".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "_version.py")
+LEFT_BEHIND = (
+    ".git",
+    ".venv*",
+    ".*_cache",
+    ".hypothesis",
+    "__pycache__",
+    "_version.py",
+)
 MAX_WHEEL_MIB = 24
 
 pytestmark = pytest.mark.slow

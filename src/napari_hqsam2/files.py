@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,8 @@ CACHE_VARIABLE = "NAPARI_HQSAM2_CACHE"
 """Environment variable that moves the cache folder."""
 CONFIG_VARIABLE = "NAPARI_HQSAM2_CONFIG"
 """Environment variable that moves the folder of settings."""
+STALE = 3600.0
+"""Seconds after which a temporary folder belongs to nobody any more."""
 
 
 def cache_folder() -> Path:
@@ -68,15 +72,23 @@ def publish(temporary: Path, target: Path) -> None:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """A new folder that takes the place of `path` once the block is done.
 
-    If the block raises, or the folders cannot be exchanged, `path` stays as it was.
+    Its files reach the disk before it gets its name. If the block raises, or the
+    folders cannot be exchanged, `path` stays as it was; if the process dies while they
+    are exchanged, `restore_folder` brings it back. What dead processes left beside it
+    is removed after an hour.
     """
     path = Path(path).absolute()
+    restore_folder(path)
+    _sweep(path)
     suffix = f".tmp-{secrets.token_hex(4)}"
     new = path.with_name(f".{path.name}{suffix}")
     old = path.with_name(f".{path.name}.old{suffix}")
     new.mkdir(parents=True)
     try:
         yield new
+        if os.name == "posix":
+            for inside in (*new.rglob("*"), new):
+                _flush_to_disk(inside, os.O_RDONLY)
         if path.exists():
             path.rename(old)
         try:
@@ -85,9 +97,27 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             if old.exists():
                 old.rename(path)
             raise
+        if os.name == "posix":
+            _flush_to_disk(path.parent, os.O_RDONLY)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def restore_folder(path: str | Path) -> None:
+    """Bring back a folder that was being replaced when its process died."""
+    path = Path(path).absolute()
+    left = path.parent.glob(f".{glob.escape(path.name)}.old.tmp-*")
+    if not path.exists() and (found := sorted(left, key=lambda p: p.stat().st_mtime)):
+        found[-1].rename(path)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what dead processes left beside a folder."""
+    for pattern in ("tmp-*", "old.tmp-*"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.{pattern}"):
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _flush_to_disk(path: Path, flags: int) -> None:

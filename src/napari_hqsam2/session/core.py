@@ -46,6 +46,7 @@ class SessionCore:
         self._history = History(history_bytes)
         self._turn_lock = threading.RLock()
         self._is_running = False
+        self._depth = 0
         self._group: Step | None = None
         self.events = SessionEvents()
 
@@ -152,9 +153,18 @@ class SessionCore:
                     "(`run.close()`), before changing anything."
                 )
                 raise SessionError(msg)
-            yield
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if of_run or not self._depth:
+                    self._keep_up()
         finally:
             self._turn_lock.release()
+
+    def _keep_up(self) -> None:
+        """Called when a turn is over, and after each frame of a run."""
 
     @contextmanager
     def _step(self, name: str, script: str) -> Iterator[Step]:

@@ -22,3 +22,5 @@ class SessionEvents(SignalGroup):
     """Settings of the session."""
     history = Signal()
     """What can be undone or redone."""
+    autosave = Signal(str)
+    """Why the folder of `autosave` cannot be written to; empty once it can again."""

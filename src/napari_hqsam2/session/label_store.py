@@ -72,6 +72,10 @@ class LabelPatch:
         pixels = np.unpackbits(bits, count=count).astype(np.bool_)
         return pixels.reshape(bottom - top, right - left)
 
+    def stored(self, *, is_undo: bool) -> tuple[bytes, bytes]:
+        """Compressed bits of the box, and labels of the pixels before or after."""
+        return self._where, self._before if is_undo else self._after
+
     def values(self, *, is_undo: bool) -> LabelArray:
         """(K,) labels of these pixels before or after."""
         data = self._before if is_undo else self._after
@@ -115,6 +119,9 @@ class LabelStore:
             )
             raise StackError(msg)
         self.array = array
+        self.written: list[tuple[LabelPatch, bool]] | None = None
+        """Patches that were written, and whether to undo them, for somebody who
+        follows; None if nobody does."""
         self._axes = axes
         self._largest: int | None = None
 
@@ -195,6 +202,7 @@ class LabelStore:
         part = after[rows, columns]
         patch = LabelPatch.of(position, tight, before[rows, columns], part)
         self._set(position, tight, part)
+        self._note(patch, is_undo=False)
         return patch
 
     def fill(self, position: Position, frame: LabelArray) -> None:
@@ -230,6 +238,11 @@ class LabelStore:
         region = self.frame(patch.position)[top:bottom, left:right].copy()
         region[patch.where()] = patch.values(is_undo=is_undo)
         self._set(patch.position, patch.box, region)
+        self._note(patch, is_undo=is_undo)
+
+    def _note(self, patch: LabelPatch, *, is_undo: bool) -> None:
+        if self.written is not None:
+            self.written.append((patch, is_undo))
 
     def _set(self, position: Position, box: Box, region: LabelArray) -> None:
         top, left, bottom, right = box

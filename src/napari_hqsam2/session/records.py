@@ -133,6 +133,8 @@ class Table(Generic[T]):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.changed: set[tuple[int, Position]] | None = None
+        """Keys that were put, for somebody who follows; None if nobody does."""
         self._rows: dict[int, dict[Position, T]] = {}
 
     def get(self, obj_id: int, position: Position) -> T | None:
@@ -145,6 +147,8 @@ class Table(Generic[T]):
 
     def put(self, obj_id: int, position: Position, value: T | None) -> None:
         """Set a value; None removes it."""
+        if self.changed is not None:
+            self.changed.add((obj_id, position))
         if value is not None:
             self._rows.setdefault(obj_id, {})[position] = value
             return

@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_hqsam2.errors import SessionError
 from napari_hqsam2.segmentation.options import StackSettings
+from napari_hqsam2.session.autosave import Autosave, FolderLock
 from napari_hqsam2.session.doubts import (
     Doubt,
     DoubtLimits,
@@ -103,6 +104,7 @@ class Session(SessionExchange):
             )
             super().__init__(opened, settings, labels, history_bytes)
             self._resources = resources.pop_all()
+        self._autosave: Autosave | None = None
         self._header = _header(self.settings, opened, has_labels=labels is not None)
 
     def __enter__(self) -> Self:
@@ -121,6 +123,8 @@ class Session(SessionExchange):
         with self._turn():
             self._tracker.release()
             self._resources.close()
+            if self._autosave is not None:
+                self._autosave.pause()
 
     def scores(self, obj_id: int) -> tuple[FrameScores, ...]:
         """Scores and sizes of an object, on every frame it was segmented on.
@@ -183,25 +187,84 @@ class Session(SessionExchange):
         Raises
         ------
         SessionError
-            The folder holds something else.
+            The folder holds something else, or another session saves itself there.
+        """
+        path = Path(folder).absolute()
+        with self._turn():
+            autosave = self._autosave
+            if autosave is not None and autosave.folder == path:
+                autosave.start(self._history.script)
+                return
+            FolderLock(path).check()
+            self._write(path)
+
+    def autosave(self, folder: str | PathLike[str] | None) -> None:
+        """Save into a folder now, and from now on every change as it is made.
+
+        Each call, and each frame of a run, is on the disk before the next one, so that
+        a process that dies loses nothing that a call had returned; `load` brings all of
+        it back. If the folder cannot be written to any more, work goes on in memory,
+        and saving is tried again; ``events.autosave`` tells. What somebody else paints
+        into the labels is in the folder after the next `save` only.
+
+        Parameters
+        ----------
+        folder
+            As of `save`; None saves no more.
+
+        Raises
+        ------
+        SessionError
+            As `save`.
+        OSError
+            The folder cannot be written to.
         """
         with self._turn():
-            axes = self._stack.axes
-            header = {
-                "provenance": self.provenance(),
-                "stack": {
-                    "axes": axes.letters,
-                    "shape": axes.shape,
-                    "fingerprint": self._stack.fingerprint,
-                    "pixel_sizes": {
-                        letter: [size.value, size.unit]
-                        for letter, size in self._stack.pixel_sizes.items()
-                    },
+            if self._autosave is not None:
+                self._autosave.stop()
+                self._autosave = None
+            if folder is None:
+                return
+            path = Path(folder).absolute()
+            autosave = Autosave(
+                path, lambda: self._write(path), self._records, self._store
+            )
+            autosave.start(self._history.script)
+            self._autosave = autosave
+
+    @property
+    def autosave_folder(self) -> Path | None:
+        """Where every change is saved; None if it is not."""
+        return None if self._autosave is None else self._autosave.folder
+
+    def _keep_up(self) -> None:
+        autosave = self._autosave
+        if autosave is not None and autosave.flush(
+            self._history.script, self._changing_header, running=self._is_running
+        ):
+            if autosave.problem:
+                logger.warning("%s", autosave.problem)
+            self.events.autosave.emit(autosave.problem)
+
+    def _changing_header(self) -> dict[str, Any]:
+        return {"provenance": self.provenance(), "settings": self._stored_settings()}
+
+    def _write(self, folder: Path) -> None:
+        axes = self._stack.axes
+        header = {
+            **self._changing_header(),
+            "stack": {
+                "axes": axes.letters,
+                "shape": axes.shape,
+                "fingerprint": self._stack.fingerprint,
+                "pixel_sizes": {
+                    letter: [size.value, size.unit]
+                    for letter, size in self._stack.pixel_sizes.items()
                 },
-                "settings": self._stored_settings(),
-                "script": {**asdict(self._header), "calls": self._history.script},
-            }
-            write_session(Path(folder), header, self._records, self._store)
+            },
+            "script": {**asdict(self._header), "calls": self._history.script},
+        }
+        write_session(folder, header, self._records, self._store)
 
     @classmethod
     def load(

@@ -1,39 +1,87 @@
-"""Sessions as folders: JSON for what is known, Zarr for the labels."""
+"""Sessions as folders: JSON for what is known, Zarr for the labels, and a journal.
+
+The journal holds what has happened since (`journal.py`), if the session saves itself.
+"""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
 from napari_hqsam2.errors import SessionError
-from napari_hqsam2.files import atomic_folder
-from napari_hqsam2.prompts import BoxPrompt, PointPrompt
-from napari_hqsam2.session.packed_masks import PackedMask
-from napari_hqsam2.session.records import (
-    FrameScores,
-    PlacedPrompts,
-    Track,
-    TrackedObject,
-)
+from napari_hqsam2.files import atomic_folder, restore_folder
+from napari_hqsam2.session.journal import JOURNAL_NAME, Journal, read_journal
+from napari_hqsam2.session.plain import from_plain, to_plain
 from napari_hqsam2.stack_files import PixelSize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from napari_hqsam2._types import LabelArray
     from napari_hqsam2.session.label_store import LabelStore
-    from napari_hqsam2.session.records import Records
+    from napari_hqsam2.session.records import Position, Records
 
 FORMAT = "napari-hqsam2 session"
 VERSION = 1
 JSON_NAME, LABELS_NAME = "session.json", "labels.zarr"
 CHUNK = 1024
 """Most pixels along a side of a chunk of labels."""
+
+
+class SavedLabels:
+    """Saved labels, brought up to date frame by frame as they are read.
+
+    Parameters
+    ----------
+    saved
+        As they were saved.
+    journal
+        What has happened since.
+    """
+
+    def __init__(self, saved: Any, journal: Journal) -> None:
+        self._saved = saved
+        self._pixels = journal.pixels
+        types = {p.dtype for items in self._pixels.values() for p in items}
+        self.dtype: np.dtype[Any] = np.result_type(saved.dtype, *types)
+        self.shape: tuple[int, ...] = tuple(saved.shape)
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, index: Any) -> LabelArray:
+        """(H, W) labels of a frame, or what NumPy's indexing gives of several."""
+        index = index if isinstance(index, tuple) else (index,)
+        leading = self.ndim - 2
+        if len(index) < leading or not all(
+            isinstance(i, int | np.integer) for i in index[:leading]
+        ):
+            whole: LabelArray = np.asarray(self)[index]
+            return whole
+        frame = self._frame(tuple(int(i) for i in index[:leading]))
+        part: LabelArray = frame[index[leading:]]
+        return part
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> LabelArray:
+        """All of it."""
+        del copy
+        whole = np.empty(self.shape, self.dtype)
+        for position in np.ndindex(*self.shape[:-2]):
+            whole[position] = self._frame(position)
+        return whole if dtype is None else whole.astype(dtype)
+
+    def _frame(self, position: Position) -> LabelArray:
+        frame: LabelArray = np.array(self._saved[position], dtype=self.dtype)
+        for item in self._pixels.get(position, ()):
+            try:
+                item.apply(frame)
+            except ValueError as error:
+                msg = f"The saved session is damaged: {error} at {position}."
+                raise SessionError(msg) from error
+        return frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +92,9 @@ class SavedSession:
     """Everything in the JSON file but the records."""
     records: dict[str, list[Any]]
     labels: Any
-    """Zarr array, read only."""
+    """Zarr array, or a `SavedLabels`; read only."""
+    journal: Journal = field(default_factory=Journal)
+    """What has happened since."""
 
     @property
     def pixel_sizes(self) -> dict[str, PixelSize]:
@@ -62,18 +112,19 @@ class SavedSession:
         """
         try:
             for item in self.records["objects"]:
-                records.objects.put(item["obj_id"], (), TrackedObject(**item))
+                records.objects.put(item["obj_id"], (), from_plain("objects", item))
             for item in self.records["prompts"]:
-                prompts = _prompts_from(item)
+                prompts = from_plain("prompts", item)
                 records.prompts.put(prompts.obj_id, prompts.position, prompts)
             for obj_id, position in self.records["locks"]:
                 records.locks.put(obj_id, tuple(position), value=True)
             for item in self.records["scores"]:
-                scores = _scores_from(item)
+                scores = from_plain("scores", item)
                 records.scores.put(scores.obj_id, scores.position, scores)
         except (KeyError, TypeError, ValueError) as error:
             msg = f"The saved session is damaged: {type(error).__name__}: {error}."
             raise SessionError(msg) from error
+        self.journal.fill(records)
 
 
 def write_session(
@@ -93,15 +144,10 @@ def write_session(
             "nothing in it is lost."
         )
         raise SessionError(msg)
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        **header,
-        "objects": [asdict(item) for _, _, item in records.objects.items()],
-        "prompts": [_prompts_to(item) for _, _, item in records.prompts.items()],
-        "locks": [[obj_id, position] for obj_id, position, _ in records.locks.items()],
-        "scores": [_scores_to(item) for _, _, item in records.scores.items()],
-    }
+    content: dict[str, Any] = {"format": FORMAT, "version": VERSION, **header}
+    for table in (records.objects, records.prompts, records.scores):
+        content[table.name] = [to_plain(table.name, v) for _, _, v in table.items()]
+    content["locks"] = [[obj_id, place] for obj_id, place, _ in records.locks.items()]
     with atomic_folder(folder) as new:
         _write_labels(new / LABELS_NAME, labels)
         text = json.dumps(content, indent=1, allow_nan=False)
@@ -116,6 +162,7 @@ def read_session(folder: Path) -> SavedSession:
     SessionError
         There is no session, it is damaged, or from a newer version.
     """
+    restore_folder(folder)
     path = folder / JSON_NAME
     if not path.is_file():
         msg = f"There is no saved session in {folder}: it has no {JSON_NAME}."
@@ -123,9 +170,11 @@ def read_session(folder: Path) -> SavedSession:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         is_ours = content["format"] == FORMAT and content["version"] == VERSION
-        records = {name: content.pop(name) for name in _TABLES}
-        labels = zarr.open_array(folder / LABELS_NAME, mode="r")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        records = {name: content.pop(name) for name in _TABLES} if is_ours else {}
+        labels: Any = None
+        if is_ours:
+            labels = zarr.open_array(folder / LABELS_NAME, mode="r")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         msg = f"The saved session in {folder} is damaged: {error}."
         raise SessionError(msg) from error
     if not is_ours:
@@ -134,7 +183,12 @@ def read_session(folder: Path) -> SavedSession:
             f"version {VERSION}. Use the one that wrote it."
         )
         raise SessionError(msg)
-    return SavedSession(content, records, labels)
+    journal = read_journal(folder / JOURNAL_NAME)
+    content.update(journal.header)
+    content["script"]["calls"] = journal.calls(content["script"]["calls"])
+    if journal.pixels:
+        labels = SavedLabels(labels, journal)
+    return SavedSession(content, records, labels, journal)
 
 
 _TABLES = ("objects", "prompts", "locks", "scores")
@@ -156,58 +210,3 @@ def _write_labels(path: Path, labels: LabelStore) -> None:
         frame = labels.frame(position)
         if frame.any():
             array[position] = frame
-
-
-def _prompts_to(item: PlacedPrompts) -> dict[str, Any]:
-    track = item.track
-    return {
-        "obj_id": item.obj_id,
-        "position": item.position,
-        "points": [[p.y, p.x, p.positive] for p in item.points],
-        "box": item.box and [item.box.y0, item.box.x0, item.box.y1, item.box.x1],
-        "mask": item.mask and item.mask.text,
-        "track": track
-        and {
-            "mask": track.mask.text,
-            "scores": track.scores and _scores_to(track.scores),
-        },
-    }
-
-
-def _prompts_from(item: Mapping[str, Any]) -> PlacedPrompts:
-    track = item["track"]
-    if track is not None:
-        scores = track["scores"] and _scores_from(track["scores"])
-        track = Track(PackedMask.from_text(track["mask"]), scores)
-    return PlacedPrompts(
-        item["obj_id"],
-        tuple(item["position"]),
-        tuple(PointPrompt(*point) for point in item["points"]),
-        item["box"] and BoxPrompt(*item["box"]),
-        item["mask"] and PackedMask.from_text(item["mask"]),
-        track,
-    )
-
-
-def _scores_to(item: FrameScores) -> dict[str, Any]:
-    """Values by name; JSON has no infinity, so a given mask's score is null."""
-    values = {name: getattr(item, name) for name in _STORED}
-    score = item.object_score
-    return {**values, "object_score": score if math.isfinite(score) else None}
-
-
-def _scores_from(values: Mapping[str, Any]) -> FrameScores:
-    score, centroid = values["object_score"], values["centroid"]
-    changes = {
-        "position": tuple(values["position"]),
-        "object_score": math.inf if score is None else score,
-        "centroid": None if centroid is None else tuple(centroid),
-    }
-    return FrameScores(**{**values, **changes})
-
-
-_STORED = tuple(
-    field.name
-    for field in fields(FrameScores)
-    if field.name not in ("jump", "area_ratio")
-)
