@@ -87,7 +87,7 @@ def open_viewer(options: argparse.Namespace) -> tuple[napari.Viewer, SegmentWidg
     widget.state.live = False
     widget.state.crop = options.crop
     widget.state.tracking = options.tracking
-    widget.controller.layers.new_object()
+    widget.controller.new_object()
     points = widget.state.points
     centres = scene.centres[:, ::-1]
     points.data = np.hstack([np.zeros((len(centres), 1)), centres])
