@@ -56,6 +56,7 @@ def test_images(pictures: tuple[Path, Path], tmp_path: Path) -> None:
     summary = summary_of(out)
     assert summary["settings"]["model"] == "sam2.1_hq_hiera_nano"
     assert len(summary["settings"]["weights_sha256"]) == 64
+    assert summary["settings"]["limit"] == ""
     means = {(row["hq"], row["prompt"]): row for row in summary["means"]}
     assert means["add", "box"]["objects"] == 5
     assert means["", "otsu_watershed"]["iou"] > 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -176,9 +177,9 @@ def test_summary_by_hand() -> None:
         for number, values in series.items()
         for n, value in enumerate(values, 1)
     ]
-    means, needed, by_object, by_image = (
-        table.records() for table in image_tables(scores, clicks=6)
-    )
+    tables = {table.name: table.records() for table in image_tables(scores, clicks=6)}
+    means, needed = tables["means"], tables["clicks_needed"]
+    by_object, by_image = tables["by_object_size"], tables["by_image_size"]
     assert [row["prompt"] for row in means] == ["click_1", "click_3", "click_5"]
     assert means[0]["iou"] == pytest.approx((0.95 + 0.5 + 0.1) / 3)
     assert means[0]["boundary_iou"] == pytest.approx(means[0]["iou"] / 2)
@@ -189,6 +190,41 @@ def test_summary_by_hand() -> None:
     assert sizes["large", "click_1"]["iou"] == pytest.approx(0.1)
     assert sizes["small", "click_1"]["objects"] == 2
     assert {row["size"] for row in by_image} == {"<= 1024 px"}
+    needed = tables["clicks_needed_by_object_size"]
+    assert [(row["size"], row["goal"], row["objects"]) for row in needed] == [
+        ("small", 0.85, 2),
+        ("small", 0.9, 2),
+        ("large", 0.85, 1),
+        ("large", 0.9, 1),
+    ]
+    counts = [row["clicks"] for row in needed]
+    assert counts == pytest.approx([(1 + 3) / 2, (1 + 5) / 2, 6, 6])
+    assert [row["not_reached"] for row in needed] == [0, 0, 1, 1]
+
+
+def test_sizes_are_listed_from_small_to_large() -> None:
+    scores = [
+        replace(score(number, prompt, 0.5, area), height=side)
+        for number, (side, area) in enumerate(
+            ((3000, 9216), (1500, 9215), (700, 1024), (600, 1023), (400, 5), (300, 5))
+        )
+        for prompt in ("box", "click_1")
+    ]
+    tables = {table.name: table.records() for table in image_tables(scores, clicks=1)}
+    by_image = [(row["size"], row["prompt"]) for row in tables["by_image_size"]]
+    assert [size for size, prompt in by_image if prompt == "box"] == [
+        "<= 512 px",
+        "<= 1024 px",
+        "<= 2048 px",
+        "> 2048 px",
+    ]
+    assert by_image[:2] == [("<= 512 px", "click_1"), ("<= 512 px", "box")]
+    by_object = [
+        (row["size"], row["objects"])
+        for row in tables["by_object_size"]
+        if row["prompt"] == "box"
+    ]
+    assert by_object == [("small", 3), ("medium", 2), ("large", 1)]
 
 
 def test_an_interrupted_run_goes_on(

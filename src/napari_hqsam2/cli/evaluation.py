@@ -75,7 +75,7 @@ class Evaluation:
             "resolution": str(predictor.image_size),
             "tracking": tracking,
         }
-        said = {name: str(value) for name, value in options.items()}
+        said = {name: _said(value) for name, value in options.items()}
         return cls(predictor, settings | said)
 
     def finish(
@@ -89,6 +89,12 @@ class Evaluation:
         for table in tables:
             print_table(table)
         out.print(f"Wrote {output}", soft_wrap=True, highlight=False)
+
+
+def _said(option: object) -> str:
+    if isinstance(option, tuple | list):
+        return ", ".join(map(str, option))
+    return "" if option is None else str(option)
 
 
 @contextmanager

@@ -23,12 +23,8 @@ SHOWN_PROMPTS = (
     "box_ellipse",
     "box_filled",
 )
-SIZED_PROMPTS = ("click_1", "click_3", "box")
+SIZED_PROMPTS = ("click_1", "click_3", "click_5", "box", "box_click")
 GOALS = (0.85, 0.90)
-OBJECT_SIZES = (("small", 32**2), ("medium", 96**2))
-"""Areas in pixels below which an object is small, and medium (COCO)."""
-IMAGE_SIZES = (256, 512, 1024, 2048)
-"""Longest sides up to which images are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +56,44 @@ class ObjectScore:
         return self.hq, self.masks
 
 
-def object_size(score: ObjectScore) -> str:
-    """Size of the object in COCO's words."""
-    for name, limit in OBJECT_SIZES:
-        if score.area < limit:
-            return name
-    return "large"
+@dataclass(frozen=True)
+class Sizes:
+    """A way to sort scores by size."""
+
+    name: str
+    limits: tuple[tuple[str, int], ...]
+    """Names of sizes, and the numbers of pixels below which they are counted."""
+    beyond: str
+    """Name of what is larger."""
+    pixels: Callable[[ObjectScore], int]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All sizes, the smallest first."""
+        return (*(name for name, _ in self.limits), self.beyond)
+
+    def of(self, score: ObjectScore) -> str:
+        """Size of one score."""
+        pixels = self.pixels(score)
+        return next(
+            (name for name, limit in self.limits if pixels < limit), self.beyond
+        )
 
 
-def image_size(score: ObjectScore) -> str:
-    """Size of the image by its longest side in pixels."""
-    longest = max(score.height, score.width)
-    for limit in IMAGE_SIZES:
-        if longest <= limit:
-            return f"<= {limit} px"
-    return f"> {IMAGE_SIZES[-1]} px"
+BY_OBJECT = Sizes(
+    "object_size",
+    (("small", 32**2), ("medium", 96**2)),
+    "large",
+    lambda score: score.area,
+)
+"""By area, with COCO's limits."""
+BY_IMAGE = Sizes(
+    "image_size",
+    tuple((f"<= {side} px", side + 1) for side in (256, 512, 1024, 2048)),
+    "> 2048 px",
+    lambda score: max(score.height, score.width),
+)
+"""By the longer side of the image."""
 
 
 def image_tables(scores: Sequence[ObjectScore], clicks: int) -> list[Table]:
@@ -90,8 +109,10 @@ def image_tables(scores: Sequence[ObjectScore], clicks: int) -> list[Table]:
     return [
         _means(scores),
         _clicks_needed(scores, clicks),
-        _by_size("by_object_size", scores, object_size),
-        _by_size("by_image_size", scores, image_size),
+        _by_size(scores, BY_OBJECT),
+        _clicks_needed(scores, clicks, BY_OBJECT),
+        _by_size(scores, BY_IMAGE),
+        _clicks_needed(scores, clicks, BY_IMAGE),
     ]
 
 
@@ -139,12 +160,16 @@ def clicks_needed(ious: Sequence[float], goal: float, most: int) -> int | None:
     return next(reached, None)
 
 
-def _clicks_needed(scores: Sequence[ObjectScore], most: int) -> Table:
+def _clicks_needed(
+    scores: Sequence[ObjectScore], most: int, sizes: Sizes | None = None
+) -> Table:
+    """Mean number of clicks until a goal is reached, of all objects or by size."""
     clicked = [score for score in scores if score.prompt.startswith("click_")]
+    groups = _grouped(clicked, lambda s: (*s.method, sizes.of(s) if sizes else ""))
     rows: list[tuple[Cell, ...]] = []
-    for method, of_method in _grouped(clicked, lambda s: s.method).items():
+    for (hq, masks, size), group in sorted(groups.items(), key=_order(sizes)):
         series: defaultdict[tuple[str, str, int], dict[int, float]] = defaultdict(dict)
-        for score in of_method:
+        for score in group:
             number = int(score.prompt.removeprefix("click_"))
             series[score.item, score.frame, score.number][number] = score.iou
         for goal in GOALS:
@@ -154,16 +179,31 @@ def _clicks_needed(scores: Sequence[ObjectScore], most: int) -> Table:
             ]
             counted = mean([float(most if n is None else n) for n in needed])
             failed = needed.count(None) / len(needed)
+            method = (hq, masks, size) if sizes else (hq, masks)
             rows.append((*method, goal, len(needed), counted, failed, most))
-    columns = ("hq", "masks", "goal", "objects", "clicks", "not_reached", "most_clicks")
-    return Table("clicks_needed", columns, tuple(rows))
+    figures = ("goal", "objects", "clicks", "not_reached", "most_clicks")
+    if sizes is None:
+        return Table("clicks_needed", ("hq", "masks", *figures), tuple(rows))
+    columns = ("hq", "masks", "size", *figures)
+    return Table(f"clicks_needed_by_{sizes.name}", columns, tuple(rows))
 
 
-def _by_size(
-    name: str, scores: Sequence[ObjectScore], size: Callable[[ObjectScore], str]
-) -> Table:
+def _order(
+    sizes: Sizes | None,
+) -> Callable[[tuple[tuple[str, ...], object]], tuple[str | int, ...]]:
+    """Key to sort groups by, small before large; the third part of a key is a size."""
+    names = sizes.names if sizes else ("",)
+
+    def key(group: tuple[tuple[str, ...], object]) -> tuple[str | int, ...]:
+        hq, masks, size, *prompts = group[0]
+        return hq, masks, names.index(size), *map(SHOWN_PROMPTS.index, prompts)
+
+    return key
+
+
+def _by_size(scores: Sequence[ObjectScore], sizes: Sizes) -> Table:
     sized = [score for score in scores if score.prompt in SIZED_PROMPTS]
-    groups = _grouped(sized, lambda s: (*s.method, size(s), s.prompt))
+    groups = _grouped(sized, lambda s: (*s.method, sizes.of(s), s.prompt))
     rows: list[tuple[Cell, ...]] = [
         (
             *key,
@@ -171,7 +211,7 @@ def _by_size(
             mean([score.iou for score in group]),
             mean([score.boundary_iou for score in group]),
         )
-        for key, group in sorted(groups.items())
+        for key, group in sorted(groups.items(), key=_order(sizes))
     ]
     columns = ("hq", "masks", "size", "prompt", "objects", "iou", "boundary_iou")
-    return Table(name, columns, tuple(rows))
+    return Table(f"by_{sizes.name}", columns, tuple(rows))
