@@ -88,6 +88,9 @@ class Measurement:
     """Smallest and largest ratio of single rounds; None for one round."""
     note: str = ""
     """What the reader must know besides: agreement of results, what was estimated."""
+    processor_ratio: float | None = None
+    """How many times less processor time ours takes, which other programs disturb
+    less than the clock; None where that says nothing."""
 
     @property
     def ratio(self) -> float | None:

@@ -21,6 +21,7 @@ COLUMNS = (
     "baseline",
     "ours",
     "ratio",
+    "of processor time",
     "device",
     "threads",
     "commit",
@@ -85,7 +86,8 @@ def _case_rows(case: Case, records: Sequence[Record]) -> Iterable[Sequence[str]]
     for kind in case.devices:
         own = [r for r in records if (r.case, r.provenance.kind) == (case.name, kind)]
         if not own:
-            yield case.title, UNMEASURED, UNMEASURED, "", DEVICES[kind], "", "", ""
+            row = case.title, UNMEASURED, UNMEASURED, "", "", DEVICES[kind], "", "", ""
+            yield row
         yield from map(_row, own)
 
 
@@ -102,6 +104,7 @@ def _row(record: Record) -> tuple[str, ...]:
         _shown(measured.baseline) if measured.baseline else "none",
         _shown(measured.ours),
         ratio,
+        f"{_digits(work)}x" if (work := measured.processor_ratio) else "",
         origin.device,
         str(origin.threads),
         origin.commit,

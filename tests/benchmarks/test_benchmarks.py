@@ -109,7 +109,7 @@ def test_figures_replace_those_of_the_same_device(checkout: Path) -> None:
     page = (checkout / PAGE).read_text(encoding="utf-8")
     assert page.count("| compose 2 objects at 64 px |") == 1 + bool(find_spec("sam2"))
     assert "earlier on cpu" not in page
-    row = "| slow: 3 s | fast: 2 ms | 1,500x (1,400 to 1,600) | one | 2 | abc1234 |"
+    row = "| slow: 3 s | fast: 2 ms | 1,500x (1,400 to 1,600) |  | one | 2 | abc1234 |"
     assert f"| earlier on cuda {row}" in page
     assert (
         page.partition("<!--")[0] == (ROOT / PAGE).read_text("utf-8").split("<!--")[0]
