@@ -54,12 +54,21 @@ def results(low_res: torch.Tensor) -> list[torch.Tensor]:
     compose_labels(low_res.flip(1), ids, positive_boxes(low_res.flip(1)), labels)
     again = labels.clone()
     compose_labels(low_res, ids, boxes, again, old_boxes=old)
-    angle = torch.linspace(0, 9, 64 * 24, device="cpu").view(64, 24)
-    turn = [table.to(low_res.device) for table in (angle.cos(), angle.sin())]
+    turn = [table.to(low_res.device) for table in tables()]
+    return [boxes, labels, again, *without_waiting(low_res, turn)]
+
+
+def tables() -> list[torch.Tensor]:
+    """Two (64, 24) tables in eighths, so that no device rounds a product or a sum."""
+    eighths = torch.arange(64 * 24).view(64, 24)
+    return [(eighths % 17 - 8) / 8, (eighths % 13 - 6) / 8]
+
+
+def without_waiting(
+    low_res: torch.Tensor, turn: list[torch.Tensor]
+) -> list[torch.Tensor]:
+    """What operators make of logits that need nothing from the host."""
     return [
-        boxes,
-        labels,
-        again,
         *connected_components(low_res > 0),
         small_components(low_res > 0, 9),
         prepare_mask(low_res[:, None], binarize=True, dtype=torch.bfloat16),
@@ -91,13 +100,17 @@ def test_views_are_read_as_they_are() -> None:
 
 
 def test_work_goes_to_the_current_stream() -> None:
-    expected = results(logits())
-    stream = torch.cuda.Stream()
+    expected = without_waiting(logits(), tables())
+    turn = [table.cuda() for table in tables()]
     host = logits().pin_memory()
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
+        # kernels are loaded, and memory is there: both may wait for the device
+        without_waiting(host.to("cuda"), turn)
         # the logits arrive long after the launches
-        torch.cuda._sleep(200_000_000)
-        found = results(host.to("cuda", non_blocking=True))
+        torch.cuda._sleep(2_000_000_000)
+        found = without_waiting(host.to("cuda", non_blocking=True), turn)
         assert not stream.query()
     stream.synchronize()
     assert_same(found, expected)

@@ -17,6 +17,8 @@ from napari_hqsam2.predictors.batch_size import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 
 
@@ -36,11 +38,34 @@ def test_the_limit_of_the_user_holds(predictor: SAM2VideoPredictor) -> None:
     assert BatchSizes(predictor.model, 100).most(cells=16, tokens=100) == 100
 
 
-def test_halving_is_remembered_and_ends_at_one(predictor: SAM2VideoPredictor) -> None:
+@pytest.mark.parametrize("most", [1, 3, 8, 50])
+def test_what_does_not_fit_is_done_in_halves(
+    predictor: SAM2VideoPredictor, most: int
+) -> None:
     sizes = BatchSizes(predictor.model, 64)
-    for failed, then in ((64, 32), (10, 5), (3, 1), (1, 1)):
-        sizes.halve(failed)
-        assert sizes.most(cells=16, tokens=100) == then
+    asked: list[int] = []
+
+    def work(batch: Sequence[int]) -> list[int]:
+        asked.append(len(batch))
+        if len(batch) > most:
+            msg = "CUDA out of memory"
+            raise torch.OutOfMemoryError(msg)
+        return [10 * item for item in batch]
+
+    assert sizes.run(work, range(20)) == list(range(0, 200, 10))
+    assert sum(size for size in asked if size <= most) == 20
+    # who asks next stays below what has failed
+    assert sizes.most(cells=16, tokens=100) <= (most if most < 20 else 64)
+
+
+def test_one_object_that_does_not_fit_is_an_error(
+    predictor: SAM2VideoPredictor,
+) -> None:
+    def work(batch: Sequence[int]) -> list[int]:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        BatchSizes(predictor.model, 64).run(work, range(5))
 
 
 def test_more_to_read_takes_more(predictor: SAM2VideoPredictor) -> None:

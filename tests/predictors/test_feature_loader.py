@@ -157,10 +157,12 @@ def test_a_gpu_encodes_ahead_with_the_same_result(
     predictor: SAM2VideoPredictor, video: Video
 ) -> None:
     masks = []
-    for depth in (0, 3):
-        one = with_depth(predictor, depth).to("cuda")
-        session = one.init_state(video)
-        one.add_new_points_or_box(session, 0, 1, [[20, 10]], [1])
-        masks.append(torch.cat([r.low_res for r in one.propagate(session)]).cpu())
-    predictor.to("cpu")
+    try:
+        for depth in (0, 3):
+            one = with_depth(predictor, depth).to("cuda")
+            session = one.init_state(video)
+            one.add_new_points_or_box(session, 0, 1, [[20, 10]], [1])
+            masks.append(torch.cat([r.low_res for r in one.propagate(session)]).cpu())
+    finally:
+        predictor.to("cpu")
     assert torch.equal(*masks)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from napari_hqsam2.predictors.memory_bank import (
     ARCHIVED_LOGIT,
     FrameOutput,
+    Glimpse,
     MemoryBank,
     MemoryReach,
     archive_masks,
@@ -157,7 +158,9 @@ def test_steps_release_what_a_full_search_would(
             for t, held in bank.tracked.items():
                 near = min(abs(t - a) for a in anchors) <= reach.spatial
                 assert (held.memory is not None) == near or t in bank.archive
-                assert (held.low_res is None) == (held.memory is None)
+                assert (held.low_res is None) == (t in bank.archive)
+                assert held.low_res is None or held.memory is not None
+            assert bank.tracked[frame].low_res is not None
 
 
 def test_a_run_looks_only_at_what_falls_out_of_reach() -> None:
@@ -172,8 +175,42 @@ def test_a_run_looks_only_at_what_falls_out_of_reach() -> None:
     for frame in range(101, 180):
         archive_masks(bank.advance(frame, output(frame), REACH))
     assert Watched.searches == 1
-    # around the prompt, and around the last frame
-    assert len(bank.archive) == 79 - REACH.spatial - (REACH.spatial + 1)
+    # around the prompt, and the last frame
+    assert len(bank.archive) == 79 - REACH.spatial - 1
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_logits_are_held_while_all_that_their_frame_has_read_is_held(
+    step: int,
+) -> None:
+    start = 150
+    bank = MemoryBank(conditioning={start: output()})
+    for count in range(1, 60):
+        frame = start + step * count
+        archive_masks(bank.advance(frame, output(frame), REACH))
+        for t, held in bank.tracked.items():
+            nearest = range(t - step, t - step * (REACH.spatial + 1), -step)
+            read = [u for u in nearest if step * (u - start) > 0]
+            is_whole = all(
+                u in bank.tracked and bank[u].memory is not None for u in (*read, t)
+            )
+            assert (held.low_res is not None) == is_whole
+            assert (held.low_res is None) == (t in bank.archive)
+
+
+def test_what_was_never_read_is_never_encoded() -> None:
+    seen = Glimpse(torch.zeros(1, 8, 4, 6), torch.zeros(1, 1, 16, 24))
+    unread = replace(output(1), memory=None, glimpse=seen)
+    bank = MemoryBank(conditioning={100: output()})
+    archive_masks(bank.advance(101, unread, REACH))
+    assert bank.unencoded(102) == [101]
+    assert bank.unencoded(101) == []
+    # a run from elsewhere
+    bank.conditioning.clear()
+    archive_masks(bank.advance(150, unread, REACH))
+    assert bank.unencoded(151) == [150]
+    assert 101 in bank.archive
+    assert 101 not in bank.tracked
 
 
 def test_released_results_free_their_memory() -> None:

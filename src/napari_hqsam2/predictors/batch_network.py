@@ -11,8 +11,17 @@ from napari_hqsam2.modeling.hqsam2 import OUT_OF_VIEW_LOGIT
 from napari_hqsam2.modeling.outputs import ModelPrompts, ObjectPrediction
 from napari_hqsam2.ops.compose_labels import positive_boxes
 from napari_hqsam2.predictors.local_windows import CellBox, Sighting, window_around
-from napari_hqsam2.predictors.memory_bank import FrameOutput
-from napari_hqsam2.predictors.object_batch import to_memories, to_pointers, to_windows
+from napari_hqsam2.predictors.memory_bank import (
+    LOW_RES_PER_CELL,
+    FrameOutput,
+    Glimpse,
+)
+from napari_hqsam2.predictors.object_batch import (
+    to_memories,
+    to_pointers,
+    to_windows,
+    window_of,
+)
 from napari_hqsam2.predictors.postprocess import fill_holes, keep_largest_piece
 
 if TYPE_CHECKING:
@@ -28,8 +37,6 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.object_batch import Reading
     from napari_hqsam2.predictors.session import PendingOutput, VideoSession
     from napari_hqsam2.predictors.tracking_config import TrackingConfig
-
-LOW_RES_PER_CELL = 4
 
 
 @dataclass(frozen=True)
@@ -117,25 +124,52 @@ class BatchNetwork:
         )
 
     def finish(self, view: FrameView, found: BatchPrediction) -> list[FrameOutput]:
-        """Outputs of predicted objects, with their memories."""
+        """Outputs of predicted objects; their memories wait until they are read."""
         if not found.sightings:
             return []
-        prediction, windows = found.prediction, found.windows
+        prediction = found.prediction
         if self.config.one_piece:
             low_res = keep_largest_piece(prediction.low_res)
             prediction = replace(prediction, low_res=low_res)
-        # the memory is made before holes are filled, as upstream does
-        memory = self.model.encode_memory(
-            view.features.embedding,
-            prediction.low_res,
-            prediction.object_score,
-            binarize=False,
-            windows=windows,
-        )
         low_res = fill_holes(prediction.low_res, self.config.fill_hole_area)
-        if windows is not None:
-            low_res = windows.paste(low_res, OUT_OF_VIEW_LOGIT)
-        return self._split(prediction, low_res, memory, found.sightings)
+        if found.windows is not None:
+            low_res = found.windows.paste(low_res, OUT_OF_VIEW_LOGIT)
+        shown = self._rows(low_res)
+        # memories are made of masks before holes are filled, as upstream does
+        is_same = low_res is prediction.low_res
+        seen = shown if is_same else self._rows(prediction.low_res)
+        embedding = view.features.embedding
+        return [
+            FrameOutput(*parts, sighting=sighting, glimpse=Glimpse(embedding, mask))
+            for *parts, sighting, mask in zip(
+                shown,
+                (row.clone() for row in prediction.pointer.split(1)),
+                (row.clone() for row in prediction.object_score.split(1)),
+                (row.clone() for row in prediction.iou_score.split(1)),
+                found.sightings,
+                seen,
+                strict=True,
+            )
+        ]
+
+    def encode(self, outputs: Sequence[FrameOutput]) -> list[FrameOutput]:
+        """Give N outputs of one frame, glimpsed in windows of one side, a memory."""
+        glimpses = [output.glimpse for output in outputs if output.glimpse is not None]
+        embedding, device = glimpses[0].embedding, self.model.device
+        height, width = embedding.shape[-2:]
+        windows = [window_of(output) for output in outputs]
+        memory = self.model.encode_memory(
+            embedding,
+            torch.cat([glimpse.low_res for glimpse in glimpses]).to(device),
+            torch.cat([output.object_score for output in outputs]),
+            binarize=False,
+            windows=to_windows(windows, (height, width), device),
+        )
+        rows = self._rows(memory, self.session.memory_dtype)
+        return [
+            replace(output, memory=row, glimpse=None)
+            for output, row in zip(outputs, rows, strict=True)
+        ]
 
     def remember(
         self, embedding: Tensor, results: Sequence[PendingOutput]
@@ -147,13 +181,12 @@ class BatchNetwork:
             low_res.to(self.model.device),
             torch.cat([result.output.object_score for result in results]),
             binarize=self.config.binarize_mask_from_pts_for_mem_enc,
-        ).to(self.session.storage_device, self.session.memory_dtype)
+        )
+        rows = self._rows(memory, self.session.memory_dtype)
         sightings = self._sightings(low_res, [None] * len(results))
         return [
-            self._cropped(replace(result.output, memory=row.clone()), sighting)
-            for result, row, sighting in zip(
-                results, memory.split(1), sightings, strict=True
-            )
+            self._cropped(replace(result.output, memory=row), sighting)
+            for result, row, sighting in zip(results, rows, sightings, strict=True)
         ]
 
     def _cropped(self, output: FrameOutput, sighting: Sighting | None) -> FrameOutput:
@@ -178,27 +211,10 @@ class BatchNetwork:
             for box, window in zip(boxes, asked, strict=True)
         )
 
-    def _split(
-        self,
-        prediction: ObjectPrediction,
-        low_res: Tensor,
-        memory: Tensor,
-        sightings: Sequence[Sighting | None],
-    ) -> list[FrameOutput]:
-        """Results of N objects, each in memory of its own that goes when it goes."""
-        storage = self.session.storage_device
-        rows = zip(
-            low_res.to(storage).split(1),
-            prediction.pointer.split(1),
-            prediction.object_score.split(1),
-            prediction.iou_score.split(1),
-            memory.to(storage, self.session.memory_dtype).split(1),
-            strict=True,
-        )
-        return [
-            replace(FrameOutput(*(row.clone() for row in parts)), sighting=sighting)
-            for parts, sighting in zip(rows, sightings, strict=True)
-        ]
+    def _rows(self, batch: Tensor, dtype: torch.dtype | None = None) -> list[Tensor]:
+        """N rows where a session is kept, each in memory that goes when it goes."""
+        stored = batch.to(self.session.storage_device, dtype)
+        return [row.clone() for row in stored.split(1)]
 
 
 def _to_cells(box: Sequence[int], window: Window | None) -> CellBox | None:

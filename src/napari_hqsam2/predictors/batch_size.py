@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import psutil
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import nn
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +87,21 @@ class BatchSizes:
         fitting = int(free // bytes_per_object(self._model, cells, tokens))
         return max(1, min(self._largest, fitting))
 
-    def halve(self, failed: int) -> None:
+    def run(
+        self, work: Callable[[Sequence[Item]], list[Result]], batch: Sequence[Item]
+    ) -> list[Result]:
+        """Work on a batch, in halves if there is no memory for all of it at once."""
+        try:
+            return work(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        # outside of the handler, which holds the tensors of the failed attempt
+        self._halve(len(batch))
+        middle = len(batch) // 2
+        return [*self.run(work, batch[:middle]), *self.run(work, batch[middle:])]
+
+    def _halve(self, failed: int) -> None:
         """Stay below a size for which there was no memory."""
         self._largest = max(1, failed // 2)
         logger.warning(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TIME_LIMIT = 300.0
+TIME_LIMIT = 120.0
 """Seconds after which the compiler begins nothing new for a model."""
 PARTS = (
     ("image_encoder", "forward"),

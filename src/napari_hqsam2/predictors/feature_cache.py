@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from napari_hqsam2.modeling.outputs import ImageFeatures
 
 DEFAULT_BUDGET = 128 * 2**20
-"""8 frames of the official models in float32, 50 of the built-in one."""
+"""8 frames of the official models in float32, 40 of the built-in one."""
+DEFAULT_FRAMES = 8
 
 
 class FeatureCache:
@@ -19,10 +20,13 @@ class FeatureCache:
     ----------
     budget : int
         Bytes that may be held; the newest frame is always held.
+    most : int, optional
+        Frames that may be held, whatever they take; without it, any number.
     """
 
-    def __init__(self, budget: int = DEFAULT_BUDGET) -> None:
+    def __init__(self, budget: int = DEFAULT_BUDGET, most: int | None = None) -> None:
         self.budget = budget
+        self._most = most
         self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
         self._nbytes = 0
 
@@ -50,13 +54,17 @@ class FeatureCache:
         self._drop(self._features.pop(frame, None))
         self._features[frame] = features
         self._nbytes += features.nbytes
-        while len(self._features) > 1 and self._nbytes > self.budget:
+        while len(self._features) > 1 and self._is_over():
             self._drop(self._features.popitem(last=False)[1])
 
     def clear(self) -> None:
         """Drop everything."""
         self._features.clear()
         self._nbytes = 0
+
+    def _is_over(self) -> bool:
+        is_crowded = self._most is not None and len(self._features) > self._most
+        return is_crowded or self._nbytes > self.budget
 
     def _drop(self, features: ImageFeatures | None) -> None:
         self._nbytes -= 0 if features is None else features.nbytes

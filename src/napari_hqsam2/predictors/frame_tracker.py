@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-import torch
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_hqsam2.predictors.batch_network import BatchNetwork, FrameView
 from napari_hqsam2.predictors.local_windows import (
@@ -14,22 +13,28 @@ from napari_hqsam2.predictors.local_windows import (
     touches_border,
     wider_window,
 )
-from napari_hqsam2.predictors.memory_bank import MemoryReach, archive_masks
+from napari_hqsam2.predictors.memory_bank import (
+    MemoryReach,
+    archive_masks,
+    glimpsed_cells,
+)
 from napari_hqsam2.predictors.object_batch import group_readings, read_bank
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.session import FORWARD, REVERSE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.predictors.batch_size import BatchSizes
     from napari_hqsam2.predictors.feature_loader import FeatureLoader
     from napari_hqsam2.predictors.local_windows import Sighting
-    from napari_hqsam2.predictors.memory_bank import FrameOutput
+    from napari_hqsam2.predictors.memory_bank import FrameOutput, MemoryBank
     from napari_hqsam2.predictors.object_batch import Reading
     from napari_hqsam2.predictors.session import ObjectState, VideoSession
     from napari_hqsam2.predictors.tracking_config import TrackingConfig
+
+Item = TypeVar("Item")
 
 CELL_PIXELS = 16
 MOST_WIDENINGS = 3
@@ -88,15 +93,59 @@ class FrameTracker:
         obj_ids: Sequence[int],
         sizes: BatchSizes,
     ) -> Iterator[tuple[int, FrameOutput]]:
-        network = self._network(session)
         embedding = self.loader.features(session, frame).embedding
-        size = sizes.most(embedding.shape[-2] * embedding.shape[-1], tokens=0)
-        for start in range(0, len(obj_ids), size):
-            batch = obj_ids[start : start + size]
-            results = [session.objects[obj_id].pending[frame] for obj_id in batch]
+        remember = partial(self._network(session).remember, embedding)
+        results = [session.objects[obj_id].pending[frame] for obj_id in obj_ids]
+        cells = embedding.shape[-2] * embedding.shape[-1]
+        outputs = self._in_batches(remember, results, cells, sizes)
+        return zip(obj_ids, outputs, strict=True)
+
+    def remember_tracked(
+        self,
+        session: VideoSession,
+        objects: Iterable[ObjectState],
+        reader: int | None,
+        sizes: BatchSizes,
+    ) -> None:
+        """Encode the memories of frames that objects were tracked on last.
+
+        Parameters
+        ----------
+        session : VideoSession
+            The video.
+        objects : iterable of ObjectState
+            The objects.
+        reader : int or None
+            Frame that reads next; its own memory, which it does not read, may wait.
+        sizes : BatchSizes
+            How many objects may be worked on at once.
+        """
+        groups: dict[tuple[int, int], list[tuple[MemoryBank, int]]] = defaultdict(list)
+        for state in objects:
+            for frame in state.bank.unencoded(reader):
+                cells = glimpsed_cells(state.bank.tracked[frame])
+                groups[frame, cells].append((state.bank, frame))
+        encode = self._network(session).encode
+        for (_, cells), places in groups.items():
+            waiting = [bank.tracked[frame] for bank, frame in places]
+            outputs = self._in_batches(encode, waiting, cells, sizes)
+            for (bank, frame), output in zip(places, outputs, strict=True):
+                bank.tracked[frame] = output
+
+    def _in_batches(
+        self,
+        work: Callable[[Sequence[Item]], list[FrameOutput]],
+        items: Sequence[Item],
+        cells: int,
+        sizes: BatchSizes,
+    ) -> list[FrameOutput]:
+        outputs: list[FrameOutput] = []
+        while len(outputs) < len(items):
+            size = sizes.most(cells, tokens=0)
+            batch = items[len(outputs) : len(outputs) + size]
             with inference(self.model.device):
-                outputs = network.remember(embedding, results)
-            yield from zip(batch, outputs, strict=True)
+                outputs += sizes.run(work, batch)
+        return outputs
 
     def track(
         self,
@@ -130,6 +179,7 @@ class FrameTracker:
         dict or None
             Outputs by object id. None if cancelled; then no state has changed.
         """
+        self.remember_tracked(session, objects.values(), frame, sizes)
         reach = memory_reach(self.model, self.config, session)
         readings = [
             self._aimed(
@@ -193,11 +243,12 @@ class _FrameRun:
     def complete(self, readings: Sequence[Reading]) -> bool:
         """Fill `done`; False if cancelled on the way."""
         for attempt in range(MOST_WIDENINGS + 1):
+            track = partial(self._track, may_widen=attempt < MOST_WIDENINGS)
             again: list[Reading] = []
             for batch in self._batches(readings):
                 if self._is_cancelled():
                     return False
-                again += self._track(batch, may_widen=attempt < MOST_WIDENINGS)
+                again += self._sizes.run(track, batch)
             readings = again
         return True
 
@@ -210,24 +261,8 @@ class _FrameRun:
                 yield group[start : start + size]
                 start += size
 
-    def _track(self, batch: list[Reading], *, may_widen: bool) -> list[Reading]:
-        """Track a batch, in halves if it does not fit; what is to be done anew."""
-        try:
-            return self._track_at_once(batch, may_widen=may_widen)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-        # outside of the handler, which holds the tensors of the failed attempt
-        self._sizes.halve(len(batch))
-        middle = len(batch) // 2
-        halves = (batch[:middle], batch[middle:])
-        return [
-            reading
-            for half in halves
-            for reading in self._track(half, may_widen=may_widen)
-        ]
-
-    def _track_at_once(self, batch: list[Reading], *, may_widen: bool) -> list[Reading]:
+    def _track(self, batch: Sequence[Reading], *, may_widen: bool) -> list[Reading]:
+        """Track a batch; what is to be done anew."""
         predicted = self._network.predict(self._view, batch)
         wider = [
             self._widened(reading, sighting) if may_widen else None

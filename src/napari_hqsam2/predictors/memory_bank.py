@@ -17,8 +17,21 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.predictors.local_windows import Sighting
 
+LOW_RES_PER_CELL = 4
+"""Pixels of a mask of the network along a cell of its grid."""
 ARCHIVED_LOGIT = 10.0
 """Size of the logits that an archived mask comes back with."""
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """What a memory will be made of."""
+
+    embedding: Tensor
+    """(1, C, h, w) of the frame; all objects of the frame share it."""
+    low_res: Tensor
+    """(1, 1, 4h, 4w) mask logits as the network gave them, or those of the sighting's
+    window."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ class FrameOutput:
     """Result for one object on one frame."""
 
     low_res: Tensor | None
-    """(1, 1, 4h, 4w) mask logits; None once they are out of reach and archived."""
+    """(1, 1, 4h, 4w) mask logits; None once they are archived as a mask."""
     pointer: Tensor
     """(1, C) object pointer."""
     object_score: Tensor
@@ -36,9 +49,19 @@ class FrameOutput:
     memory: Tensor | None = None
     """(1, Cm, h, w) features, or (1, Cm, side, side) of the sighting's window; None
     before they are encoded and when out of reach."""
+    glimpse: Glimpse | None = None
+    """Set where a memory is encoded once it is read: on the frame tracked last."""
     sighting: Sighting | None = None
     """Where the object was looked for and seen; None if the whole grid was searched
     and nobody asked."""
+
+
+def glimpsed_cells(output: FrameOutput) -> int:
+    """Cells of the grid or the window that a memory is to be made of."""
+    if output.glimpse is None:
+        return 0
+    height, width = output.glimpse.low_res.shape[-2:]
+    return height * width // LOW_RES_PER_CELL**2
 
 
 @dataclass(frozen=True)
@@ -173,6 +196,14 @@ class MemoryBank:
         mask = torch.from_numpy(self.archive.get(frame))[None, None]
         return mask * (2 * ARCHIVED_LOGIT) - ARCHIVED_LOGIT
 
+    def unencoded(self, reader: int | None) -> list[int]:
+        """Frames, other than the one that reads, whose memory is to be encoded."""
+        return [
+            t
+            for t, output in self.tracked.items()
+            if output.glimpse is not None and t != reader
+        ]
+
     def add_conditioning(self, frame: int, output: FrameOutput) -> None:
         """Hold the result of prompts."""
         self.conditioning[frame] = output
@@ -208,7 +239,10 @@ class MemoryBank:
     def release(self, frame: int, reach: MemoryReach) -> list[OldMask]:
         """Drop what neither `frame` nor a run from a conditioning frame can read.
 
-        A run from the first frame has nothing behind it, and so for the last one.
+        A run from the first frame has nothing behind it, and so for the last one. With
+        a memory go the logits of the frames behind it that have read it: they are fed
+        back when a frame is corrected, and without that memory no correction is what it
+        would have been.
 
         Returns
         -------
@@ -232,12 +266,21 @@ class MemoryBank:
             distance = min(abs(t - anchor) for anchor in (frame, *starts))
             if distance <= reach.spatial:
                 continue
-            if output.low_res is not None:
-                old.append(OldMask(self.archive, t, output.low_res))
-                self.tracked[t] = replace(output, low_res=None, memory=None)
+            is_read = output.memory is not None and abs(step) == 1
+            readers = range(t + step, frame, step) if is_read else ()
+            old += [mask for u in (t, *readers) for mask in self._take_mask(u)]
+            self.tracked[t] = replace(self.tracked[t], memory=None, glimpse=None)
             if distance > reach.pointer:
                 del self.tracked[t]
         return old
+
+    def _take_mask(self, frame: int) -> list[OldMask]:
+        """Drop the logits of a tracked frame if it has any."""
+        output = self.tracked.get(frame)
+        if output is None or output.low_res is None:
+            return []
+        self.tracked[frame] = replace(output, low_res=None)
+        return [OldMask(self.archive, frame, output.low_res)]
 
     def forget_out_of_reach(self, frame: int, reach: MemoryReach) -> None:
         """`release`, and archive the masks."""

@@ -15,6 +15,8 @@ from napari_hqsam2.predictors.memory_bank import select_memory_frames
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from torch import Tensor
+
     from napari_hqsam2._types import HW
     from napari_hqsam2.predictors.local_windows import Window
     from napari_hqsam2.predictors.memory_bank import (
@@ -66,7 +68,7 @@ class Reading:
         """What decides which objects may share a batch."""
         return ReadingKind(
             _side(self.window),
-            tuple((past.place, _side(_window(past.output))) for past in self.spatial),
+            tuple((past.place, _side(window_of(past.output))) for past in self.spatial),
             len(self.pointers),
         )
 
@@ -101,7 +103,7 @@ def to_windows(
     given = [window for window in windows if window is not None]
     if not given:
         return None
-    corners = torch.tensor([(w.top, w.left) for w in given], device=device)
+    corners = _sent(torch.tensor([(w.top, w.left) for w in given]), device)
     return GridWindows(corners[:, 0], corners[:, 1], given[0].side, grid)
 
 
@@ -113,7 +115,7 @@ def to_memories(
     for rows in zip(*(reading.spatial for reading in readings), strict=True):
         outputs = [past.output for past in rows]
         features = [out.memory for out in outputs if out.memory is not None]
-        windows = to_windows([_window(out) for out in outputs], grid, device)
+        windows = to_windows([window_of(out) for out in outputs], grid, device)
         memories.append(
             SpatialMemory(rows[0].place, torch.cat(features).to(device), windows)
         )
@@ -125,8 +127,8 @@ def to_pointers(
 ) -> list[PointerMemory]:
     """Object pointers of one batch; distances are counted in `span` frames."""
     columns = list(zip(*(reading.pointers for reading in readings), strict=True))
-    distances = torch.tensor(
-        [[past.place / span for past in rows] for rows in columns], device=device
+    distances = _sent(
+        torch.tensor([[past.place / span for past in rows] for rows in columns]), device
     )
     return [
         PointerMemory(distance, torch.cat([past.output.pointer for past in rows]))
@@ -134,8 +136,16 @@ def to_pointers(
     ]
 
 
-def _window(output: FrameOutput) -> Window | None:
+def window_of(output: FrameOutput) -> Window | None:
+    """Where an object was looked for; None for the whole grid."""
     return None if output.sighting is None else output.sighting.window
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """Send a few values from the host; nothing waits for what a GPU is at."""
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def _side(window: Window | None) -> int | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.modeling.outputs import ModelPrompts
+from napari_hqsam2.predictors.batch_network import BatchNetwork
 from napari_hqsam2.predictors.frame_tracker import memory_reach
 from napari_hqsam2.predictors.image_predictor import PREVIOUS_LOGIT_LIMIT
 from napari_hqsam2.predictors.memory_bank import FrameOutput
@@ -77,6 +78,9 @@ class ObjectTracker:
         self, session: VideoSession, obj_id: int, frame: int, embedding: Tensor
     ) -> Tensor:
         state, device = session.objects[obj_id], self.model.device
+        network = BatchNetwork(self.model, self.config, session)
+        for t in state.bank.unencoded(frame):
+            (state.bank.tracked[t],) = network.encode([state.bank.tracked[t]])
         reach = memory_reach(self.model, self.config, session)
         is_reverse = bool(state.directions[frame] == REVERSE)
         reading = read_bank(obj_id, state.bank, frame, reach, reverse=is_reverse)

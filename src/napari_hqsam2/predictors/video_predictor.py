@@ -9,7 +9,11 @@ import torch.nn.functional as F
 
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.modeling.hqsam2 import OUT_OF_VIEW_LOGIT
-from napari_hqsam2.predictors.feature_cache import DEFAULT_BUDGET, FeatureCache
+from napari_hqsam2.predictors.feature_cache import (
+    DEFAULT_BUDGET,
+    DEFAULT_FRAMES,
+    FeatureCache,
+)
 from napari_hqsam2.predictors.feature_loader import FeatureLoader
 from napari_hqsam2.predictors.frame_source import open_frames
 from napari_hqsam2.predictors.frame_tracker import FrameTracker
@@ -96,7 +100,7 @@ class SAM2VideoPredictor:
         *,
         contrast_limits: IntensityLimits | None = None,
         hq_token_only: bool = False,
-        feature_cache_bytes: int = DEFAULT_BUDGET,
+        feature_cache_bytes: int | None = None,
     ) -> VideoSession:
         """Start work on a video; nothing is read but a few frames for the contrast.
 
@@ -115,8 +119,9 @@ class SAM2VideoPredictor:
             it: the full range for uint8, else percentiles of the stack.
         hq_token_only : bool
             Use the high-quality mask alone.
-        feature_cache_bytes : int
-            Budget for image features of recent frames.
+        feature_cache_bytes : int, optional
+            Budget for image features of recent frames; by default those of 8 frames,
+            at most 128 MiB.
 
         Raises
         ------
@@ -127,6 +132,11 @@ class SAM2VideoPredictor:
         frames = open_frames(video_path)
         if contrast_limits is None:
             contrast_limits = estimate_limits(frames)
+        features = (
+            FeatureCache(DEFAULT_BUDGET, DEFAULT_FRAMES)
+            if feature_cache_bytes is None
+            else FeatureCache(feature_cache_bytes)
+        )
         return VideoSession(
             frames=frames,
             image_size=self.image_size,
@@ -134,7 +144,7 @@ class SAM2VideoPredictor:
             hq="only" if hq_token_only else self.hq,
             storage_device=torch.device("cpu") if offload_state_to_cpu else self.device,
             memory_dtype=compute_dtype(self.device),
-            features=FeatureCache(feature_cache_bytes),
+            features=features,
         )
 
     def add_new_points_or_box(

@@ -327,15 +327,13 @@ class WindowRun:
         reverse: bool,
     ) -> WindowObjects | None:
         """Objects that are looked for in one window; None if cancelled."""
-        tracker = self._tracker
+        tracker, view = self._tracker, self._tracker.view(crop)
+        states = {obj_id: followed.state for obj_id, followed in objects.items()}
         outputs = tracker.tracker.track(
-            tracker.view(crop),
-            {obj_id: followed.state for obj_id, followed in objects.items()},
-            frame,
-            tracker.sizes,
-            self._is_cancelled,
-            reverse=reverse,
+            view, states, frame, tracker.sizes, self._is_cancelled, reverse=reverse
         )
+        # windows move before the next frame, and memories with them
+        tracker.tracker.remember_tracked(view, states.values(), None, tracker.sizes)
         return None if outputs is None else WindowObjects(_on_grid(outputs), crop)
 
     def _leaving(self, found: WindowObjects) -> dict[int, Crop]:
