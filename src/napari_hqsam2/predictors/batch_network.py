@@ -139,17 +139,24 @@ class BatchNetwork:
         is_same = low_res is prediction.low_res
         seen = shown if is_same else self._rows(prediction.low_res)
         embedding = view.features.embedding
-        return [
-            FrameOutput(*parts, sighting=sighting, glimpse=Glimpse(embedding, mask))
-            for *parts, sighting, mask in zip(
-                shown,
-                (row.clone() for row in prediction.pointer.split(1)),
-                (row.clone() for row in prediction.object_score.split(1)),
-                (row.clone() for row in prediction.iou_score.split(1)),
-                found.sightings,
-                seen,
-                strict=True,
+        pointers, scores, ious = (
+            [row.clone() for row in part.split(1)]
+            for part in (
+                prediction.pointer,
+                prediction.object_score,
+                prediction.iou_score,
             )
+        )
+        return [
+            FrameOutput(
+                low_res=shown[row],
+                pointer=pointers[row],
+                object_score=scores[row],
+                iou_score=ious[row],
+                sighting=sighting,
+                glimpse=Glimpse(embedding, seen[row]),
+            )
+            for row, sighting in enumerate(found.sightings)
         ]
 
     def encode(self, outputs: Sequence[FrameOutput]) -> list[FrameOutput]:
