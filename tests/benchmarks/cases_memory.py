@@ -110,12 +110,16 @@ def state(settings: Settings) -> list[Measurement]:
 
 def _our_bytes(plan: Plan, settings: Settings) -> float:
     session, frames = _our_run(plan, settings.device)
-    counted = [(bytes_of(session.objects), bytes_of(session)) for _ in frames]
+    counted = []
+    for _ in frames:
+        # what objects share with the cache of features is no more for more of them
+        shared = bytes_of(session.features)
+        counted.append((bytes_of(session) - shared, shared))
     late = [objects for objects, _ in counted[min(REACH, len(counted) // 2) :]]
     growth = (late[-1] - late[0]) / max(len(late) - 1, 1)
-    objects, everything = counted[-1]
+    objects, shared = counted[-1]
     by_objects = objects + (STATE_FRAMES - plan.frames) * growth
-    return everything - objects + by_objects * STATE_OBJECTS / plan.objects
+    return shared + by_objects * STATE_OBJECTS / plan.objects
 
 
 def _our_run(
