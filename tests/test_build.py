@@ -73,10 +73,40 @@ def test_overrides_under_upstreams_names_and_ours() -> None:
     assert predictor.image_size == 256
 
 
-def test_without_postprocessing() -> None:
-    predictor = build_sam2_hq_video_predictor(
-        NANO, device="cpu", apply_postprocessing=False
+@pytest.mark.parametrize(("value", "has_fallback"), [("true", True), ("False", False)])
+def test_upstreams_switch_of_the_stability_fallback(value, has_fallback) -> None:
+    model = build_sam2(
+        NANO,
+        device="cpu",
+        hydra_overrides_extra=[
+            "++model.sam_mask_decoder_extra_args.dynamic_multimask_via_stability="
+            + value,
+            "++model.sam_mask_decoder_extra_args.dynamic_multimask_stability_delta=0.1",
+        ],
     )
+    assert (model.sam_mask_decoder.stability is not None) == has_fallback
+    assert not has_fallback or model.sam_mask_decoder.stability.delta == 0.1
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("++model.sigmoid_scale_for_mem_enc=10", "sigmoid_scale_for_mem_enc"),
+        ("model.nonsense=3", "'nonsense' is not in struct"),
+        ("garbage", "'garbage'. Each is KEY=VALUE"),
+        ("++model.max_cond_frames_in_attn=1", "at least 2, got 1"),
+        ("++model.image_size=500", "500 is not a multiple of 32"),
+    ],
+)
+def test_impossible_overrides_are_refused(override: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem) as caught:
+        build_sam2_video_predictor(NANO, device="cpu", hydra_overrides_extra=[override])
+    is_known = "image_size" in override
+    assert is_known or "model.num_maskmem" in str(caught.value)
+
+
+def test_without_postprocessing() -> None:
+    predictor = build_sam2_hq_video_predictor(NANO, None, "cpu", "eval", [], False)
     assert predictor.config.fill_hole_area == 0
     assert not predictor.config.binarize_mask_from_pts_for_mem_enc
     assert predictor.model.sam_mask_decoder.stability is None

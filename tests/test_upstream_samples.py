@@ -42,19 +42,41 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_image_prediction(checkpoint: Path, frames: Path) -> None:
+@pytest.mark.parametrize("hq_token_only", [False, True])
+@pytest.mark.parametrize(
+    ("prompts", "shape"),
+    [
+        ({"box": np.array([[10, 10, 50, 40]])}, (1, 60, 90)),
+        (
+            {
+                "point_coords": np.array([[40, 30], [20, 10]]),
+                "point_labels": np.ones(2),
+            },
+            (1, 60, 90),
+        ),
+        (
+            {"box": torch.tensor([[10, 10, 50, 40], [30, 5, 80, 55]])},
+            (2, 1, 60, 90),
+        ),
+    ],
+    ids=["box", "points", "boxes"],
+)
+def test_image_prediction(
+    checkpoint: Path,
+    frames: Path,
+    prompts: dict[str, object],
+    shape: tuple[int, ...],
+    hq_token_only: bool,
+) -> None:
+    """A box, points, and several boxes as a tensor, as in the demo."""
     predictor = SAM2ImagePredictor(build_sam2(MODEL_CFG, checkpoint))
     with torch.inference_mode(), torch.autocast("cpu", enabled=False):
         predictor.set_image(Image.open(frames / "00000.jpg"))
         masks, scores, _ = predictor.predict(
-            point_coords=np.array([[40, 30]]),
-            point_labels=np.array([1]),
-            box=None,
-            multimask_output=False,
-            hq_token_only=False,
+            **prompts, multimask_output=False, hq_token_only=hq_token_only
         )
-    assert masks.shape == (1, 60, 90)
-    assert scores.shape == (1,)
+    assert masks.shape == shape
+    assert scores.shape == shape[:-2]
 
 
 @pytest.mark.parametrize(

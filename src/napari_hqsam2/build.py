@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 
 from napari_hqsam2.configs.resolution import check_resolution
@@ -56,6 +57,8 @@ MOVED_OVERRIDES = {
     },
 }
 """Where upstream's override keys live in our configuration."""
+STABILITY_SWITCH = "model.sam_mask_decoder_extra_args.dynamic_multimask_via_stability"
+"""Upstream's key for what is a part here: there (true, the default) or not (false)."""
 
 _hydra_lock = threading.Lock()
 
@@ -115,6 +118,38 @@ def _moved(override: str) -> str:
     return f"{prefix}{MOVED_OVERRIDES.get(bare, bare)}{separator}{value}"
 
 
+def _stability_switch(override: str) -> bool | None:
+    """Whether an override wants the stability fallback; None if it is of another."""
+    key, _, value = override.partition("=")
+    return (
+        value.strip().lower() == "true" if key.lstrip("+") == STABILITY_SWITCH else None
+    )
+
+
+@contextmanager
+def _explained(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn what Hydra says about impossible overrides into a ValueError that teaches.
+
+    Raises
+    ------
+    ValueError
+        If there are overrides, and Hydra fails.
+    """
+    try:
+        yield
+    except HydraException as error:
+        if not overrides:
+            raise
+        understood = ", ".join((*MOVED_OVERRIDES, STABILITY_SWITCH, "model.image_size"))
+        cause, _, _ = str(error.__cause__ or error).partition("\n")
+        msg = (
+            f"hydra_overrides_extra={list(overrides)} cannot be used: {cause}. Each is "
+            f"KEY=VALUE. Of upstream's keys these are understood: {understood}; all "
+            "others are in the package's configs/model.yaml."
+        )
+        raise ValueError(msg) from error
+
+
 @contextmanager
 def _own_hydra() -> Iterator[None]:
     """Hydra with our configuration; an application's own Hydra waits untouched."""
@@ -129,13 +164,29 @@ def _own_hydra() -> Iterator[None]:
 
 
 def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose a model's configuration; Hydra's global state is left as found."""
+    """Compose a model's configuration; Hydra's global state is left as found.
+
+    Raises
+    ------
+    ValueError
+        If the overrides are impossible.
+    """
     decoder = "hq" if "_hq_" in name else "sam"
     trunk = name.rpartition("hiera_")[2]
     size = "nano" if trunk == "nano" else "standard"
     groups = [f"trunk=hiera_{trunk}", f"decoder={decoder}", f"size={size}"]
-    with _own_hydra():
-        return compose("model", [*groups, *map(_moved, overrides)])
+    switches = [_stability_switch(item) for item in overrides]
+    moved = [
+        _moved(item)
+        for item, switch in zip(overrides, switches, strict=True)
+        if switch is None
+    ]
+    with _explained(overrides), _own_hydra():
+        config = compose("model", [*groups, *moved])
+    check_resolution(config.model.image_size)
+    if False in switches:
+        config.model.mask_decoder.stability = None
+    return config
 
 
 class VideoOptions(TypedDict, total=False):
@@ -166,11 +217,13 @@ def _resize(config: DictConfig, resolution: int | None) -> None:
 
 def _build_model(
     config: DictConfig,
+    overrides: Sequence[str],
     ckpt_path: str | PathLike[str] | None,
     device: str | torch.device,
     mode: Literal["eval", "train"],
 ) -> HqSam2:
-    model: HqSam2 = instantiate(config.model)
+    with _explained(overrides):
+        model: HqSam2 = instantiate(config.model)
     if ckpt_path is not None:
         load_weights(model, ckpt_path)
     return model.to(resolve_device(device)).train(mode == "train")
@@ -182,8 +235,8 @@ def build_sam2(
     device: str | torch.device = "auto",
     mode: Literal["eval", "train"] = "eval",
     hydra_overrides_extra: Sequence[str] = (),
-    *,
     apply_postprocessing: bool = True,
+    *,
     resolution: int | None = None,
     compile: bool = False,  # noqa: A002 - as in torch
 ) -> HqSam2:
@@ -209,7 +262,8 @@ def build_sam2(
     Raises
     ------
     ValueError
-        If the name or the device is unknown, or the resolution impossible.
+        If the name or the device is unknown, or an override or the resolution
+        impossible.
     CheckpointError
         If the weights file does not fit; the message names the cause.
     CompileError
@@ -219,7 +273,7 @@ def build_sam2(
     _resize(config, resolution)
     if not apply_postprocessing:
         config.model.mask_decoder.stability = None
-    model = _build_model(config, ckpt_path, device, mode)
+    model = _build_model(config, hydra_overrides_extra, ckpt_path, device, mode)
     if compile:
         compile_model(model)
     return model
@@ -231,7 +285,6 @@ def build_sam2_video_predictor(
     device: str | torch.device = "auto",
     mode: Literal["eval", "train"] = "eval",
     hydra_overrides_extra: Sequence[str] = (),
-    *,
     apply_postprocessing: bool = True,
     **options: Unpack[VideoOptions],
 ) -> SAM2VideoPredictor:
@@ -269,8 +322,10 @@ def build_sam2_video_predictor(
     for name in ("fill_hole_area", "tracking", "max_batch"):
         if options.get(name) is not None:
             changes[name] = options[name]
-    policy: TrackingConfig = replace(instantiate(config.tracking), **changes)
-    model = _build_model(config, ckpt_path, device, mode)
+    with _explained(hydra_overrides_extra):
+        policy: TrackingConfig = instantiate(config.tracking)
+    policy = replace(policy, **changes)
+    model = _build_model(config, hydra_overrides_extra, ckpt_path, device, mode)
     if options.get("compile") or options.get("vos_optimized"):
         compile_model(model)
     return SAM2VideoPredictor(model, policy)
@@ -282,7 +337,6 @@ def build_sam2_hq_video_predictor(
     device: str | torch.device = "auto",
     mode: Literal["eval", "train"] = "eval",
     hydra_overrides_extra: Sequence[str] = (),
-    *,
     apply_postprocessing: bool = True,
     **options: Unpack[VideoOptions],
 ) -> SAM2VideoPredictor:
@@ -306,7 +360,7 @@ def build_sam2_hq_video_predictor(
         device,
         mode,
         hydra_overrides_extra,
-        apply_postprocessing=apply_postprocessing,
+        apply_postprocessing,
         **options,
     )
 

@@ -42,7 +42,7 @@ class SAM2ImagePredictor:
 
     Parameters
     ----------
-    model : HqSam2
+    sam_model : HqSam2
         From `build_sam2` or `load_model(...).model`.
     mask_threshold : float
         Logit above which a pixel belongs to the mask.
@@ -56,13 +56,13 @@ class SAM2ImagePredictor:
 
     def __init__(
         self,
-        model: HqSam2,
+        sam_model: HqSam2,
         mask_threshold: float = 0.0,
         max_hole_area: int = 0,
         max_sprinkle_area: int = 0,
         hq: HqMode = "add",
     ) -> None:
-        self.model = model
+        self.model = sam_model
         self.mask_threshold = mask_threshold
         self.max_hole_area = max_hole_area
         self.max_sprinkle_area = max_sprinkle_area
