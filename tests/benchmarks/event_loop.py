@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.widgets.main_widget import SegmentWidget
 
 MIB = 2**20
+DRAWN = 5.0
+"""Seconds in which a new window draws itself for the first time."""
 
 
 @dataclass
@@ -102,6 +104,7 @@ def follow(viewer: napari.Viewer, widget: SegmentWidget) -> None:
     """Follow all objects, and print how the event loop fared."""
     state, heartbeat, start = widget.state, Heartbeat(), time.perf_counter()
     shape, count = state.image.data.shape, len(state.points.data)
+    wait(lambda: False, DRAWN)
     heartbeat.start()
     widget.controller.start("stack")
     wait(lambda: not state.run.is_busy)
@@ -115,15 +118,8 @@ def follow(viewer: napari.Viewer, widget: SegmentWidget) -> None:
     viewer.close()
 
 
-def main() -> None:
-    """Follow objects in a viewer, close it, and print what was measured."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.event_loop")
-    parser.add_argument("--objects", type=int, default=100)
-    parser.add_argument("--frames", type=int, default=6)
-    parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--crop", default="off")
-    parser.add_argument("--tracking", default="local")
-    options = parser.parse_args()
+def once(options: argparse.Namespace) -> None:
+    """Follow objects in a new viewer, close it, and print what is left."""
     before = rss()
     viewer, widget = open_viewer(options)
     gone = [weakref.ref(widget), weakref.ref(widget.state), weakref.ref(viewer)]
@@ -137,6 +133,20 @@ def main() -> None:
         f"memory: {before:.0f} MiB before, {during:.0f} after the run, {rss():.0f} "
         f"once closed; still alive: {', '.join(alive) or 'nothing'}\n"
     )
+
+
+def main() -> None:
+    """Print what is measured in a number of viewers."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.event_loop")
+    parser.add_argument("--objects", type=int, default=100)
+    parser.add_argument("--frames", type=int, default=6)
+    parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=1, help="viewers, one by one")
+    parser.add_argument("--crop", default="off")
+    parser.add_argument("--tracking", default="local")
+    options = parser.parse_args()
+    for _ in range(options.rounds):
+        once(options)
 
 
 if __name__ == "__main__":
