@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,10 @@ FRAMES = 5
 
 
 def _python_blocks() -> list[object]:
-    """Code of each block; ``python needs_weights=NAME`` wants that checkpoint."""
+    """Code of each block; ``python needs_weights=NAME`` wants that checkpoint.
+
+    ``python needs_display`` opens a viewer.
+    """
     parameters = []
     for match in BLOCK.finditer(README):
         if match["language"] != "python":
@@ -33,6 +37,8 @@ def _python_blocks() -> list[object]:
         marks = (
             [pytest.mark.needs_weights(weights), pytest.mark.slow] if weights else []
         )
+        if "needs_display" in match["needs"]:
+            marks = [pytest.mark.gui]
         line = README.count("\n", 0, match.start()) + 1
         parameters.append(pytest.param(match["code"], marks=marks, id=f"line-{line}"))
     return parameters
@@ -49,9 +55,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("code", _python_blocks())
-def test_python_block_runs(folder: Path, code: str) -> None:
+def test_python_block_runs(
+    folder: Path, code: str, request: pytest.FixtureRequest
+) -> None:
+    if "napari.Viewer()" in code:
+        request.getfixturevalue("qapp")
     variables: dict[str, object] = {"__name__": "__main__"}
     exec(compile(code, "README.md", "exec"), variables)  # noqa: S102
+    if "napari.Viewer()" in code:
+        viewer: Any = variables["viewer"]
+        assert viewer.layers["cells"].data.any(axis=(1, 2)).all()
+        assert len(viewer.layers[-1].data)
+        viewer.close()
     if "labels.tif" in code:
         labels = tifffile.imread(folder / "labels.tif")
         assert labels.shape == (FRAMES, 130, 130)

@@ -127,6 +127,17 @@ def test_exports_and_later_sessions_see_the_journal(session, folder, load, tmp_p
     assert contents(load()) == contents(again)
 
 
+def test_what_somebody_paints_is_kept_with_the_lock(session, folder, load):
+    session.autosave(folder)
+    one = session.new_object()
+    session.add_mask(one, 2, SQUARE)
+    session.segment(2)
+    session.labels[2, 5:8] = 0
+    session.labels[2, 30, 30:33] = one
+    session.lock(one, 2)
+    np.testing.assert_array_equal(load().labels, session.labels)
+
+
 def test_two_sessions_cannot_write_one_folder(session, folder, load):
     session.autosave(folder)
     other = load()

@@ -190,3 +190,25 @@ def test_commands_that_fail_say_why(run, files, tmp_path, labels, line, message)
     assert result.exit_code == 1
     assert message in result.output
     assert not (tmp_path / "it.session").exists()
+
+
+def test_tracks_are_what_a_tracks_layer_takes(stack, predictor):
+    session = Session(stack, axes="TYX", model=predictor)
+    one, two, three = (session.new_object() for _ in range(3))
+    for obj_id, frame, left in (
+        (one, 0, 10),
+        (one, 1, 11),
+        (two, 2, 6),
+        (three, 2, 20),
+    ):
+        session.labels[frame, 4:7, left : left + 3] = obj_id
+    session.set_division(one, [two, three], 2)
+    tracks = session.tracks()
+    assert tracks.data.tolist() == [
+        [1, 0, 5, 11],
+        [1, 1, 5, 12],
+        [2, 2, 5, 7],
+        [3, 2, 5, 21],
+    ]
+    assert tracks.graph == {2: [1], 3: [1]}
+    assert tracks.features["generation"].tolist() == [0, 0, 1, 1]

@@ -14,6 +14,8 @@ import napari_hqsam2
 from napari_hqsam2.axes import StackAxes
 from napari_hqsam2.lineage.content import FrameNotes, TrackedLabels
 from napari_hqsam2.lineage.exchange import export_labels
+from napari_hqsam2.lineage.measuring import measure
+from napari_hqsam2.lineage.tracks import to_tracks
 from napari_hqsam2.session.importing import SessionImport
 from napari_hqsam2.session.lineage_editing import divisions_of
 from napari_hqsam2.weights.download import cached_path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from napari_hqsam2.lineage.exchange import ExportFormat
+    from napari_hqsam2.lineage.tracks import TracksData
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.session.records import PlacedPrompts, Records
     from napari_hqsam2.stack_files import PixelSize
@@ -103,6 +106,24 @@ class SessionExchange(SessionImport):
                 provenance={**self.provenance(), "settings": self._stored_settings()},
             )
             return export_labels(path, content, to, overwrite=overwrite)
+
+    def tracks(self) -> TracksData:
+        """Centroids of all objects through time, and their mothers.
+
+        Returns
+        -------
+        TracksData
+            As napari's Tracks layer takes it: ``viewer.add_tracks(tracks.data,
+            graph=tracks.graph, features=tracks.features)``.
+
+        Raises
+        ------
+        LineageError
+            The stack has other axes than T, Z, Y and X.
+        """
+        with self._turn():
+            table = measure(self._store.array, self._label_axes)
+            return to_tracks(table, divisions_of(self._records))
 
     def _stored_settings(self) -> dict[str, Any]:
         return {name: getattr(self.settings, name) for name in STORED_SETTINGS}

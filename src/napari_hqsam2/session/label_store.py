@@ -240,6 +240,13 @@ class LabelStore:
         self._set(patch.position, patch.box, region)
         self._note(patch, is_undo=is_undo)
 
+    def note_frame(self, position: Position) -> None:
+        """Let whoever follows see a frame as it is: somebody else may have painted."""
+        if self.written is not None:
+            frame = self.frame(position)
+            box = (0, 0, *frame.shape)
+            self._note(LabelPatch.of(position, box, ~frame, frame), is_undo=False)
+
     def _note(self, patch: LabelPatch, *, is_undo: bool) -> None:
         if self.written is not None:
             self.written.append((patch, is_undo))

@@ -282,6 +282,7 @@ class PromptEditing(LineageEditing):
         with self._step(name, call(name, obj_id, place)) as step:
             obj_id = self._known(obj_id)
             step.put(self._records.locks, obj_id, place, is_locked or None)
+            self._store.note_frame(place)
             if not is_locked and self._records.prompts.get(obj_id, place) is None:
                 self._unfollow_neighbours(step, obj_id, place)
 

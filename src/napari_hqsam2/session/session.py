@@ -205,7 +205,7 @@ class Session(SessionExchange):
         a process that dies loses nothing that a call had returned; `load` brings all of
         it back. If the folder cannot be written to any more, work goes on in memory,
         and saving is tried again; ``events.autosave`` tells. What somebody else paints
-        into the labels is in the folder after the next `save` only.
+        into the labels is in the folder after the next `lock` on that frame, or `save`.
 
         Parameters
         ----------
