@@ -19,6 +19,7 @@ from napari_hqsam2.plugin.snapshots import (
     LabelsSnapshot,
     LayerChoice,
     PointSet,
+    PromptSource,
     Shape,
 )
 from napari_hqsam2.plugin.viewer_port import ViewerEvents
@@ -68,6 +69,7 @@ class FakeViewer:
         self.threads: set[int] = set()
         self.hidden: set[int] = set()
         self.clipboard = ""
+        self.pointer: tuple[int, ...] = ()
         self.is_closed = False
 
     def add(self, layer: FakeLayer) -> FakeLayer:
@@ -189,8 +191,22 @@ class FakeViewer:
         del labels, shown
         self.hidden = set(hidden)
 
+    def show_scores(self, labels: Any, scores: Any, names: Any) -> None:
+        labels.scores = {item.obj_id: item for item in scores}
+        labels.names = dict(names)
+
     def select_label(self, labels: Any, obj_id: int) -> None:
         labels.selected = obj_id
+
+    def label_under_pointer(self, labels: Any) -> int:
+        return int(labels.data[self.pointer])
+
+    def flip_selected(self, points: Any) -> bool:
+        del points
+        return False
+
+    def sources(self) -> tuple[PromptSource, ...]:
+        return ()
 
     def num_prompts(self, layer: Any) -> int:
         return len(layer.data)
@@ -275,6 +291,13 @@ class FakeEngine:
         self.sessions.append(session)
         return session
 
+    def open_session(self, folder: Any, data: Any, labels: Any, options: Any) -> Any:
+        del options
+        session = Session.load(folder, data, labels=labels)
+        session._tracker = FakeTracker(self)
+        self.sessions.append(session)
+        return session
+
     def give_model(self, session: Session, waiting: Waiting) -> bool:
         del session
         self.num_loaded += 1
@@ -284,6 +307,9 @@ class FakeEngine:
 
     def propose(self, *_: Any) -> tuple[ObjectMask, ...]:
         return self.found
+
+    def whereabouts(self) -> str:
+        return "" if self.is_released else "a quick square maker"
 
     def release(self) -> None:
         self.is_released = True

@@ -506,11 +506,13 @@ def test_features_of_the_frame_on_show_are_computed_ahead(
     controller, state, drawn, fake_viewer, fake_engine
 ):
     controller.go_to_frame(4)
-    assert fake_engine.prepared == [(4,)]
+    assert fake_engine.prepared == [(4,), (5,), (3,)]
     assert state.timeline.current == 4
-    state.live = False
     controller.go_to_frame(5)
-    assert fake_engine.prepared == [(4,)]
+    assert fake_engine.prepared[3:] == [(5,), (4,)]
+    state.live = False
+    controller.go_to_frame(2)
+    assert len(fake_engine.prepared) == 5
 
 
 # verbs
@@ -535,6 +537,119 @@ def test_undo_and_redo_redraw_the_prompts(
     assert (state.undo_name, state.redo_name) == ("", "prompts")
     controller.undo()
     assert not state.labels.data.any()
+
+
+def test_the_object_under_the_pointer_becomes_the_current_one(
+    controller, state, drawn, fake_viewer
+):
+    assert len(drawn.data) == 2
+    fake_viewer.pointer = (1, 15, 20)
+    controller.pick_object()
+    assert state.object_id == 2
+    fake_viewer.pointer = (1, 0, 0)
+    controller.pick_object()
+    assert state.object_id == 2
+    assert "no object under the pointer" in state.message.text
+
+
+def test_through_z_then_from_each_slice_through_t(
+    controller, state, fake_viewer, fake_engine
+):
+    fake_viewer.add_image((3, 4, 20, 30), "TZYX")
+    fake_viewer.position = (1, 2)
+    fake_viewer.add_points([[1, 2, 5, 6]])
+    state.axis, state.then_axis = "Z", "T"
+    state.frames = (1, 4)
+    seen = []
+    state.events.run.connect(lambda run: seen.append((run.done, run.total)))
+    assert controller.segment_stack()
+    found = {tuple(at) for at in np.argwhere(state.labels.data.any(axis=(2, 3)))}
+    assert found == {(t, z) for t in range(3) for z in (1, 2, 3)}
+    done = [number for number, total in seen if total]
+    assert done == sorted(done)
+    assert all(number <= total for number, total in seen)
+    assert "through Z, slices 1 to 3, then through T" in state.message.text
+    text = fake_engine.sessions[0].as_python()
+    assert "propagate('T'" in text
+    assert "start=1" in text
+    controller.undo()
+    assert not state.labels.data.any(axis=(2, 3))[0].any()
+
+
+def test_scores_of_the_frame_on_show_follow_the_sliders(
+    controller, state, drawn, fake_viewer
+):
+    assert len(drawn.data) == 2
+    labels = state.labels
+    assert {i: item.iou_score for i, item in labels.scores.items()} == {1: 0.9, 2: 0.9}
+    assert labels.names == {1: "object 1", 2: "object 2"}
+    fake_viewer.show_frame(state.image, (4,))
+    assert labels.scores == {}
+    assert controller.segment_stack()
+    assert labels.scores[2].position == (4,)
+
+
+def test_frames_painted_by_hand_are_accepted(
+    controller, state, drawn, fake_viewer, during
+):
+    assert len(drawn.data) == 2
+    labels = state.labels
+    paint = fake_viewer.events.painted.emit
+    labels.data[2, 3:6, 3:6] = 1
+    paint(labels, 1, ((2,),))
+    assert state.objects[0].num_locked == 1
+    assert "Accepted as painted" in state.message.text
+    paint(labels, 1, ((2,),))
+    labels.data[3:5, 12:14, 12:14] = 9
+    paint(labels, 9, ((3,), (4,), (5,)))
+    assert [(row.obj_id, row.num_locked) for row in state.objects] == [
+        (1, 1),
+        (2, 0),
+        (9, 2),
+    ]
+    before = labels.data[2] == 1
+
+    def paint_again():
+        labels.data[4, 0, 0] = 2
+        paint(labels, 2, ((4,),))
+
+    during(1, paint_again)
+    assert controller.segment_stack()
+    np.testing.assert_array_equal(labels.data[2] == 1, before)
+    assert state.objects[1].num_locked == 1
+    controller.undo()
+    assert state.objects[1].num_locked == 0
+
+
+def test_painting_elsewhere_changes_nothing(controller, state, drawn, fake_viewer):
+    assert len(drawn.data) == 2
+    other = fake_viewer.add_labels(state.image)
+    fake_viewer.events.painted.emit(other, 1, ((2,),))
+    fake_viewer.events.painted.emit(state.labels, 0, ((2,),))
+    assert [row.num_locked for row in state.objects] == [0, 0]
+    assert not controller.is_busy
+
+
+def test_where_the_model_computes_is_told(controller, state, drawn):
+    assert len(drawn.data) == 2
+    assert state.whereabouts == "a quick square maker"
+    controller.suspend()
+    controller.go_to_frame(2)
+    assert state.whereabouts == "a quick square maker"
+    state.live = False
+    controller.suspend()
+    controller.go_to_frame(3)
+    assert state.whereabouts == ""
+
+
+def test_nothing_is_asked_for_again_and_again_without_a_session(
+    controller, state, fake_viewer, fake_engine
+):
+    fake_viewer.add_image((6, 20, 30), "TYX")
+    controller.desk.begin()
+    state.object_id = 7
+    assert fake_engine.sessions == []
+    assert state.timeline is None
 
 
 def test_undo_takes_whole_runs_back(controller, state, drawn):

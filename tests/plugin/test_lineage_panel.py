@@ -20,17 +20,24 @@ DIVISION = Division(3, 1, (2, 3))
 SUGGESTION = DivisionSuggestion(Division(7, 2, (4, 5)), 0.83)
 
 
+class FakeFiles:
+    def __init__(self, calls):
+        self.save = lambda path: calls.append(("save", path))
+        self.open = lambda path: calls.append(("open", path))
+
+
 class FakeMain:
-    def __init__(self):
+    def __init__(self, calls):
         self.state = PluginState()
+        self.files = FakeFiles(calls)
 
 
 class FakeLineage:
     """Notes what it is asked."""
 
     def __init__(self):
-        self.main, self.state = FakeMain(), LineageState()
         self.calls = []
+        self.main, self.state = FakeMain(self.calls), LineageState()
         self.has_time, self.time = True, 3
 
     def __getattr__(self, name):
@@ -131,11 +138,11 @@ def test_nothing_to_export(panel, lineage):
 @pytest.mark.parametrize(
     ("index", "chosen", "expected"),
     [
-        (0, "01_RES", ("01_RES", "ctc")),
-        (2, "it", ("it.geff", "geff")),
-        (3, "it.csv", ("it.csv", "csv")),
-        (4, "it.v2", ("it.v2.ome.tif", "ome-tiff")),
-        (5, "", None),
+        (1, "01_RES", ("01_RES", "ctc")),
+        (3, "it", ("it.geff", "geff")),
+        (4, "it.csv", ("it.csv", "csv")),
+        (5, "it.v2", ("it.v2.ome.tif", "ome-tiff")),
+        (6, "", None),
     ],
 )
 def test_exports(panel, lineage, monkeypatch, index, chosen, expected):
@@ -145,12 +152,21 @@ def test_exports(panel, lineage, monkeypatch, index, chosen, expected):
     assert lineage.calls == wanted
 
 
+@pytest.mark.parametrize("chosen", ["cells", "cells.session", ""])
+def test_sessions_are_saved_first_of_all(panel, lineage, monkeypatch, chosen):
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (chosen, ""))
+    panel.export.menu().actions()[0].trigger()
+    wanted = [("save", Path("cells.session"))] if chosen else []
+    assert lineage.calls == wanted
+
+
 def test_imports(panel, lineage, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("it.tif", ""))
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "01_RES")
     for action in panel.bring.menu().actions():
         action.trigger()
     assert lineage.calls == [
+        ("open", Path("01_RES")),
         ("import_tracks", Path("it.tif")),
         ("import_tracks", Path("01_RES")),
     ]

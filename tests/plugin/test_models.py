@@ -22,6 +22,8 @@ def test_weights_of_ones_own(tmp_path):
     with pytest.raises(CheckpointError, match=r"mine\.safetensors"):
         segment_layers(viewer, "cells", **options)
     shutil.copy(cached_path("sam2.1_hq_hiera_nano"), path)
+    assert engine.whereabouts() == ""
     labels = segment_layers(viewer, "cells", **options)
+    assert engine.whereabouts()
     run = labels.metadata["napari-hqsam2"]["last_run"]
     assert run["checkpoint"] == str(path)

@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.plugin.label_view import LabelWrite
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
+from napari_hqsam2.session.records import FrameScores
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
 
@@ -445,3 +446,107 @@ def test_companions_are_found_again_and_forgotten_when_gone():
     assert port.companions(other).points is None
     viewer.layers.remove(points)
     assert port.companions(image).points is None
+
+
+def test_a_path_too_short_to_be_kept_leaves_no_row_behind():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    port = NapariViewer(viewer)
+    _, shapes = port.add_prompt_layers(image)
+    shapes.add([[[0, 1, 1], [0, 5, 5], [0, 9, 5]]], shape_type="path")
+    shapes.mode = "add_path"
+    counts = []
+    port.events.prompts_changed.connect(
+        lambda layer: counts.append(len(port.snapshot_shapes(layer, image)))
+    )
+    # what napari does with a path that has too few vertices, when it is finished
+    shapes._data_view.remove(0)
+    shapes.events.data(value=shapes.data, action="added", data_indices=(-1,))
+    shapes.events.features()
+    assert counts
+    assert set(counts) == {0}
+    assert len(shapes.features) == len(shapes.data) == 0
+
+
+def test_the_label_under_the_pointer():
+    viewer = ViewerModel()
+    image = add_image(viewer, scale=(1, 0.5, 0.5))
+    port = NapariViewer(viewer)
+    labels = port.add_labels(image)
+    labels.data[0, 4:8, 6:9] = 3
+    viewer.dims.set_current_step(0, 0)
+    viewer.cursor.position = (0, 3, 4)
+    assert port.label_under_pointer(labels) == 3
+    viewer.cursor.position = (0, 300, 4)
+    assert port.label_under_pointer(labels) == 0
+
+
+def test_scores_lie_in_the_features_of_the_labels():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    port = NapariViewer(viewer)
+    labels = port.add_labels(image)
+    viewer.dims.set_current_step(0, 0)
+    labels.data[0, 4:8, 6:9] = 3
+    labels.refresh()
+    labels.features = {"index": [2, 3], "stain": ["no", "yes"]}
+    item = FrameScores(3, (0,), 4.5, 0.875, 12, (5.5, 7.0), "prompt", "")
+    port.show_scores(labels, [item], {3: "mother"})
+    (row,) = labels.features.to_dict("records")
+    assert row == {
+        "index": 3,
+        "name": "mother",
+        "object_score": 4.5,
+        "iou_score": 0.875,
+        "area": 12,
+        "stain": "yes",
+    }
+    words = str(labels.get_status((0, 5, 7), world=True))
+    assert "mother" in words
+    assert "0.875" in words
+    port.show_scores(labels, [], {})
+    assert not len(labels.features)
+
+
+def test_features_by_label_value_are_left_alone():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    port = NapariViewer(viewer)
+    labels = port.add_labels(image)
+    labels.features = {"area": [0, 10, 20]}
+    item = FrameScores(3, (0,), 4.5, 0.875, 12, (5.5, 7.0), "prompt", "")
+    port.show_scores(labels, [item], {3: "mother"})
+    assert list(labels.features.columns) == ["area"]
+
+
+def test_strokes_of_the_brush_are_told_with_label_and_plane():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    port = NapariViewer(viewer)
+    labels = port.add_labels(image)
+    told = []
+    port.events.painted.connect(lambda *args: told.append(args))
+    viewer.dims.set_current_step(0, 2)
+    labels.selected_label = 4
+    labels.paint((2, 5, 5), 4)
+    assert told == [(labels, 4, ((2,),))]
+    assert labels.data[2, 5, 5] == 4
+
+
+def test_points_chosen_with_the_arrow_tool_are_flipped():
+    viewer = ViewerModel()
+    image = add_image(viewer)
+    port = NapariViewer(viewer)
+    points, _ = port.add_prompt_layers(image)
+    points.add([[0, 5, 5], [0, 9, 9]])
+    points.selected_data = {1}
+    assert not port.flip_selected(points)
+    points.mode = "select"
+    assert port.flip_selected(points)
+    assert list(points.features["label"]) == ["positive", "negative"]
+    assert [str(symbol) for symbol in points.symbol] == ["disc", "cross"]
+    assert points.face_color[1][0] > points.face_color[1][1]
+    assert port.flip_selected(points)
+    assert list(points.features["label"]) == ["positive", "positive"]
+    points.selected_data = set()
+    assert not port.flip_selected(points)

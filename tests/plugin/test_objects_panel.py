@@ -23,7 +23,12 @@ from napari_hqsam2.plugin.widgets.object_delegate import (
     lay_out_row,
 )
 from napari_hqsam2.plugin.widgets.object_list import ObjectModel, describe_object
-from napari_hqsam2.plugin.widgets.objects_panel import EMPTY, ObjectsPanel, next_step
+from napari_hqsam2.plugin.widgets.objects_panel import (
+    EMPTY,
+    NO_LAYERS,
+    ObjectsPanel,
+    next_step,
+)
 
 WIDTH = 300
 
@@ -132,6 +137,8 @@ def test_an_empty_list_tells_the_next_step(qtbot):
     controller = make_controller()
     panel = ObjectsPanel(controller)
     qtbot.addWidget(panel)
+    assert panel.hint.text() == NO_LAYERS
+    controller.state.points = "a layer"
     assert panel.hint.text() == EMPTY
     assert not panel.objects.isVisibleTo(panel)
     qtbot.mouseClick(panel.find_all, Qt.MouseButton.LeftButton)
@@ -163,7 +170,7 @@ def test_without_an_image_nothing_can_be_started(qtbot):
     ],
 )
 def test_the_line_below_says_what_to_do(rows, current, words):
-    assert next_step(rows, current) == words
+    assert next_step(rows, current, can_click=True) == words
 
 
 def test_a_click_makes_an_object_current(opened):

@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_hqsam2.errors import CheckpointError
 from napari_hqsam2.plugin import sample_data
+from napari_hqsam2.plugin.state import RunStatus
+from napari_hqsam2.plugin.widgets.help_panel import KEYS
 from napari_hqsam2.plugin.widgets.main_widget import SegmentWidget
 
 
@@ -187,6 +189,67 @@ def test_layers_may_be_renamed_and_moved(opened, qtbot):
     viewer.layers.move(0, 2)
     assert widget.image.currentText() == "renamed"
     assert widget.image.count() == 2
+
+
+def test_prompts_are_taken_from_a_layer_by_its_menu(opened, qtbot):
+    viewer, widget = opened
+    assert not widget.prompts.take.isVisibleTo(widget)
+    click(qtbot, widget.prompts.add_layers)
+    viewer.add_points([[10, 50, 50], [10, 90, 90]], name="seeds")
+    viewer.add_tracks([[1, 0, 5, 5], [1, 1, 5, 6]], name="tracks")
+    assert widget.prompts.take.isVisibleTo(widget)
+    menu = widget.prompts.take.menu()
+    menu.aboutToShow.emit()
+    words = [action.text() for action in menu.actions()]
+    assert words == ["tracks: points that move", "seeds: each point an object"]
+    menu.actions()[1].trigger()
+    state = widget.state
+    qtbot.waitUntil(lambda: len(state.objects) == 2, timeout=10_000)
+    assert list(state.points.features["object_id"]) == [1, 2]
+
+
+def test_volumes_over_time_are_followed_along_two_axes(opened):
+    viewer, widget = opened
+    stack = viewer.add_image(
+        np.zeros((3, 4, 20, 30)), contrast_limits=(0, 1), axis_labels=tuple("tzyx")
+    )
+    widget.choose_image(stack)
+    axis, state = widget.tracking.axis, widget.state
+    assert entries(axis) == [
+        "T (3 frames)",
+        "Z (4 slices)",
+        "T, then Z",
+        "Z, then T",
+    ]
+    choose(axis, ("Z", "T"))
+    assert (state.axis, state.then_axis) == ("Z", "T")
+    assert widget.tracking.words.text() == "through Z, slices 0 to 3, then through T"
+    choose(axis, ("Z", None))
+    assert state.then_axis is None
+    assert axis.currentText() == "Z (4 slices)"
+
+
+def test_the_next_step_stands_out(opened, qtbot):
+    _, widget = opened
+    assert widget.prompts.add_layers.styleSheet()
+    assert not widget.run.stack.styleSheet()
+    click(qtbot, widget.prompts.add_layers)
+    widget.state.points.add([[10, 50, 50]])
+    qtbot.waitUntil(lambda: bool(widget.state.objects), timeout=10_000)
+    assert widget.run.stack.styleSheet()
+    widget.state.run = RunStatus("running", 3, 30, 95.0)
+    assert not widget.run.stack.styleSheet()
+    assert widget.run.progress.format() == "3 of 30 · about 95 s"
+    widget.state.run = RunStatus()
+
+
+def test_keys_are_told_in_the_panel(opened, qtbot):
+    _, widget = opened
+    click(qtbot, widget.help_heading)
+    assert widget.help.isVisibleTo(widget)
+    told = {key for names, _ in KEYS for key in names.split(", ")}
+    letters = {key.replace("Shift-", "Shift+") for key in widget._keys._everywhere}
+    assert told - {"Ctrl+Z"} == letters
 
 
 def test_choosing_another_image_changes_axes_and_range(opened):

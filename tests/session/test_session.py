@@ -312,3 +312,17 @@ def test_options_are_checked_at_once(stack):
         Session(stack, axes="YX")
     with pytest.raises(StackError, match="labels for a stack"):
         Session(stack, axes="TYX", labels=np.zeros((2, 2), dtype=int))
+
+
+def test_scores_of_a_frame_are_those_of_its_objects(session):
+    counts = set()
+    for frame in range(6):
+        expected = [
+            replace(item, jump=None, area_ratio=None)
+            for obj_id in session.obj_ids
+            for item in session.scores(obj_id)
+            if item.position == (frame,)
+        ]
+        assert list(session.scores_on(frame)) == expected
+        counts.add(len(expected))
+    assert len(counts) > 1

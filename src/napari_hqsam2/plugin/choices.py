@@ -113,13 +113,12 @@ class LayerKeeper:
         return self._state.object_id
 
     def free_id(self) -> int:
-        """Id above those of all objects, prompts and labels."""
-        state = self._state
-        ids = [row.obj_id for row in state.objects]
-        largest = max([state.object_id, *ids, *self._used_ids()])
-        if state.labels is not None:
-            largest = max(largest, self._viewer.largest_label(state.labels))
-        return largest + 1
+        """Id above those of all objects, prompts and labels, and the current one."""
+        return max(self._state.object_id, self._largest_id()) + 1
+
+    def unused_id(self) -> int:
+        """The current object if it and all above it are free, else as `free_id`."""
+        return max(self._state.object_id, self._largest_id() + 1)
 
     def hint(self) -> None:
         """Say what to do next, unless a run is under way."""
@@ -140,6 +139,13 @@ class LayerKeeper:
             return _words_on_prompts(len(self._read_ids()), axes)
         except HqSam2Error as error:
             return str(error)
+
+    def _largest_id(self) -> int:
+        state = self._state
+        largest = max([0, *(row.obj_id for row in state.objects), *self._used_ids()])
+        if state.labels is not None:
+            largest = max(largest, self._viewer.largest_label(state.labels))
+        return largest
 
     def _used_ids(self) -> list[int]:
         """Objects of all prompts; none if they cannot be read, which `hint` tells."""
@@ -166,7 +172,7 @@ class LayerKeeper:
         companions = self._viewer.companions(state.image)
         state.points, state.shapes = companions.points, companions.shapes
         state.labels = companions.labels
-        state.axis = None
+        state.axis = state.then_axis = None
         state.frames = None
         self._check_axes()
         self.hint()
@@ -178,9 +184,9 @@ class LayerKeeper:
             state.channels = next(iter(channels), None)
         leading = axes.stack.leading if axes else ""
         if axes is None or not leading:
-            state.axis = state.frames = None
+            state.axis = state.then_axis = state.frames = None
         elif state.axis is None or state.axis not in leading:
-            state.axis, state.frames = default_axis(axes), None
+            state.axis, state.then_axis, state.frames = default_axis(axes), None, None
         elif state.frames and state.frames[1] > axes.stack.length(state.axis):
             state.frames = None
 

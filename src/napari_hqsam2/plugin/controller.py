@@ -9,11 +9,15 @@ from napari_hqsam2.configs.resolution import draft_resolutions
 from napari_hqsam2.errors import HqSam2Error, PromptError, StackError
 from napari_hqsam2.plugin.choices import LayerKeeper
 from napari_hqsam2.plugin.desk import Desk
+from napari_hqsam2.plugin.hand_painting import HandPainting
 from napari_hqsam2.plugin.inference import Task
 from napari_hqsam2.plugin.live import Live, NoTimer
 from napari_hqsam2.plugin.model_window import ModelWindow
+from napari_hqsam2.plugin.orders import Leg
+from napari_hqsam2.plugin.prompt_sources import PromptSources
 from napari_hqsam2.plugin.resolve import range_words, session_options
 from napari_hqsam2.plugin.runs import Run, Runs, Teller
+from napari_hqsam2.plugin.session_files import SessionFiles
 from napari_hqsam2.plugin.state import HQ_MODES
 from napari_hqsam2.weights import registry
 
@@ -75,11 +79,14 @@ class PluginController:
         self.viewer = viewer
         self._inference = inference
         self.desk = Desk(state, viewer, inference, engine)
-        self._teller = Teller(state, viewer)
-        self._runs = Runs(state, viewer, self.desk, self._teller)
+        self.teller = Teller(state, viewer)
+        self.runs = Runs(state, viewer, self.desk, self.teller)
         self.layers = LayerKeeper(state, viewer)
         self.live = Live(state, viewer, self.desk, make_timer)
         self._model_window = ModelWindow(state, viewer, self.desk)
+        self.sources = PromptSources(self)
+        self.files = SessionFiles(self)
+        self._painting = HandPainting(self)
         events = viewer.events
         events.layer_removed.connect(self._on_layer_removed)
         events.data_replaced.connect(self._on_data_replaced)
@@ -96,7 +103,7 @@ class PluginController:
     @property
     def is_busy(self) -> bool:
         """Whether a run is under way."""
-        return self._runs.is_busy
+        return self.runs.is_busy
 
     def segment_frame(self) -> bool:
         """Segment the frame on show; False (and a message) if that cannot be done."""
@@ -108,7 +115,7 @@ class PluginController:
 
     def cancel(self) -> None:
         """Stop the run after the present frame; finished frames stay."""
-        self._runs.cancel()
+        self.runs.cancel()
 
     def add_prompt_layers(self) -> None:
         """Make layers for prompts, and get ready for the first one."""
@@ -128,17 +135,28 @@ class PluginController:
         """Let new prompts belong to an object."""
         self.state.object_id = obj_id
 
+    def pick_object(self) -> None:
+        """Let new prompts belong to the object under the pointer."""
+        labels = self.state.labels
+        obj_id = 0 if labels is None else self.viewer.label_under_pointer(labels)
+        if obj_id:
+            self.select_object(obj_id)
+            name = next((r.name for r in self.state.objects if r.obj_id == obj_id), "")
+            self.teller.tell(f"Now {name or f'label {obj_id}'}.")
+        else:
+            self.teller.tell("There is no object under the pointer.")
+
     def rename_object(self, obj_id: int, name: str) -> None:
         """Give an object a name."""
-        self._edit(lambda session: session.rename(obj_id, name))
+        self.edit(lambda session: session.rename(obj_id, name))
 
     def hide_object(self, obj_id: int, is_hidden: bool) -> None:
         """Hide or show the pixels of an object."""
-        self._edit(lambda s: s.hide(obj_id) if is_hidden else s.show(obj_id))
+        self.edit(lambda s: s.hide(obj_id) if is_hidden else s.show(obj_id))
 
     def delete_object(self, obj_id: int) -> None:
         """Remove an object with its prompts and pixels; undo brings it back."""
-        self._edit(lambda session: session.delete_object(obj_id))
+        self.edit(lambda session: session.delete_object(obj_id))
 
     def lock_here(self, is_locked: bool) -> None:
         """Accept the current object on the frame on show, or take that back."""
@@ -149,7 +167,7 @@ class PluginController:
         def change(session: Session) -> None:
             (session.lock if is_locked else session.unlock)(obj_id, position)
 
-        self._edit(change, [obj_id])
+        self.edit(change, [obj_id])
 
     def toggle_lock(self) -> None:
         """Accept the current object on the frame on show, unless it is accepted."""
@@ -177,48 +195,53 @@ class PluginController:
 
     def undo(self) -> None:
         """Take back the last step."""
-        self._edit(lambda s: f"Undone: {s.undo()}." if s.can_undo else "")
+        self.edit(lambda s: f"Undone: {s.undo()}." if s.can_undo else "")
 
     def redo(self) -> None:
         """Do again what was taken back."""
-        self._edit(lambda s: f"Done again: {s.redo()}." if s.can_redo else "")
+        self.edit(lambda s: f"Done again: {s.redo()}." if s.can_redo else "")
 
     def propose_everything(self) -> None:
         """Make an object of everything that is found on the frame on show."""
         if self.is_busy:
             return
         try:
-            item = self._begin()
-            position = self._frame_on_show(item)
+            item = self.begin()
+            position = self.frame_on_show()
         except HqSam2Error as error:
-            self._teller.refuse(str(error))
+            self.teller.refuse(str(error))
             return
-        first = self.layers.free_id()
+        first = self.layers.unused_id()
         work = partial(self.desk.bench.find_all, position=position, first_id=first)
         where = item.subject.axes.where(position)
-        self._runs.launch(Run(item, f"on {where}"), work, self._tell_found)
+        self.runs.launch(Run(item, f"on {where}"), work, self._tell_found)
 
     def copy_as_python(self) -> None:
         """Put a script that does the same on the clipboard."""
         item = self.desk.open
         if item is None:
-            self._teller.tell("There is nothing to copy yet.")
+            self.teller.tell("There is nothing to copy yet.")
             return
         bench = self.desk.bench
         self._submit(item, lambda order, _: bench.as_python(order), self._on_script)
 
     def flip_polarity(self) -> None:
-        """Let new points lie on what is to be left out, or on the object again."""
-        self.state.positive = not self.state.positive
+        """Let new points lie on what is to be left out, or on the object again.
+
+        Points that are selected with the arrow tool are flipped instead.
+        """
+        points = self.state.points
+        if points is None or not self.viewer.flip_selected(points):
+            self.state.positive = not self.state.positive
 
     def next_hq_mode(self) -> None:
         """Make masks in the next way; those of the frame on show change at once."""
         state, modes = self.state, list(HQ_MODES)
         if not registry.get(state.model).is_hq:
-            self._teller.tell(f"{state.model} has no high-quality head to compare.")
+            self.teller.tell(f"{state.model} has no high-quality head to compare.")
             return
         state.hq_mode = modes[(modes.index(state.hq_mode) + 1) % len(modes)]
-        self._teller.tell(f"Masks: {HQ_MODES[state.hq_mode]}.")
+        self.teller.tell(f"Masks: {HQ_MODES[state.hq_mode]}.")
 
     def toggle_view(self) -> None:
         """Show what the model sees of the frame on show, or hide it again."""
@@ -231,13 +254,14 @@ class PluginController:
 
     def close(self, *, keep_model: bool = False) -> None:
         """Cancel, stop listening, and let go of the model unless others use it."""
-        self._runs.forget()
+        self.runs.forget()
         events = self.viewer.events
         events.layer_removed.disconnect(self._on_layer_removed)
         events.data_replaced.disconnect(self._on_data_replaced)
         events.label_selected.disconnect(self._on_label_selected)
         self.live.close()
         self._model_window.close()
+        self._painting.close()
         self.layers.close()
         self.viewer.close()
         self.desk.close(keep_model=keep_model)
@@ -249,7 +273,7 @@ class PluginController:
             self.start(scope)
         except (PromptError, StackError) as error:
             if self.state.message.text != str(error):
-                self._teller.refuse(str(error))
+                self.teller.refuse(str(error))
             return False
         return True
 
@@ -262,21 +286,23 @@ class PluginController:
             Something is missing or does not fit; the message says what to do.
         """
         self._check_before_labels_are_made()
-        item, axis = self._begin(), self.state.axis
+        item, axis = self.begin(), self.state.axis
         if scope == "frame" or axis is None:
-            position = self._frame_on_show(item)
+            position = self.frame_on_show()
             run = Run(item, f"on {item.subject.axes.where(position)}", total=1)
             work = partial(self.desk.bench.segment, position=position)
-            return self._runs.launch(run, work)
+            return self.runs.launch(run, work)
         frames = self.state.frames or (0, item.subject.axes.stack.length(axis))
-        run = Run(item, range_words(item.subject.axes, axis, frames))
+        axes, then = item.subject.axes, self.state.then_axis
+        run = Run(item, range_words(axes, axis, frames, then))
+        legs = [Leg(axis, self._run_options())]
+        if then is not None:
+            start = self.frame_on_show()[axes.stack.leading.index(then)]
+            legs.append(Leg(then, self._hand_over(start)))
         work = partial(
-            self.desk.bench.follow,
-            options=self._run_options(),
-            axis=axis,
-            on_step=partial(self._runs.on_step, run),
+            self.desk.bench.follow, legs=legs, on_step=partial(self.runs.on_step, run)
         )
-        return self._runs.launch(run, work)
+        return self.runs.launch(run, work)
 
     def _check_before_labels_are_made(self) -> None:
         state, snapshot = self.state, self.desk.snapshot()
@@ -303,25 +329,42 @@ class PluginController:
             options["objects"] = [state.object_id]
         return options
 
-    def _begin(self) -> OpenImage:
-        """Open the image, with its prompts as they are now."""
+    def _hand_over(self, start: int) -> RunOptions:
+        """Options of a run that goes on with what another one has left on a frame."""
+        options = self._run_options()
+        del options["frames"], options["only_changed"]
+        options["direction"] = "both"
+        options["start"] = start
+        return options
+
+    def begin(self) -> OpenImage:
+        """Open the image, with its prompts as they are now.
+
+        Raises
+        ------
+        PromptError, StackError
+            As of `Desk.begin` and `Desk.read_prompts`.
+        """
         self.live.stop()
         item = self.desk.begin()
         self.desk.read_prompts(item)
         return item
 
-    def _edit(
+    def edit(
         self, change: Callable[[Session], Any], objects: Iterable[int] = ()
     ) -> None:
         """Change the session, unless a run is under way."""
         item = self.desk.open
-        if item is None or self.is_busy:
+        if self.is_busy:
+            self.teller.tell("Wait for the run to end, or cancel it first.")
+            return
+        if item is None:
             return
         self.live.stop()
         try:
             self.desk.read_prompts(item)
         except HqSam2Error as error:
-            self._teller.tell(str(error))
+            self.teller.tell(str(error))
         bench = self.desk.bench
         self._submit(
             item, lambda order, _: bench.edit(order, change, objects), self._on_edited
@@ -336,14 +379,21 @@ class PluginController:
         try:
             self.desk.submit(item, work, on_done, self._on_edit_error)
         except StackError as error:
-            self._teller.refuse(str(error))
+            self.teller.refuse(str(error))
 
     def _position(self) -> tuple[int, ...] | None:
         image = self.state.image
         return None if image is None else self.viewer.current_position(image)
 
-    def _frame_on_show(self, item: OpenImage) -> tuple[int, ...]:
-        position = self.viewer.current_position(item.image)
+    def frame_on_show(self) -> tuple[int, ...]:
+        """Leading indices of the frame on show.
+
+        Raises
+        ------
+        StackError
+            There is none.
+        """
+        position = self._position()
         if position is None:
             msg = (
                 "No single frame is on show. Switch to 2D display with the last two "
@@ -357,47 +407,47 @@ class PluginController:
         frames = () if timeline is None else timeline.frames
         doubtful = [index for index, frame in enumerate(frames) if frame.doubt]
         if timeline is None or not doubtful:
-            self._teller.tell(f"Object {self.state.object_id} has no doubtful frames.")
+            self.teller.tell(f"Object {self.state.object_id} has no doubtful frames.")
             return
         ahead = [i for i in doubtful if (i - timeline.current) * direction > 0]
         frame = (ahead or doubtful)[0 if direction > 0 else -1]
         self.go_to_frame(frame)
-        self._teller.tell(f"Frame {frame}: {frames[frame].doubt}.")
+        self.teller.tell(f"Frame {frame}: {frames[frame].doubt}.")
 
     def _tell_found(self, run: Run, outcome: RunOutcome) -> None:
         number = len(outcome.objects)
         if outcome.was_cancelled:
-            self._teller.tell("Cancelled.")
+            self.teller.tell("Cancelled.")
         elif number:
             words = "1 object" if number == 1 else f"{number} objects"
-            self._teller.tell(f"Found {words} {run.words}.", severity="done")
+            self.teller.tell(f"Found {words} {run.words}.", severity="done")
             self.state.object_id = outcome.objects[0]
         else:
-            self._teller.tell(f"Nothing new was found {run.words}.")
+            self.teller.tell(f"Nothing new was found {run.words}.")
 
     def _on_edited(self, outcome: Outcome) -> None:
         if outcome.name:
-            self._teller.tell(outcome.name)
+            self.teller.tell(outcome.name)
 
     def _on_edit_error(self, error: Exception) -> None:
-        self._teller.refuse_error(error)
+        self.teller.refuse_error(error)
 
     def _on_script(self, outcome: Outcome) -> None:
         is_copied = self.viewer.copy_text(outcome.text)
         lines = outcome.text.count("\n")
-        self._teller.tell(
+        self.teller.tell(
             f"Copied {lines} lines of Python."
             if is_copied
             else "There is no clipboard."
         )
 
     def _on_layer_removed(self, layer: Handle) -> None:
-        self._runs.stop_for(layer, "was removed")
+        self.runs.stop_for(layer, "was removed")
         self.desk.close_images(layer)
 
     def _on_data_replaced(self, layer: Handle) -> None:
         if any(layer is choice.handle for choice in self.viewer.images()):
-            self._runs.stop_for(layer, "was given other data")
+            self.runs.stop_for(layer, "was given other data")
             self.desk.close_images(layer)
 
     def _on_label_selected(self, layer: Handle, obj_id: int) -> None:
@@ -416,7 +466,8 @@ class PluginController:
 
     def _on_thinking(self) -> None:
         """Say what to do next, instead of what was loaded."""
-        if not self.state.is_thinking:
+        state = self.state
+        if not state.is_thinking and state.message.severity == "hint":
             self.layers.hint()
 
     def _forget_pace(self) -> None:

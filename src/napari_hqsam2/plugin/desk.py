@@ -159,6 +159,7 @@ class Desk:
             item.subject,
             options,
             self.line(item),
+            self._viewer.current_position(item.image),
             self._on_report,
             self._state.overlap,
         )
@@ -234,6 +235,10 @@ class Desk:
                 item.rows[obj_id] = replace(row, colour=painted[obj_id])
         if report.rows:
             self._hide(item)
+        if report.position == self._viewer.current_position(item.image):
+            names = {row.obj_id: row.name for row in item.rows.values()}
+            self._viewer.show_scores(item.labels, report.scores, names)
+        self._state.whereabouts = report.whereabouts
         if self.open is item:
             self._show_rows(item, is_new=bool(report.rows))
             self._state.undo_name = report.undo_name
@@ -256,6 +261,7 @@ class Desk:
         item, timeline = self.open, self._state.timeline
         if item is None:
             return
+        self.look(item)
         frame = self._frame(item)
         if timeline is not None and frame is not None:
             self._state.timeline = replace(timeline, current=frame)

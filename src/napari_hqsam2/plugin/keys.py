@@ -17,8 +17,8 @@ UNDO, REDO = "Control-Z", "Control-Shift-Z"
 class Keys:
     """Binds keys as long as the widget lives.
 
-    N, J, Shift+J, K, Q, H and W work everywhere in the viewer, unless they are bound to
-    something else there; undo and redo on the layers with prompts alone, as Labels have
+    The letters work everywhere in the viewer, unless they are bound to something else
+    there; undo and redo on the layers with prompts alone, as Labels have
     an undo of their own.
 
     Parameters
@@ -37,6 +37,7 @@ class Keys:
             "J": controller.next_doubt,
             "Shift-J": controller.previous_doubt,
             "K": controller.toggle_lock,
+            "G": controller.pick_object,
             "Q": controller.flip_polarity,
             "H": controller.next_hq_mode,
             "W": controller.toggle_view,

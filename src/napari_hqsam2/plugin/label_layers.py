@@ -19,14 +19,17 @@ from napari_hqsam2.plugin.prompt_layers import remember, transform_without_chann
 from napari_hqsam2.plugin.snapshots import LabelsSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Image
 
     from napari_hqsam2.plugin.label_view import LabelWrite
     from napari_hqsam2.plugin.transforms import LayerAffine
+    from napari_hqsam2.session.records import FrameScores
 
+INDEX = "index"
+"""Column of features in which napari looks a label up."""
 WIDER = (np.int32, np.int64)
 """Types that labels are widened to, in order."""
 _COLOURS_OF: WeakKeyDictionary[Labels, Any] = WeakKeyDictionary()
@@ -77,6 +80,14 @@ def largest_label(labels: Labels) -> int:
     if not isinstance(data, np.ndarray) or data.nbytes > MAX_SCANNED_BYTES:
         return 0
     return int(data.max(initial=0))
+
+
+def label_under_pointer(viewer: ViewerModel, labels: Labels) -> int:
+    """Label where the mouse is; 0 if there is none."""
+    dims = list(viewer.dims.displayed)
+    value = labels.get_value(viewer.cursor.position, dims_displayed=dims, world=True)
+    value = value[1] if isinstance(value, tuple) else value
+    return int(value or 0)
 
 
 def make_room(labels: Labels, largest_id: int) -> str:
@@ -155,6 +166,31 @@ def colours(
     colormap = _COLOURS_OF.get(labels, labels.colormap)
     rgba = np.atleast_2d(colormap.map(np.asarray(obj_ids)))
     return tuple((float(r), float(g), float(b)) for r, g, b in rgba[:, :3])
+
+
+def set_scores(
+    labels: Labels, scores: Sequence[FrameScores], names: Mapping[int, str]
+) -> None:
+    """Put scores into the features of a labels layer, one row for each object.
+
+    napari shows them in its status line for the label under the pointer. Columns of
+    others are kept where an "index" column says which label a row is of.
+    """
+    table: dict[str, list[Any]] = {
+        INDEX: [item.obj_id for item in scores],
+        "name": [names.get(item.obj_id, "") for item in scores],
+        "object_score": [item.object_score for item in scores],
+        "iou_score": [item.iou_score for item in scores],
+        "area": [item.area for item in scores],
+    }
+    columns = [str(name) for name in labels.features.columns]
+    others = [name for name in columns if name not in table]
+    if columns and INDEX not in columns:
+        return
+    for name in others:
+        known = dict(zip(labels.features[INDEX], labels.features[name], strict=True))
+        table[name] = [known.get(obj_id) for obj_id in table[INDEX]]
+    labels.features = table
 
 
 def hide(labels: Labels, hidden: Collection[int], shown: Collection[int]) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Layer, Points, Shapes
 
+from napari_hqsam2.plugin.layer_reading import planes_on_show
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
@@ -57,6 +59,7 @@ class LayerEvents:
             pairs.append((layer.events.data, self._on_data))
         if isinstance(layer, Labels):
             pairs.append((layer.events.selected_label, self._on_label))
+            pairs.append((layer.events.paint, self._on_paint))
         if isinstance(layer, Points | Shapes):
             pairs.append((layer.events.data, self._on_prompts))
             pairs.append((layer.events.features, self._on_prompts))
@@ -97,12 +100,21 @@ class LayerEvents:
         labels = event.source
         self._events.label_selected.emit(labels, int(labels.selected_label))
 
+    def _on_paint(self, event: Any) -> None:
+        labels = event.source
+        planes = planes_on_show(self._viewer, labels)
+        self._events.painted.emit(labels, int(labels.selected_label), planes)
+
     def _on_defaults(self, event: Any) -> None:
         self._events.defaults_changed.emit(event.source)
 
     def _on_prompts(self, event: Any) -> None:
         layer = event.source
         if isinstance(layer, Shapes):
+            if len(layer.features) > layer.nshapes:
+                # napari forgets the row of a path that was too short to be kept
+                layer.features = layer.features.iloc[: layer.nshapes]
+                return  # the new features have told of it
             before = self._num_shapes.get(layer, 0)
             self._num_shapes[layer] = layer.nshapes
             if str(getattr(event, "action", "")) == "added":

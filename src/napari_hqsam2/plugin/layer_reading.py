@@ -14,7 +14,7 @@ from napari_hqsam2.plugin.transforms import LayerAffine, between_layers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer, Points, Shapes
+    from napari.layers import Image, Labels, Layer, Points, Shapes, Tracks
 
     from napari_hqsam2._types import Limits
     from napari_hqsam2.plugin.snapshots import Coordinates
@@ -66,6 +66,16 @@ def read_points(viewer: ViewerModel, points: Points, image: Image) -> PointSet:
         coordinates=to_image(viewer, points, points.data, image),
         positive=read_polarity(points.features, count, points.name),
         obj_ids=read_object_ids(points.features, count, points.name),
+    )
+
+
+def read_tracks(viewer: ViewerModel, tracks: Tracks, image: Image) -> PointSet:
+    """Read a tracks layer as points that move; see `to_image` for the coordinates."""
+    data = np.asarray(tracks.data, dtype=np.float64)
+    return PointSet(
+        coordinates=to_image(viewer, tracks, data[:, 1:], image),
+        positive=np.ones(len(data), dtype=np.bool_),
+        obj_ids=tuple(int(number) for number in data[:, 0]),
     )
 
 
@@ -123,6 +133,15 @@ def index_on_show(viewer: ViewerModel, layer: Layer) -> tuple[int, ...]:
     world = _world_on_show(viewer, layer.ndim)[-layer.ndim :]
     index = layer_affine(viewer, layer).to_data(world[np.newaxis])[0]
     return tuple(int(i) for i in np.floor(index + 0.5))
+
+
+def planes_on_show(viewer: ViewerModel, labels: Labels) -> tuple[tuple[int, ...], ...]:
+    """Positions of planes that a stroke of the brush may change."""
+    shown = index_on_show(viewer, labels)[: labels.ndim - 2]
+    whole = max(labels.n_edit_dimensions - 2, 0)
+    fixed = shown[: len(shown) - whole]
+    others = np.ndindex(*labels.data.shape[len(fixed) : -2])
+    return tuple((*fixed, *place) for place in others)
 
 
 def read_position(viewer: ViewerModel, image: Image) -> tuple[int, ...] | None:

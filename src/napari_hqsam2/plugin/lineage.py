@@ -12,7 +12,7 @@ from psygnal import SignalGroupDescriptor
 
 from napari_hqsam2.errors import HqSam2Error, LineageError
 from napari_hqsam2.lineage.tracks import to_tracks
-from napari_hqsam2.plugin.lineage_prompts import draw_points
+from napari_hqsam2.plugin.drawn_prompts import draw_prompts
 from napari_hqsam2.plugin.lineage_watch import LabelWatch
 from napari_hqsam2.plugin.state import Message
 
@@ -194,7 +194,7 @@ class LineageController:
             return f"Imported {len(new)} objects from {path.name}."
 
         def show(outcome: Outcome) -> None:
-            draw_points(self.main, self._port, outcome.prompts or {})
+            draw_prompts(self.main, outcome.prompts or {})
             self._on_edited(outcome)
 
         self._edit(read, then=show, is_first=True)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from napari.layers import Labels, Points, Tracks
+from napari.layers import Labels, Tracks
 from psygnal import Signal
 
-from napari_hqsam2.plugin.layer_reading import index_on_show
-from napari_hqsam2.plugin.prompt_features import LABEL, NEGATIVE, OBJECT_ID, POSITIVE
+from napari_hqsam2.plugin.layer_reading import planes_on_show
+from napari_hqsam2.plugin.prompt_layers import METADATA
 from napari_hqsam2.stack_files import OME_ZARR_UNITS, PixelSize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari.components import ViewerModel
 
     from napari_hqsam2.lineage.tracks import TracksData
-    from napari_hqsam2.plugin.snapshots import Coordinates
 
 NAME = "Tracks [{}]"
 
@@ -75,22 +71,6 @@ class NapariTracks:
             if name in OME_ZARR_UNITS
         }
 
-    def add_points(
-        self,
-        points: Points,
-        places: Coordinates,
-        obj_ids: Sequence[int],
-        positive: Sequence[bool],
-    ) -> None:
-        """Add (N, axes of the layer) places to a points layer made for prompts."""
-        features = {name: list(points.features[name]) for name in points.features}
-        symbols = [str(getattr(s, "value", s)) for s in points.symbol]
-        points.data = np.concatenate([points.data, places])
-        features[OBJECT_ID] += obj_ids
-        features[LABEL] += [POSITIVE if is_on else NEGATIVE for is_on in positive]
-        points.features = features
-        points.symbol = symbols + ["disc" if is_on else "cross" for is_on in positive]
-
     def close(self) -> None:
         """Stop listening to the viewer."""
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
@@ -106,6 +86,7 @@ class NapariTracks:
             graph=tracks.graph,
             features=tracks.features,
             name=NAME.format(labels.name),
+            metadata={METADATA: {}},
             colormaps_dict=_colours(labels),
             scale=labels.scale,
             translate=labels.translate,
@@ -137,11 +118,7 @@ class NapariTracks:
     def _on_paint(self, event: Any) -> None:
         """Tell the planes that a stroke of the brush may have changed."""
         layer = event.source
-        shown = index_on_show(self._viewer, layer)[: layer.ndim - 2]
-        whole = max(layer.n_edit_dimensions - 2, 0)
-        fixed = shown[: len(shown) - whole]
-        others = np.ndindex(*layer.data.shape[len(fixed) : -2])
-        self.painted.emit(layer, tuple((*fixed, *place) for place in others))
+        self.painted.emit(layer, planes_on_show(self._viewer, layer))
 
 
 def _colours(labels: Labels) -> dict[str, Any]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from psygnal import SignalInstance
 
     from napari_hqsam2.lineage.tracks import TracksData
-    from napari_hqsam2.plugin.snapshots import Coordinates, Handle
+    from napari_hqsam2.plugin.snapshots import Handle
     from napari_hqsam2.stack_files import PixelSize
 
 
@@ -32,16 +30,6 @@ class TracksPort(Protocol):
 
     def pixel_sizes(self, labels: Handle) -> dict[str, PixelSize]:
         """Physical size of an index step by axis letter, as the layer says."""
-        ...
-
-    def add_points(
-        self,
-        points: Handle,
-        places: Coordinates,
-        obj_ids: Sequence[int],
-        positive: Sequence[bool],
-    ) -> None:
-        """Add (N, axes of the layer) places to a points layer made for prompts."""
         ...
 
     def close(self) -> None:

@@ -9,8 +9,9 @@ from napari_hqsam2.errors import HqSam2Error
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from napari_hqsam2.axes import StackAxes
     from napari_hqsam2.plugin.desk import Desk
     from napari_hqsam2.plugin.inference import Ticket
     from napari_hqsam2.plugin.orders import Outcome
@@ -20,6 +21,21 @@ if TYPE_CHECKING:
 
 DEBOUNCE = 150
 """Milliseconds without a further change before prompts are taken over."""
+
+
+def neighbours(
+    stack: StackAxes, position: tuple[int, ...], axis: str | None
+) -> list[tuple[int, ...]]:
+    """Positions of the next and the previous frame along an axis."""
+    if axis is None or axis not in tuple(stack.leading):
+        return []
+    place = stack.leading.index(axis)
+    frames = (position[place] + 1, position[place] - 1)
+    return [
+        (*position[:place], frame, *position[place + 1 :])
+        for frame in frames
+        if 0 <= frame < stack.length(axis)
+    ]
 
 
 class Timer(Protocol):
@@ -76,14 +92,10 @@ class Live:
         for event in (state.events.points, state.events.shapes):
             event.connect(self._on_layers_chosen)
         events = state.events
-        for event in (
-            events.live,
-            events.hq_mode,
-            events.one_piece,
-            events.crop,
-            events.overlap,
-        ):
-            event.connect(self._on_switched)
+        for event in (events.live, events.overlap):
+            event.connect(self._on_chosen)
+        for event in (events.hq_mode, events.one_piece, events.crop):
+            event.connect(self._on_configured)
 
     def close(self) -> None:
         """Stop listening."""
@@ -128,13 +140,26 @@ class Live:
         if not (state.live and self._has_layers) or desk.open is None:
             return
         position = self._viewer.current_position(state.image)
-        if position is None or state.run.is_busy:
+        if position is not None:
+            stack = desk.open.subject.axes.stack
+            self._prepare((position, *neighbours(stack, position, state.axis)))
+
+    def _prepare(self, positions: Sequence[tuple[int, ...]]) -> None:
+        """Compute features one frame after the other, while nobody asks for more."""
+        state, desk = self._state, self._desk
+        if desk.open is None or not positions or state.run.is_busy:
             return
+        first, *others = positions
+
+        def go_on(outcome: Outcome) -> None:
+            if not outcome.hint:
+                self._prepare(others)
+
         try:
             desk.submit(
                 desk.open,
-                lambda order, ticket: desk.bench.prepare(order, position, ticket),
-                lambda _: None,
+                lambda order, ticket: desk.bench.prepare(order, first, ticket),
+                go_on,
                 self._on_error,
                 "prepare",
                 is_background=True,
@@ -189,7 +214,14 @@ class Live:
         self._desk.move_timeline()
         self.prepare()
 
-    def _on_switched(self) -> None:
+    def _on_chosen(self) -> None:
+        self._show_again(only_if_new=False)
+
+    def _on_configured(self) -> None:
+        """Show the masks anew unless the session has these settings already."""
+        self._show_again(only_if_new=True)
+
+    def _show_again(self, *, only_if_new: bool) -> None:
         """Show the masks of the frame as they are with the new choice."""
         state, desk = self._state, self._desk
         item = desk.open
@@ -197,4 +229,7 @@ class Live:
             return
         position = self._viewer.current_position(state.image)
         if position is not None:
-            self._start(partial(desk.bench.answer_again, position=position), "again")
+            work = partial(
+                desk.bench.answer_again, position=position, only_if_new=only_if_new
+            )
+            self._start(work, "again")

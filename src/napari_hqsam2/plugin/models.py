@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_hqsam2.errors import CheckpointError, DownloadError
+from napari_hqsam2.plugin.resolve import count_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,12 @@ class Engine(Protocol):
         """A session on a stack; arguments as of `Session`."""
         ...
 
+    def open_session(
+        self, folder: Path, data: Any, labels: Any, options: Mapping[str, Any]
+    ) -> Session:
+        """A saved session on a stack, its labels written into `labels`."""
+        ...
+
     def give_model(self, session: Session, waiting: Waiting) -> bool:
         """Give a session the model of its settings; False if cancelled on the way."""
         ...
@@ -51,6 +58,10 @@ class Engine(Protocol):
         is_cancelled: IsCancelled,
     ) -> tuple[ObjectMask, ...]:
         """All objects of a frame, as `propose_objects` finds them."""
+        ...
+
+    def whereabouts(self) -> str:
+        """Where the model computes, and the memory there; empty without a model."""
         ...
 
     def release(self) -> None:
@@ -78,6 +89,14 @@ class ModelEngine:
         from napari_hqsam2.session.session import Session  # noqa: PLC0415 - torch
 
         return Session(data, axes=axes, labels=labels, **options)
+
+    def open_session(
+        self, folder: Path, data: Any, labels: Any, options: Mapping[str, Any]
+    ) -> Session:
+        """A saved session on a stack; see `Session.load`."""
+        from napari_hqsam2.session.session import Session  # noqa: PLC0415 - torch
+
+        return Session.load(folder, data, labels=labels, device=options["device"])
 
     def give_model(self, session: Session, waiting: Waiting) -> bool:
         """Load the model, or take the one at hand; False if cancelled on the way.
@@ -128,6 +147,22 @@ class ModelEngine:
             hq_mode=settings.hq_mode,
             resolution=settings.resolution,
         )
+
+    def whereabouts(self) -> str:
+        """Where the model computes, and the memory there; empty without a model."""
+        if self._loaded is None:
+            return ""
+        import torch  # noqa: PLC0415 - stays out of the dock
+
+        device = self._loaded.predictor.device
+        if device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(device)
+            name = torch.cuda.get_device_name(device)
+            return f"{name}, {(total - free) / 1e9:.1f} of {total / 1e9:.0f} GB in use"
+        if device.type == "mps":
+            used = torch.mps.current_allocated_memory()
+            return f"Apple GPU, {used / 1e9:.1f} GB in use"
+        return f"Processor, {count_words(torch.get_num_threads(), 'thread')}"
 
     def release(self) -> None:
         """Let go of the model and its memory."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.layers import Image, Labels, Layer, Points, Shapes, Tracks
 from napari.utils.notifications import show_info, show_warning
 
 from napari_hqsam2.plugin import (
@@ -17,24 +17,28 @@ from napari_hqsam2.plugin import (
     view_layers,
 )
 from napari_hqsam2.plugin.layer_events import LayerEvents
+from napari_hqsam2.plugin.prompt_features import OBJECT_ID
 from napari_hqsam2.plugin.snapshots import Companions, LayerChoice
 from napari_hqsam2.plugin.viewer_port import ViewerEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from napari.components import ViewerModel
 
     from napari_hqsam2.plugin.label_view import LabelWrite
     from napari_hqsam2.plugin.prompt_values import DrawnItem
     from napari_hqsam2.plugin.snapshots import (
+        Coordinates,
         ImageSnapshot,
         LabelsSnapshot,
         PointSet,
+        PromptSource,
         Shape,
     )
     from napari_hqsam2.plugin.viewer_port import Colour
     from napari_hqsam2.session.model_view import ModelView
+    from napari_hqsam2.session.records import FrameScores
 
 L = TypeVar("L", bound=Layer)
 
@@ -165,10 +169,49 @@ class NapariViewer:
         """Do not show the pixels of some objects."""
         label_layers.hide(labels, hidden, shown)
 
+    def show_scores(
+        self, labels: Labels, scores: Sequence[FrameScores], names: Mapping[int, str]
+    ) -> None:
+        """Put the scores of objects on the frame on show into the features."""
+        label_layers.set_scores(labels, scores, names)
+
     def select_label(self, labels: Labels, obj_id: int) -> None:
         """Choose the label that is painted with."""
         if labels.selected_label != obj_id:
             labels.selected_label = obj_id
+
+    def label_under_pointer(self, labels: Labels) -> int:
+        """Label where the mouse is; 0 if there is none."""
+        return label_layers.label_under_pointer(self._viewer, labels)
+
+    def sources(self) -> tuple[PromptSource, ...]:
+        """Layers that prompts can be taken from, the topmost first."""
+        return prompt_layers.find_sources(self._viewer)
+
+    def snapshot_source(self, layer: Points | Tracks, image: Image) -> PointSet:
+        """Read seeds or tracks in the data space of an image."""
+        if isinstance(layer, Tracks):
+            return layer_reading.read_tracks(self._viewer, layer, image)
+        return layer_reading.read_points(self._viewer, layer, image)
+
+    def draw_points(
+        self,
+        points: Points,
+        places: Coordinates,
+        obj_ids: Sequence[int],
+        positive: Sequence[bool],
+    ) -> None:
+        """Add (N, axes of the layer) places to a points layer made for prompts."""
+        prompt_layers.add_points(points, places, obj_ids, positive)
+
+    def flip_selected(self, points: Points) -> bool:
+        """Give points that the user has selected the other polarity; were there any."""
+        return prompt_layers.flip_selected(points)
+
+    def name_objects(self, points: Points, obj_ids: Sequence[int]) -> None:
+        """Say of every point of a layer which object it belongs to."""
+        features = {name: list(points.features[name]) for name in points.features}
+        points.features = {**features, OBJECT_ID: list(obj_ids)}
 
     def num_prompts(self, layer: Points | Shapes) -> int:
         """Number of points or shapes in a layer."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
     from napari_hqsam2.plugin.views import Line, Report, Reporter
     from napari_hqsam2.session.model_view import ModelView
+    from napari_hqsam2.session.records import Position
     from napari_hqsam2.session.session import Session
+    from napari_hqsam2.session.settings import RunOptions
 
 
 class Mailbox:
@@ -61,10 +63,21 @@ class Order:
     """Settings of the session as the user has them now."""
     line: Line | None
     """What the timeline shows."""
+    position: Position | None
+    """The frame on show."""
     on_report: Callable[[str], None]
     """Told, in the viewer's thread, what takes long."""
     overlap: Overlap = "protect"
     """Whether the pixels of other objects are taken, of all but locked ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A run along one axis, which another one may go on from."""
+
+    axis: str
+    """Its letter."""
+    options: RunOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,8 @@ class Outcome:
     name: str = ""
     """Of the step that was undone or done again."""
     text: str = ""
+    settings: Mapping[str, Any] | None = None
+    """Of a session that was opened, as the state names them."""
     view: ModelView | None = None
     """What the model sees, if that was asked for and there is a model."""
 

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
-from napari.layers import Points, Shapes
+from napari.layers import Labels, Layer, Points, Shapes, Tracks
 
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.plugin.layer_reading import read_axes
 from napari_hqsam2.plugin.prompt_features import LABEL, NEGATIVE, OBJECT_ID, POSITIVE
 from napari_hqsam2.plugin.prompt_values import DrawnItem
+from napari_hqsam2.plugin.snapshots import PromptSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Image
+
+    from napari_hqsam2.plugin.snapshots import Coordinates
 
 METADATA = "napari-hqsam2"
 """Key of the plugin's entry in the metadata of a layer."""
 _MADE_FOR: WeakKeyDictionary[Layer, ref[Image]] = WeakKeyDictionary()
 COLOURS = {POSITIVE: "#2fd566", NEGATIVE: "#ff4b4b"}
 """Green on the object, red off it."""
+_SOURCES: dict[type[Layer], Literal["seeds", "tracks", "masks"]] = {
+    Points: "seeds",
+    Tracks: "tracks",
+    Labels: "masks",
+}
 POINT_FRACTION = 0.02
 """Diameter of points as a part of the longer side of the frame."""
 
@@ -71,6 +79,38 @@ def add_prompt_layers(viewer: ViewerModel, image: Image) -> tuple[Points, Shapes
     points.mode = "add"
     viewer.layers.selection.active = points
     return points, shapes
+
+
+def flip_selected(points: Points) -> bool:
+    """Give points selected with the arrow tool the other polarity; were there any.
+
+    A point that was just clicked is selected too, but not with that tool.
+    """
+    selected = sorted(points.selected_data)
+    if str(points.mode) != "select" or not selected or LABEL not in points.features:
+        return False
+    labels, symbols = list(points.features[LABEL]), [str(s) for s in points.symbol]
+    for index in selected:
+        is_positive = labels[index] == NEGATIVE
+        labels[index] = POSITIVE if is_positive else NEGATIVE
+        symbols[index] = "disc" if is_positive else "cross"
+    points.features = points.features.assign(**{LABEL: labels})
+    points.symbol = symbols
+    return True
+
+
+def find_sources(viewer: ViewerModel) -> tuple[PromptSource, ...]:
+    """Layers that prompts can be taken from, the topmost first.
+
+    Points and labels that the plugin made are none: they hold prompts and objects
+    already. Tracks are, whoever made them.
+    """
+    found = []
+    for layer in reversed(viewer.layers):
+        kind = next((k for t, k in _SOURCES.items() if isinstance(layer, t)), None)
+        if kind is not None and METADATA not in layer.metadata:
+            found.append(PromptSource(layer, layer.name, kind))
+    return tuple(found)
 
 
 def remember(layer: Layer, image: Image) -> None:
@@ -156,6 +196,22 @@ def redraw(
     if defaults:
         layer.feature_defaults = defaults
     layer.mode = mode
+
+
+def add_points(
+    points: Points,
+    places: Coordinates,
+    obj_ids: Sequence[int],
+    positive: Sequence[bool],
+) -> None:
+    """Add (N, axes of the layer) places to a points layer made for prompts."""
+    features = {name: list(points.features[name]) for name in points.features}
+    symbols = [str(getattr(s, "value", s)) for s in points.symbol]
+    points.data = np.concatenate([points.data, places])
+    features[OBJECT_ID] += obj_ids
+    features[LABEL] += [POSITIVE if is_on else NEGATIVE for is_on in positive]
+    points.features = features
+    points.symbol = symbols + ["disc" if is_on else "cross" for is_on in positive]
 
 
 def _set_features(layer: Points | Shapes, first: int, new: Sequence[DrawnItem]) -> None:

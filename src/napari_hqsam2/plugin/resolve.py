@@ -44,11 +44,19 @@ def session_options(image: ImageSnapshot, state: PluginState) -> dict[str, Any]:
     }
 
 
-def range_words(axes: NamedAxes, axis: str, frames: tuple[int, int]) -> str:
-    """Words for a range of frames: "through Z, slices 3 to 41"."""
+def range_words(
+    axes: NamedAxes, axis: str, frames: tuple[int, int], then: str | None = None
+) -> str:
+    """Words for a range of frames: "through Z, slices 3 to 41, then through T"."""
     start, stop = frames
     counted = axes.counted(axis)
-    return f"through {axes.word(axis)}, {counted} {start} to {stop - 1}"
+    more = "" if then is None else f", then through {axes.word(then)}"
+    return f"through {axes.word(axis)}, {counted} {start} to {stop - 1}{more}"
+
+
+def count_words(number: int, noun: str) -> str:
+    """A number of things: "1 frame", "2,400 frames"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration_words(seconds: float) -> str:
@@ -107,6 +115,23 @@ def check_labels(labels: LabelsSnapshot, image: ImageSnapshot) -> None:
     StackError
         Shape or place in the world differ, or it cannot be written to.
     """
+    check_place(labels, image)
+    if labels.obstacle:
+        msg = (
+            f"'{labels.name}' cannot be written to: {labels.obstacle}. Choose a new "
+            "Labels layer."
+        )
+        raise StackError(msg)
+
+
+def check_place(labels: LabelsSnapshot, image: ImageSnapshot) -> None:
+    """Refuse labels that do not lie pixel on pixel on the image.
+
+    Raises
+    ------
+    StackError
+        Shape or place in the world differ.
+    """
     expected = image.axes.stack.labels_shape
     if labels.shape != expected:
         msg = (
@@ -119,12 +144,6 @@ def check_labels(labels: LabelsSnapshot, image: ImageSnapshot) -> None:
             f"'{labels.name}' lies elsewhere in the world than '{image.name}': compare "
             "their scale, translate, rotate, shear, affine and units. Choose a new "
             "Labels layer, or give it the transform of the image."
-        )
-        raise StackError(msg)
-    if labels.obstacle:
-        msg = (
-            f"'{labels.name}' cannot be written to: {labels.obstacle}. Choose a new "
-            "Labels layer."
         )
         raise StackError(msg)
 

@@ -223,8 +223,13 @@ class Runs:
 
     def _set_phase(self, phase: Any) -> None:
         run = self._run
-        if run is not None:
-            self._state.run = RunStatus(phase, run.done, run.total)
+        if run is None:
+            return
+        left = None
+        if run.done > 1:
+            pace = (monotonic() - run.first_at) / (run.done - 1)
+            left = pace * (run.total - run.done)
+        self._state.run = RunStatus(phase, run.done, run.total, left)
 
     def _provenance(self, run: Run, outcome: RunOutcome) -> dict[str, str]:
         state, axes = self._state, run.item.subject.axes

@@ -69,6 +69,16 @@ class LayerChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptSource:
+    """A layer of the user's that prompts can be taken from."""
+
+    handle: Handle
+    name: str
+    kind: Literal["seeds", "tracks", "masks"]
+    """Points, tracks, or labels."""
+
+
+@dataclass(frozen=True, slots=True)
 class Companions:
     """The newest layers that the plugin made for an image."""
 

@@ -35,6 +35,8 @@ class RunStatus:
     """Frame results so far."""
     total: int = 0
     """Frame results to expect."""
+    seconds_left: float | None = None
+    """About how long the rest will take; None as long as that is not known."""
 
     @property
     def is_busy(self) -> bool:
@@ -82,6 +84,8 @@ class PluginState:
     """Channels shown to the model; None where the image has no channel axis."""
     axis: str | None = None
     """Letter of the axis objects are followed along; None for a single frame."""
+    then_axis: str | None = None
+    """Letter of the axis along which objects are handed on after that; None ends."""
     direction: Direction = "both"
     frames: tuple[int, int] | None = None
     """Half-open range along the axis; None is all of it."""
@@ -99,6 +103,8 @@ class PluginState:
     """Object that new prompts belong to."""
     positive: bool = True
     """Polarity of new points."""
+    whereabouts: str = ""
+    """Where the model computes, and the memory there; empty before it is loaded."""
     is_thinking: bool = False
     """Whether an answer to prompts is on its way."""
     objects: tuple[ObjectRow, ...] = ()

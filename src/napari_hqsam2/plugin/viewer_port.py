@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 from psygnal import Signal, SignalGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from napari_hqsam2.plugin.label_view import LabelWrite
     from napari_hqsam2.plugin.prompt_values import DrawnItem
     from napari_hqsam2.plugin.snapshots import (
         Companions,
+        Coordinates,
         Handle,
         ImageSnapshot,
         LabelsSnapshot,
         LayerChoice,
         PointSet,
+        PromptSource,
         Shape,
     )
     from napari_hqsam2.session.model_view import ModelView
+    from napari_hqsam2.session.records import FrameScores
 
     Colour = tuple[float, float, float]
 
@@ -44,6 +47,9 @@ class ViewerEvents(SignalGroup):
     """Handle of an image layer whose contrast limits changed."""
     label_selected = Signal(object, int)
     """Handle of a labels layer, and the label that was chosen in it."""
+    painted = Signal(object, int, tuple)
+    """Handle of a labels layer, the label that was painted with or erased, and
+    positions of the planes that may have changed."""
     frame_changed = Signal()
     """Another frame is on show."""
 
@@ -150,8 +156,47 @@ class ViewerPort(Protocol):
         """Do not show the pixels of some objects."""
         ...
 
+    def show_scores(
+        self,
+        labels: Handle,
+        scores: Sequence[FrameScores],
+        names: Mapping[int, str],
+    ) -> None:
+        """Put the scores of objects on the frame on show into the features."""
+        ...
+
     def select_label(self, labels: Handle, obj_id: int) -> None:
         """Choose the label that is painted with."""
+        ...
+
+    def label_under_pointer(self, labels: Handle) -> int:
+        """Label where the mouse is; 0 if there is none."""
+        ...
+
+    def sources(self) -> tuple[PromptSource, ...]:
+        """Layers that prompts can be taken from, the topmost first."""
+        ...
+
+    def snapshot_source(self, layer: Handle, image: Handle) -> PointSet:
+        """Read seeds or tracks in the data space of an image."""
+        ...
+
+    def draw_points(
+        self,
+        points: Handle,
+        places: Coordinates,
+        obj_ids: Sequence[int],
+        positive: Sequence[bool],
+    ) -> None:
+        """Add (N, axes of the layer) places to a points layer made for prompts."""
+        ...
+
+    def flip_selected(self, points: Handle) -> bool:
+        """Give points that the user has selected the other polarity; were there any."""
+        ...
+
+    def name_objects(self, points: Handle, obj_ids: Sequence[int]) -> None:
+        """Say of every point of a layer which object it belongs to."""
         ...
 
     def num_prompts(self, layer: Handle) -> int:

@@ -49,6 +49,12 @@ class Report:
     line: Line | None = None
     """What the timeline is of."""
     timeline: Timeline | None = None
+    position: Position | None = None
+    """The frame on show when this was asked for."""
+    scores: tuple[FrameScores, ...] = ()
+    """Of all objects on that frame."""
+    whereabouts: str = ""
+    """Where the model computes, and the memory there."""
     undo_name: str = ""
     redo_name: str = ""
     is_complete: bool = True
@@ -80,8 +86,16 @@ class Reporter:
         """Whether rows are out of date."""
         return bool(self._dirty)
 
-    def report(self, line: Line | None) -> Report:
-        """Say what has changed, the object of `line` first; in a short time."""
+    def report(self, line: Line | None, position: Position | None = None) -> Report:
+        """Say what has changed, the object of `line` first; in a short time.
+
+        Parameters
+        ----------
+        line
+            Frames of the timeline.
+        position
+            A frame whose scores are told.
+        """
         session, until = self._session, time.monotonic() + BUDGET
         is_same = line == self._line and self._timeline is not None
         if line is not None and not (is_same and line.obj_id not in self._dirty):
@@ -101,8 +115,10 @@ class Reporter:
             rows,
             line,
             None if line is None else self._timeline,
-            undo[0] if undo else "",
-            redo[0] if redo else "",
+            position,
+            () if position is None else session.scores_on(position),
+            undo_name=undo[0] if undo else "",
+            redo_name=redo[0] if redo else "",
             is_complete=not self._dirty,
         )
 

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_hqsam2.errors import PromptError, SessionError
 from napari_hqsam2.plugin.models import Waiting
 from napari_hqsam2.plugin.orders import Outcome, RunOutcome
 from napari_hqsam2.plugin.prompt_values import PairPrompts
+from napari_hqsam2.plugin.resolve import count_words
 from napari_hqsam2.plugin.views import Report, Reporter
 from napari_hqsam2.session.packed_masks import PackedMask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from napari_hqsam2.plugin.inference import Ticket
     from napari_hqsam2.plugin.models import Engine
-    from napari_hqsam2.plugin.orders import Order, Subject
+    from napari_hqsam2.plugin.orders import Leg, Order, Subject
     from napari_hqsam2.plugin.prompt_values import Pair
     from napari_hqsam2.session.records import Position
     from napari_hqsam2.session.running import PropagationStep
     from napari_hqsam2.session.session import Session
-    from napari_hqsam2.session.settings import RunOptions
 
 REPORT_EVERY = 0.5
 """Seconds between two reports during a run."""
+RESTORED = (
+    "model",
+    "checkpoint",
+    "hq_mode",
+    "one_piece",
+    "tracking",
+    "resolution",
+    "crop",
+)
+"""Settings that a saved session brings along, the model first."""
 COVERED = 0.5
 """Proposals of which more than this part has a label already are left out."""
 
@@ -109,13 +121,25 @@ class Workbench:
                 hint = self._answer(order, position, prompted) or hint
         return Outcome(self._report(order), hint)
 
-    def answer_again(self, order: Order, position: Position, ticket: Ticket) -> Outcome:
-        """Segment a frame anew with other settings, if it has prompts."""
+    def answer_again(
+        self, order: Order, position: Position, ticket: Ticket, *, only_if_new: bool
+    ) -> Outcome:
+        """Segment a frame anew with other settings, if it has prompts.
+
+        Accepted objects stay, and with `only_if_new` all do if no setting differs.
+        """
         session = self._session(order)
         with session.one_step("settings"):
-            self._configure(order)
+            is_new = self._configure(order)
+            if only_if_new and not is_new:
+                return Outcome(self._report(order))
             self._sync(order.subject)
-            ids = [i for i in session.obj_ids if _has_prompts(session, i, position)]
+            ids = [
+                obj_id
+                for obj_id in session.obj_ids
+                if _has_prompts(session, obj_id, position)
+                and position not in session.locked(obj_id)
+            ]
             hint = ""
             if ids and self._ready(order, ticket, ask=False):
                 hint = self._answer(order, position, ids)
@@ -149,12 +173,13 @@ class Workbench:
     def follow(
         self,
         order: Order,
-        options: RunOptions,
-        axis: str,
+        legs: Sequence[Leg],
         on_step: Callable[[PropagationStep, Report | None], None],
         ticket: Ticket,
     ) -> RunOutcome:
-        """Follow objects along an axis; each frame is told when it is in the labels.
+        """Follow objects along axes, one after the other.
+
+        Each frame is told when it is in the labels.
 
         Raises
         ------
@@ -168,10 +193,7 @@ class Workbench:
             self._sync_or_raise(order.subject)
             if not self._ready(order, ticket):
                 return RunOutcome(self._report(order), was_cancelled=True)
-            options["cancel"] = ticket.is_cancelled
-            options["overlap"] = order.overlap
-            run = session.propagate(axis, **options)
-            with closing(run):
+            with closing(_steps(session, order, legs, ticket)) as run:
                 for step in run:
                     done = step.done
                     for item in step.scores:
@@ -229,6 +251,28 @@ class Workbench:
                 session.segment(position, ids)
         return RunOutcome(self._report(order), num_frames=1, objects=ids)
 
+    def take_masks(
+        self,
+        order: Order,
+        position: Position,
+        masks: Mapping[int, PackedMask],
+        ticket: Ticket,
+    ) -> RunOutcome:
+        """Make masks the prompts of objects that have none on a frame."""
+        session = self._session(order)
+        with session.one_step("take masks"):
+            self._configure(order)
+            self._sync(order.subject)
+            if not self._ready(order, ticket):
+                return RunOutcome(self._report(order), was_cancelled=True)
+            ids = tuple(i for i in masks if not _has_prompts(session, i, position))
+            for obj_id in ids:
+                _ensure(session, obj_id)
+                session.add_mask(obj_id, position, masks[obj_id])
+            if ids:
+                session.segment(position, ids, overlap=order.overlap)
+        return RunOutcome(self._report(order), num_frames=1, objects=ids)
+
     def edit(
         self,
         order: Order,
@@ -248,6 +292,34 @@ class Workbench:
             name=result if isinstance(result, str) else "",
         )
 
+    def open_session(self, order: Order, folder: Path) -> Outcome:
+        """Go on with a saved session.
+
+        Raises
+        ------
+        SessionError
+            As of `Session.load`, or the stack has other axes.
+        """
+        subject, letters = order.subject, order.subject.axes.stack.letters
+        session = self._engine.open_session(
+            folder, subject.data, subject.labels, order.options
+        )
+        if session.settings.axes != letters:
+            msg = (
+                f"The session was saved for axes {session.settings.axes}; the image "
+                f"has {letters}. Give its layer the same axis labels, and open again."
+            )
+            raise SessionError(msg)
+        self._open = subject
+        _take_over(subject, session)
+        number = count_words(len(session.obj_ids), "object")
+        return Outcome(
+            self._report(order),
+            prompts=_all_prompts(session),
+            name=f"Opened {folder.name}: {number}.",
+            settings={name: getattr(session.settings, name) for name in RESTORED},
+        )
+
     def as_python(self, order: Order) -> Outcome:
         """The script that does the same."""
         session = self._session(order)
@@ -263,23 +335,19 @@ class Workbench:
                 before.session.close()
                 before.needs_model = True
         self._open = subject
-        if subject.session is None:
+        session = subject.session
+        if session is None:
             session = self._engine.new_session(
                 subject.data,
                 subject.axes.stack.letters,
                 subject.labels,
                 order.options,
             )
-            subject.reporter = Reporter(session, subject.axes)
+            _take_over(subject, session)
+        return session
 
-            def on_settings() -> None:
-                subject.needs_model = True
-
-            session.events.settings.connect(on_settings)
-            subject.session = session
-        return subject.session
-
-    def _configure(self, order: Order) -> None:
+    def _configure(self, order: Order) -> bool:
+        """Let the session have the settings of an order; tell whether any is new."""
         session = self._session(order)
         changed = {
             name: value
@@ -288,6 +356,7 @@ class Workbench:
         }
         if changed:
             session.configure(**changed)
+        return bool(changed)
 
     def _ready(self, order: Order, ticket: Ticket, *, ask: bool = True) -> bool:
         """Give the session its model; False if cancelled on the way."""
@@ -365,7 +434,38 @@ class Workbench:
 
     def _report(self, order: Order) -> Report:
         reporter = order.subject.reporter
-        return Report() if reporter is None else reporter.report(order.line)
+        if reporter is None:
+            return Report(line=order.line)
+        report = reporter.report(order.line, order.position)
+        return replace(report, whereabouts=self._engine.whereabouts())
+
+
+def _take_over(subject: Subject, session: Session) -> None:
+    """Let a session be the one on an image."""
+    subject.reporter = Reporter(session, subject.axes)
+
+    def on_settings() -> None:
+        subject.needs_model = True
+
+    session.events.settings.connect(on_settings)
+    subject.session = session
+
+
+def _steps(
+    session: Session, order: Order, legs: Sequence[Leg], ticket: Ticket
+) -> Generator[PropagationStep, None, None]:
+    """Steps of all legs, counted through."""
+    before = 0
+    for leg in legs:
+        options = leg.options.copy()
+        options["cancel"] = ticket.is_cancelled
+        options["overlap"] = order.overlap
+        last = before
+        with closing(session.propagate(leg.axis, **options)) as run:
+            for step in run:
+                last = before + step.done
+                yield replace(step, done=last, total=before + step.total)
+        before = last
 
 
 def _ensure(session: Session, obj_id: int) -> None:
@@ -374,7 +474,8 @@ def _ensure(session: Session, obj_id: int) -> None:
 
 
 def _has_prompts(session: Session, obj_id: int, position: Position | None) -> bool:
-    return any(item.position == position for item in session.prompts(obj_id))
+    is_known = obj_id in session.obj_ids
+    return is_known and any(p.position == position for p in session.prompts(obj_id))
 
 
 def _mask_of(session: Session, pair: Pair) -> PackedMask | None:

@@ -97,6 +97,8 @@ class ProgressBar:
             return
         if self._bar is None:
             self._bar = progress(total=run.total, desc="HQ-SAM 2")
+        if run.total != self._bar.total:
+            self._bar.total = run.total
         self._bar.update(run.done - self._bar.n)
 
     def _remove(self) -> None:

@@ -29,7 +29,7 @@ from napari_hqsam2.session.stacks import SessionStack
 from napari_hqsam2.session.storage import read_session, write_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
@@ -138,6 +138,15 @@ class Session(SessionExchange):
         axes = self._stack.axes
         stored = self._records.scores.of(self._known(obj_id))
         return with_changes(stored, axes.leading, self._stack.default_axis())
+
+    def scores_on(self, position: Sequence[int] | int) -> tuple[FrameScores, ...]:
+        """Scores of all objects on one frame, sorted by object; see `scores`.
+
+        `jump` and `area_ratio` are not filled.
+        """
+        place = self._stack.position(position)
+        found = (self._records.scores.get(obj_id, place) for obj_id in self.obj_ids)
+        return tuple(item for item in found if item is not None)
 
     def doubtful(
         self,

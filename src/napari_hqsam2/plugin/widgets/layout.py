@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
     QFrame,
@@ -12,7 +14,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-LABEL_WIDTH = 68
+if TYPE_CHECKING:
+    from qtpy.QtGui import QResizeEvent
+
+LABEL_WIDTH = 72
+NEXT_STEP = (
+    "QPushButton { background-color: #2f6fb5; color: white; }"
+    " QPushButton:hover { background-color: #3a7fc9; }"
+)
 QUIET = "font-size: 11px; color: #858a94;"
 
 
@@ -43,12 +52,37 @@ def beside(*parts: tuple[QWidget, int]) -> QWidget:
     return line
 
 
-def quiet_label(text: str = "") -> QLabel:
-    """A label for what one may but need not read; breaks lines where it must."""
-    label = QLabel(text)
-    label.setStyleSheet(QUIET)
-    label.setWordWrap(True)
-    return label
+class QuietLabel(QLabel):
+    """A label for what one may but need not read; breaks lines where it must.
+
+    It keeps as much height as its lines need: layouts in layouts give it that of one.
+    """
+
+    least = 0
+    """Height in pixels that it has at least."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setStyleSheet(QUIET)
+        self.setWordWrap(True)
+
+    def setText(self, text: str | None) -> None:  # noqa: N802 - named by Qt
+        """Show another text."""
+        super().setText(text)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
+        """Break lines anew."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(max(self.least, self.heightForWidth(self.width())))
+
+
+def quiet_label(text: str = "") -> QuietLabel:
+    """A `QuietLabel`."""
+    return QuietLabel(text)
 
 
 def separator() -> QFrame:
@@ -80,6 +114,13 @@ def toggle(text: str, tip: str, colour: str) -> QPushButton:
         f"QPushButton:checked {{ background-color: {colour}; color: white; }}"
     )
     return button
+
+
+def show_as_next(button: QPushButton, *, is_next: bool) -> None:
+    """Let a button stand out as long as it is the next step."""
+    style = NEXT_STEP if is_next else ""
+    if button.styleSheet() != style:
+        button.setStyleSheet(style)
 
 
 def unfold(text: str, tip: str, widget: QWidget) -> QPushButton:

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from napari_hqsam2.lineage.exchange import ExportFormat
     from napari_hqsam2.plugin.controller import PluginController
 
+    Verb = tuple[str, Callable[[], None]]
+    """Words, and what they do."""
+
+SESSION_SUFFIX = ".session"
 LINES = 5
 """Rows of the list that are seen at once."""
 FRAME = 6
@@ -109,17 +113,20 @@ class LineagePanel(QWidget):
             beside((self.accept, 1), (self.refuse, 1), (self.clear, 1)),
         ):
             timed.addWidget(widget)
+        exports: list[Verb] = [
+            (words, partial(self._ask_and_export, to))
+            for to, (words, _) in EXPORTS.items()
+        ]
         self.export.setMenu(
-            self._menu(
-                (words, partial(self._ask_and_export, to))
-                for to, (words, _) in EXPORTS.items()
-            )
+            self._menu([("Session, to go on with…", self._ask_and_save), *exports])
         )
         ask = self._ask_and_import
-        kinds = (("File…", False), ("Folder…", True))
-        self.bring.setMenu(
-            self._menu((words, partial(ask, is_folder=is_it)) for words, is_it in kinds)
-        )
+        imports: list[Verb] = [
+            ("Session…", self._ask_and_open),
+            ("File…", partial(ask, is_folder=False)),
+            ("Folder…", partial(ask, is_folder=True)),
+        ]
+        self.bring.setMenu(self._menu(imports))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -130,7 +137,7 @@ class LineagePanel(QWidget):
         ):
             layout.addWidget(widget)
 
-    def _menu(self, entries: Iterable[tuple[str, Callable[[], None]]]) -> QMenu:
+    def _menu(self, entries: Iterable[Verb]) -> QMenu:
         menu = QMenu(self)
         for words, do in entries:
             action = QAction(words, menu)
@@ -144,9 +151,14 @@ class LineagePanel(QWidget):
             "What the current object becomes on the frame on show. If its own label\n"
             "goes on, that part gets an id of its own: name the others, or none."
         )
-        self.export.setToolTip("Labels, tracks and divisions for other programs")
+        self.export.setText("Save as")
+        self.bring.setText("Open")
+        self.export.setToolTip(
+            "The session with all prompts, to go on with another day;\n"
+            "labels, tracks and divisions for other programs"
+        )
         self.bring.setToolTip(
-            "Labels, CTC folder, GEFF or table of an export, to go on with"
+            "A saved session; labels, CTC folder, GEFF or table of an export"
         )
         self.found.setStyleSheet("QListWidget::item { padding: 3px; }")
         self.found.setAccessibleName("Divisions and suggestions")
@@ -264,6 +276,21 @@ class LineagePanel(QWidget):
             is_complete = not suffix or path.suffix.lower() in SUFFIXES
             self._lineage.export(path if is_complete else Path(name + suffix), to)
 
+    def _ask_and_save(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Save the session", f"objects{SESSION_SUFFIX}"
+        )
+        if name:
+            path = Path(name)
+            is_complete = path.suffix == SESSION_SUFFIX
+            whole = path if is_complete else Path(name + SESSION_SUFFIX)
+            self._lineage.main.files.save(whole)
+
+    def _ask_and_open(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Open a saved session")
+        if name:
+            self._lineage.main.files.open(Path(name))
+
     def _ask_and_import(self, *, is_folder: bool) -> None:
         if is_folder:
             name = QFileDialog.getExistingDirectory(self, "Import CTC, GEFF or Zarr")
@@ -294,5 +321,5 @@ def lineage_section(
     lineage = LineageController(main, NapariTracks(viewer), QtTimer)
     panel = LineagePanel(lineage)
     panel.destroyed.connect(lineage.close)
-    tip = "Divisions, tracks, export and import"
-    return unfold("Lineage and export", tip, panel), panel
+    tip = "Sessions to go on with, divisions, tracks, export and import"
+    return unfold("Save, lineage, export", tip, panel), panel

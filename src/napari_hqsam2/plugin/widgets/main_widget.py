@@ -16,6 +16,7 @@ from napari_hqsam2.plugin.napari_viewer import NapariViewer
 from napari_hqsam2.plugin.preferences import Preferences
 from napari_hqsam2.plugin.resolve import channel_choices
 from napari_hqsam2.plugin.state import PluginState
+from napari_hqsam2.plugin.widgets.help_panel import HelpPanel
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo, LayerCombo
 from napari_hqsam2.plugin.widgets.layout import (
     VerticalScroll,
@@ -94,6 +95,8 @@ class SegmentWidget(QWidget):
         self.lineage_heading, self.lineage = lineage_section(
             napari_viewer, self.controller
         )
+        self.help = HelpPanel()
+        self.help_heading = unfold("Keys", "What the keys do", self.help)
         self.run = RunPanel(self.controller)
         self._lay_out()
         self._connect()
@@ -137,6 +140,8 @@ class SegmentWidget(QWidget):
             self.speed,
             self.lineage_heading,
             self.lineage,
+            self.help_heading,
+            self.help,
         ):
             layout.addWidget(widget)
         layout.addStretch(1)

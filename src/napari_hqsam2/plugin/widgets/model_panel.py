@@ -12,7 +12,7 @@ from qtpy.QtWidgets import (
 
 from napari_hqsam2.plugin.state import CROPS, HQ_MODES
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
-from napari_hqsam2.plugin.widgets.layout import row
+from napari_hqsam2.plugin.widgets.layout import quiet_label, row
 from napari_hqsam2.plugin.widgets.weights_row import WeightsRow
 from napari_hqsam2.weights import registry
 
@@ -69,6 +69,8 @@ class ModelPanel(QWidget):
         self.device = CompactCombo()
         for name, title in DEVICES.items():
             self.device.addItem(title, name)
+        self.whereabouts = quiet_label()
+        self._where = row("", self.whereabouts)
         self.hq_mode = CompactCombo("H takes the next one, to compare them")
         for name, title in HQ_MODES.items():
             self.hq_mode.addItem(title, name)
@@ -78,34 +80,41 @@ class ModelPanel(QWidget):
         self.crop = CompactCombo(CROPS_TIP)
         for crop in CROPS:
             self.crop.addItem(_crop_title(crop), crop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row("Model", self.model))
-        layout.addWidget(self.weights)
-        layout.addWidget(row("Device", self.device))
-        layout.addWidget(row("Masks", self.hq_mode))
-        layout.addWidget(row("View", self.crop))
-        layout.addWidget(row("Overlap", self.overlap))
         self.one_piece = QCheckBox("in one piece")
         self.one_piece.setToolTip(ONE_PIECE_TIP)
-        layout.addWidget(row("", self.one_piece))
         self.shows_view = QCheckBox("what the model sees")
         self.shows_view.setToolTip(VIEW_TIP)
-        layout.addWidget(row("", self.shows_view))
+        self._lay_out()
+        self._connect()
+        self._show()
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for line in (
+            row("Model", self.model),
+            self.weights,
+            row("Device", self.device),
+            self._where,
+            row("Masks", self.hq_mode),
+            row("View", self.crop),
+            row("Overlap", self.overlap),
+            row("", self.one_piece),
+            row("", self.shows_view),
+        ):
+            layout.addWidget(line)
+
+    def _connect(self) -> None:
+        state, events = self._state, self._state.events
         self.shows_view.toggled.connect(lambda on: setattr(state, "shows_view", on))
-        state.events.shows_view.connect(self._show)
         self.one_piece.toggled.connect(lambda on: setattr(state, "one_piece", on))
-        state.events.one_piece.connect(self._show)
         for combo, name in self._combos():
             combo.activated.connect(
                 lambda _, c=combo, n=name: setattr(state, n, c.currentData())
             )
-        state.events.model.connect(self._show)
-        state.events.device.connect(self._show)
-        state.events.hq_mode.connect(self._show)
-        state.events.overlap.connect(self._show)
-        state.events.crop.connect(self._show)
-        self._show()
+            getattr(events, name).connect(self._show)
+        for event in (events.shows_view, events.one_piece, events.whereabouts):
+            event.connect(self._show)
 
     def _combos(self) -> tuple[tuple[CompactCombo, str], ...]:
         return (
@@ -119,6 +128,8 @@ class ModelPanel(QWidget):
     def _show(self) -> None:
         for combo, name in self._combos():
             combo.choose_data(getattr(self._state, name))
+        self.whereabouts.setText(self._state.whereabouts)
+        self._where.setVisible(bool(self._state.whereabouts))
         self.one_piece.setChecked(self._state.one_piece)
         self.shows_view.setChecked(self._state.shows_view)
 

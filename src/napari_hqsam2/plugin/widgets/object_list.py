@@ -9,6 +9,7 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, 
 from qtpy.QtGui import QAction  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QAbstractItemView, QFrame, QListView, QWidget
 
+from napari_hqsam2.plugin.resolve import count_words
 from napari_hqsam2.plugin.widgets.object_delegate import (
     ROW_HEIGHT,
     ROW_ROLE,
@@ -42,16 +43,12 @@ def describe_object(row: ObjectRow) -> str:
     """What there is to say about an object, a few short lines."""
     lines = [f"{row.name} · label {row.obj_id}"]
     if row.span:
-        lines.append(f"{row.span} · {_count(row.num_frames, 'frame')}")
+        lines.append(f"{row.span} · {count_words(row.num_frames, 'frame')}")
     if row.num_doubts:
-        lines.append(f"{_count(row.num_doubts, 'doubtful frame')} to look at")
+        lines.append(f"{count_words(row.num_doubts, 'doubtful frame')} to look at")
     if row.num_locked:
-        lines.append(f"{_count(row.num_locked, 'frame')} accepted")
+        lines.append(f"{count_words(row.num_locked, 'frame')} accepted")
     return "\n".join(lines)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:

@@ -17,12 +17,13 @@ EMPTY = (
     "No objects yet. Click on one in the image, or draw a box around it. "
     "“Find all” proposes everything on this frame."
 )
+NO_LAYERS = "No objects yet. “Find all” proposes everything on this frame."
 
 
-def next_step(rows: tuple[ObjectRow, ...], current: int) -> str:
+def next_step(rows: tuple[ObjectRow, ...], current: int, *, can_click: bool) -> str:
     """What to do next with the objects, in words; empty if nothing needs saying."""
     if not rows:
-        return EMPTY
+        return EMPTY if can_click else NO_LAYERS
     if all(row.obj_id != current for row in rows):
         return f"The next click or box starts object {current}."
     doubtful = sum(row.num_doubts > 0 for row in rows)
@@ -71,12 +72,15 @@ class ObjectsPanel(QWidget):
         events = self._state.events
         for event in (events.objects, events.object_id, events.image, events.run):
             event.connect(self._show)
+        for event in (events.points, events.shapes):
+            event.connect(self._show)
 
     def _show(self) -> None:
         state = self._state
         self.objects.show_objects(state.objects, state.object_id)
         self.objects.setVisible(bool(state.objects))
-        hint = next_step(state.objects, state.object_id)
+        can_click = state.points is not None or state.shapes is not None
+        hint = next_step(state.objects, state.object_id, can_click=can_click)
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint))
         has_image = state.image is not None

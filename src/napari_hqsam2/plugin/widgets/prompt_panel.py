@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QButtonGroup, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QMenu,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_hqsam2.plugin.widgets.layer_combo import LayerCombo
-from napari_hqsam2.plugin.widgets.layout import row, toggle
+from napari_hqsam2.plugin.widgets.layout import (
+    quiet_button,
+    row,
+    show_as_next,
+    toggle,
+)
 
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.controller import PluginController
 
 MAX_OBJECT_ID = 2**31 - 1
+SOURCES = {
+    "seeds": "{}: each point an object",
+    "tracks": "{}: points that move",
+    "masks": "{}: its masks on this frame",
+}
+"""Words for what becomes of a layer."""
 
 
 class PromptPanel(QWidget):
@@ -51,6 +69,15 @@ class PromptPanel(QWidget):
         self._polarity = QButtonGroup(self)
         self._polarity.addButton(self.positive)
         self._polarity.addButton(self.negative)
+        self.take = quiet_button(
+            "from a layer",
+            "Make prompts of seeds in a Points layer, of Tracks,\n"
+            "or of the labels of another segmentation",
+        )
+        self._sources = QMenu(self)
+        self._sources.aboutToShow.connect(self._offer_sources)
+        self.take.setMenu(self._sources)
+        self._sources_row = row("", self.take)
         self._drawing = QWidget()
         self._lay_out()
         self._connect()
@@ -65,7 +92,9 @@ class PromptPanel(QWidget):
         has_prompts = state.points is not None or state.shapes is not None
         self.add_layers.setVisible(not has_prompts)
         self.add_layers.setEnabled(state.image is not None)
+        show_as_next(self.add_layers, is_next=state.image is not None)
         self._drawing.setVisible(has_prompts)
+        self._sources_row.setVisible(bool(self._controller.sources.offers()))
 
     def _lay_out(self) -> None:
         drawing = QVBoxLayout(self._drawing)
@@ -76,6 +105,7 @@ class PromptPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row("Points", self.points))
         layout.addWidget(row("Shapes", self.shapes))
+        layout.addWidget(self._sources_row)
         layout.addWidget(self.add_layers)
         layout.addWidget(self._drawing)
 
@@ -91,6 +121,14 @@ class PromptPanel(QWidget):
         state.events.image.connect(self.show_layers)
         state.events.object_id.connect(self._show_next_prompt)
         state.events.positive.connect(self._show_next_prompt)
+
+    def _offer_sources(self) -> None:
+        self._sources.clear()
+        sources = self._controller.sources
+        for source in sources.offers():
+            action = self._sources.addAction(SOURCES[source.kind].format(source.name))
+            if action is not None:
+                action.triggered.connect(lambda _=False, s=source: sources.take(s))
 
     def _show_next_prompt(self) -> None:
         self.object_id.setValue(self._state.object_id)

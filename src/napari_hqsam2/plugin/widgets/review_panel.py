@@ -40,7 +40,7 @@ class ReviewPanel(QWidget):
         self.timeline = TimelineStrip()
         self.words = quiet_label()
         self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.words.setMinimumHeight(TWO_LINES)
+        self.words.least = TWO_LINES
         self.previous = QPushButton("◂")
         self.previous.setFixedWidth(28)
         self.previous.setToolTip("Previous doubtful frame (Shift+J)")

@@ -15,6 +15,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_hqsam2.plugin.resolve import duration_words
+from napari_hqsam2.plugin.widgets.layout import show_as_next
+
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.controller import PluginController
 
@@ -67,7 +70,8 @@ class RunPanel(QWidget):
         self.cancel.clicked.connect(lambda _: controller.cancel())
         for event in (self._state.events.run, self._state.events.message):
             event.connect(self._show)
-        for event in (self._state.events.axis, self._state.events.image):
+        events = self._state.events
+        for event in (events.axis, events.image, events.objects, events.points):
             event.connect(self._show)
         self._show()
 
@@ -79,10 +83,14 @@ class RunPanel(QWidget):
         self.stack.setEnabled(can_start)
         self.frame.setText("Segment this frame" if state.axis else "Segment the image")
         self.stack.setVisible(state.axis is not None)
+        show_as_next(self.stack, is_next=can_start and bool(state.objects))
         self._running.setVisible(run.is_busy)
         self.cancel.setEnabled(run.phase != "cancelling")
         self.progress.setRange(0, 0 if run.phase == "starting" else run.total)
         self.progress.setValue(run.done)
-        self.progress.setFormat(f"{run.done} of {run.total}")
+        words = f"{run.done} of {run.total}"
+        if run.seconds_left is not None:
+            words = f"{words} · {duration_words(run.seconds_left)}"
+        self.progress.setFormat(words)
         self.message.setText(state.message.text)
         self.message.setStyleSheet(COLOURS[state.message.severity])

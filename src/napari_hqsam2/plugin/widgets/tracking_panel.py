@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -22,6 +23,10 @@ DIRECTIONS = {
     "backward": "backward",
 }
 
+AXIS_TIP = """\
+Axis along which objects are followed, at every place where they have prompts.
+“Z, then T” goes through Z first, and from each slice of it on through T"""
+
 
 class TrackingPanel(QWidget):
     """Axis, direction and range; hidden for a single image.
@@ -38,7 +43,7 @@ class TrackingPanel(QWidget):
         super().__init__(parent)
         self._controller = controller
         self._state = controller.state
-        self.axis = CompactCombo("Axis along which objects are followed")
+        self.axis = CompactCombo(AXIS_TIP)
         self.direction = CompactCombo("From the first prompt of an object on")
         for name, title in DIRECTIONS.items():
             self.direction.addItem(title, name)
@@ -81,10 +86,14 @@ class TrackingPanel(QWidget):
         axes = self._controller.layers.axes
         self.axis.clear()
         if axes is not None:
-            for letter in axes.stack.leading:
+            letters = tuple(axes.stack.leading)
+            for letter in letters:
                 length = axes.stack.length(letter)
                 text = f"{axes.word(letter)} ({length} {axes.counted(letter)})"
-                self.axis.addItem(text, letter)
+                self.axis.addItem(text, (letter, None))
+            for letter, then in permutations(letters, 2):
+                words = f"{axes.word(letter)}, then {axes.word(then)}"
+                self.axis.addItem(words, (letter, then))
         self._show_range()
 
     def _connect(self) -> None:
@@ -116,12 +125,14 @@ class TrackingPanel(QWidget):
         self._show_more()
         state.events.image.connect(self.show_axes)
         state.events.axis.connect(self._show_range)
+        state.events.then_axis.connect(self._show_range)
         state.events.frames.connect(self._show_range)
         state.events.direction.connect(self._show_range)
 
     def _on_axis_chosen(self) -> None:
-        self._state.frames = None
-        self._state.axis = self.axis.currentData()
+        state = self._state
+        state.frames = None
+        state.axis, state.then_axis = self.axis.currentData()
 
     def _on_range_moved(self, values: tuple[int, int]) -> None:
         first, last = (int(value) for value in values)
@@ -140,7 +151,7 @@ class TrackingPanel(QWidget):
         self.setVisible(is_stack)
         if axes is None or state.axis is None or not is_stack:
             return
-        self.axis.choose_data(state.axis)
+        self.axis.choose_data((state.axis, state.then_axis))
         self.direction.choose_data(state.direction)
         start, stop = state.frames or (0, axes.stack.length(state.axis))
         was_blocked = self.frames.blockSignals(True)
@@ -155,8 +166,10 @@ class TrackingPanel(QWidget):
         if axes is None or state.axis not in tuple(axes.stack.leading):
             return
         start, stop = state.frames or (0, axes.stack.length(state.axis))
-        words = [range_words(axes, state.axis, (start, stop))]
+        words = [range_words(axes, state.axis, (start, stop), state.then_axis)]
         number = 1 if state.only_current else len(state.objects)
+        if state.then_axis is not None:
+            number *= axes.stack.length(state.then_axis)
         if state.pace is not None and number:
             words.append(duration_words(state.pace * number * (stop - start)))
         self.words.setText(" · ".join(words))

@@ -1,0 +1,69 @@
+"""Saves what was done in a folder, and goes on from there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_hqsam2.errors import HqSam2Error
+from napari_hqsam2.plugin.drawn_prompts import draw_prompts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_hqsam2.plugin.controller import PluginController
+    from napari_hqsam2.plugin.orders import Outcome
+    from napari_hqsam2.session.session import Session
+
+
+class SessionFiles:
+    """Saves and opens sessions.
+
+    Parameters
+    ----------
+    main
+        Controller of the widget.
+    """
+
+    def __init__(self, main: PluginController) -> None:
+        self._main = main
+
+    def save(self, folder: Path) -> None:
+        """Write objects, prompts, labels, scores and settings into a folder."""
+
+        def write(session: Session) -> str:
+            session.save(folder)
+            return f"Saved to {folder}."
+
+        self._main.edit(write)
+
+    def open(self, folder: Path) -> None:
+        """Go on with a saved session on the chosen image, in a new Labels layer."""
+        main = self._main
+        if main.is_busy:
+            main.teller.tell("Wait for the run to end, or cancel it first.")
+            return
+        before = main.state.labels
+        main.live.stop()
+        try:
+            main.desk.snapshot()
+            main.state.points = main.state.shapes = main.state.labels = None
+            item = main.desk.begin()
+            main.desk.submit(
+                item,
+                lambda order, _: main.desk.bench.open_session(order, folder),
+                self._on_opened,
+                main.teller.refuse_error,
+            )
+        except HqSam2Error as error:
+            main.state.labels = before
+            main.teller.refuse(str(error))
+
+    def _on_opened(self, outcome: Outcome) -> None:
+        """Work on with its settings, and draw its prompts."""
+        main = self._main
+        for name, value in (outcome.settings or {}).items():
+            setattr(main.state, name, value)
+        draw_prompts(main, outcome.prompts or {})
+        if main.state.objects:
+            main.state.object_id = main.state.objects[0].obj_id
+        main.teller.tell(outcome.name, severity="done")

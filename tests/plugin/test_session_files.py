@@ -1,0 +1,93 @@
+"""Sessions that are saved, and gone on with, in a viewer without a window."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_hqsam2.plugin.controller import PluginController
+from napari_hqsam2.plugin.inference import SyncInference
+from napari_hqsam2.plugin.napari_viewer import NapariViewer
+from napari_hqsam2.plugin.state import PluginState
+
+
+@pytest.fixture
+def start(fake_engine, make_timer):
+    """Opens a viewer on the same image, as on another day."""
+
+    def start(axes=("t", "y", "x")):
+        viewer = ViewerModel()
+        data = np.arange(4 * 40 * 60, dtype=np.uint16).reshape(4, 40, 60)
+        viewer.add_image(data, name="cells", axis_labels=axes)
+        viewer.dims.set_current_step(0, 1)
+        return PluginController(
+            PluginState(),
+            NapariViewer(viewer),
+            SyncInference(),
+            fake_engine,
+            make_timer,
+        )
+
+    return start
+
+
+@pytest.fixture
+def saved(start, tmp_path):
+    """A folder with an object that has points, one with a box, and an accepted one."""
+    main = start()
+    main.add_prompt_layers()
+    main.state.hq_mode = "off"
+    main.state.points.add([[1, 10, 10], [2, 12, 10]])
+    main.new_object()
+    main.flip_polarity()
+    main.state.points.add([[1, 20, 20]])
+    main.state.shapes.add(
+        np.array([[[1, 25, 30], [1, 25, 40], [1, 35, 40], [1, 35, 30]]])
+    )
+    assert main.segment_stack()
+    main.rename_object(2, "sister")
+    main.lock_here(True)
+    folder = tmp_path / "day one.session"
+    main.files.save(folder)
+    assert "Saved to" in main.state.message.text
+    return main, folder
+
+
+def test_everything_is_there_on_another_day(saved, start):
+    first, folder = saved
+    main = start()
+    main.files.open(folder)
+    state = main.state
+    assert "Opened day one.session: 2 objects" in state.message.text
+    assert [row.name for row in state.objects] == ["object 1", "sister"]
+    assert [row.num_locked for row in state.objects] == [0, 1]
+    assert state.hq_mode == "off"
+    np.testing.assert_array_equal(state.labels.data, first.state.labels.data)
+    np.testing.assert_array_equal(state.points.data, first.state.points.data)
+    for layers in ((state.points, first.state.points), (state.shapes,) * 2):
+        new, old = layers
+        assert list(new.features["object_id"]) == list(old.features["object_id"])
+        assert list(new.features["label"]) == list(old.features["label"])
+    np.testing.assert_allclose(state.shapes.data[0][:, 1:].min(axis=0), [25, 30])
+    assert list(state.shapes.features["object_id"]) == [2]
+
+
+def test_opened_prompts_are_not_taken_for_new_ones(saved, start):
+    _, folder = saved
+    main = start()
+    main.files.open(folder)
+    item = main.desk.open
+    assert not main.desk.read_prompts(item)
+    main.state.points.add([[3, 5, 5]])
+    assert main.segment_frame()
+    assert item.subject.session.prompts(2)[0].box is not None
+    assert main.state.undo_name == "segment frame"
+
+
+def test_what_cannot_be_opened_is_said(saved, start, tmp_path):
+    _, folder = saved
+    main = start()
+    main.files.open(tmp_path)
+    assert "There is no saved session" in main.state.message.text
+    turned = start(("z", "y", "x"))
+    turned.files.open(folder)
+    assert "saved for axes TYX" in turned.state.message.text
