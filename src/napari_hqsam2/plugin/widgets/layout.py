@@ -22,7 +22,7 @@ NEXT_STEP = (
     "QPushButton { background-color: #2f6fb5; color: white; }"
     " QPushButton:hover { background-color: #3a7fc9; }"
 )
-QUIET = "font-size: 11px; color: #858a94;"
+QUIET = "font-size: 11px; color: #7d828c;"
 
 
 def row(label: str, *widgets: QWidget) -> QWidget:

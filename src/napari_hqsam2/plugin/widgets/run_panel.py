@@ -21,7 +21,7 @@ from napari_hqsam2.plugin.widgets.layout import show_as_next
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.controller import PluginController
 
-COLOURS = {"hint": "", "done": "color: #2fb35f", "problem": "color: #e0803a"}
+COLOURS = {"hint": "", "done": "color: #23a055", "problem": "color: #e0803a"}
 
 
 class RunPanel(QWidget):
