@@ -49,7 +49,7 @@ def test_in_tracks_suggestions_undo_and_out(
         return [layer for layer in viewer.layers if isinstance(layer, Tracks)]
 
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
-    panel.bring.menu().actions()[1].trigger()
+    panel.bring.menu().actions()[2].trigger()
     qtbot.waitUntil(lambda: len(state.objects) == 3, timeout=20_000)
     assert not tracks()
 
@@ -71,7 +71,7 @@ def test_in_tracks_suggestions_undo_and_out(
 
     name = str(tmp_path / "out")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (name, ""))
-    panel.export.menu().actions()[0].trigger()
+    panel.export.menu().actions()[1].trigger()
     qtbot.waitUntil(lambda: "Exported" in state.message.text, timeout=20_000)
     assert read_ctc(tmp_path / "out").divisions == (Division(3, 1, (2, 5)),)
 
