@@ -153,6 +153,13 @@ def test_wide_tables_are_whole_in_narrow_terminals(
     assert all(f"{figure:.3f}" in printed for figure in figures)
     assert "…" not in printed
     assert "nan" not in printed
+    words = printed.split()
+    assert all(word in words for name in columns for word in name.split("_"))
+    matches = ("iou_threshold", "true_objects", "positives", "precision", "recall")
+    matches += ("f1", "matched_score", "panoptic_quality")
+    printing.print_table(Table("instances", matches, ((0.5, 16, 6, *figures[:5]),)))
+    words = console.file.getvalue().split()
+    assert all(word in words for name in matches for word in name.split("_"))
 
 
 def test_weights_that_do_not_fit_are_named(volumes: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.predictors.session import VideoSession
     from napari_hqsam2.prompts import FramePrompts
 
 
@@ -89,9 +90,11 @@ def test_every_round_clicks_into_the_worst_frame(
     micro: HqSam2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[FramePrompts] = []
+    sessions: list[VideoSession] = []
     really_say = tracking.say
 
     def say(*where: object, keep_old: bool = False) -> None:
+        sessions.append(where[1])  # type: ignore[arg-type]
         said.append(where[2])  # type: ignore[arg-type]
         really_say(*where, keep_old=keep_old)  # type: ignore[arg-type]
 
@@ -108,6 +111,10 @@ def test_every_round_clicks_into_the_worst_frame(
     for before, prompts in zip(score.tracked, corrections, strict=False):
         worst = [(int(frame),) for frame in before.argmin(1)]
         assert [each.position for each in prompts] == worst
+    session = sessions[0]
+    for obj_id in (1, 2):
+        told = {each.position[0] for each in said[:4] if each.obj_id == obj_id}
+        assert told <= session.objects[obj_id].bank.conditioning.keys()
     for each in corrections[0]:
         (point,) = each.points
         truth = clip.labels[each.position[0], int(point.y), int(point.x)]

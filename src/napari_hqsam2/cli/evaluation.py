@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.tracking_config import TrackingMode
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 
+ROOMY_COLUMNS = 9
+"""Tables of more columns stand closer."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -114,8 +117,9 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def print_table(table: Table) -> None:
     """Print a table; no figure is cut off in a terminal of 80 columns."""
+    gap = int(len(table.columns) <= ROOMY_COLUMNS)
     shown = RichTable(
-        title=table.name.replace("_", " "), box=SIMPLE_HEAD, collapse_padding=True
+        title=table.name.replace("_", " "), box=SIMPLE_HEAD, padding=(0, gap, 0, 0)
     )
     for name in table.columns:
         # headings break at spaces, so that wide tables fit into narrow terminals

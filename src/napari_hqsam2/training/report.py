@@ -56,7 +56,7 @@ class ReportPlan:
     """At most about this many objects of a set, spread over its images."""
     frames: int = 20
     """Frames of the clips through which objects are followed; 0 for no tracking."""
-    tracked: int = 6
+    tracked: int = 4
     """At most this many objects of a clip."""
     corrections: int = 3
     """Correction clicks of a tracked object."""

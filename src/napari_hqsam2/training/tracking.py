@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy import ndimage
 from napari_hqsam2.evaluation.clicks import largest_error
 from napari_hqsam2.evaluation.following import say, start_prompt
 from napari_hqsam2.evaluation.measures import iou
+from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.prompts import FramePrompts, PointPrompt
 from napari_hqsam2.training.crops import objects_of
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from napari_hqsam2._types import BoolArray, FloatArray, LabelArray
     from napari_hqsam2.evaluation.following import StartKind
     from napari_hqsam2.predictors.session import VideoSession
-    from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.training.sources import Clip
 
 TOUCHING = 2
@@ -38,7 +38,7 @@ class TrackingPlan:
     """What is said on the first frame: the true mask, its box or one click in it."""
     corrections: int = 0
     """Rounds of one click an object: on the frame where its mask is worst, in the
-    largest error there, after which all frames are tracked anew."""
+    largest error there, after which all other frames are tracked anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +96,9 @@ def evaluate_tracking(
         msg = f"No object of the first frame is on all {len(clip.labels)} frames."
         raise ValueError(msg)
     truths = np.stack([clip.labels == value for value in values])
+    # as in a session of the plugin; upstream's default would track them anew
+    config = replace(predictor.config, add_all_frames_to_correct_as_cond=True)
+    predictor = SAM2VideoPredictor(predictor.model, config, predictor.hq)
     session = predictor.init_state(clip.images)
     for obj_id, mask in enumerate(truths[:, 0], 1):
         say(predictor, session, start_prompt(0, obj_id, mask, plan.start))
