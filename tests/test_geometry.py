@@ -93,6 +93,15 @@ def test_drawn_rectangles_hold_the_pixels_whose_centres_they_hold(low, high):
     assert geometry.box_pixels(box) == (3, 3, 8, 8)
 
 
+@pytest.mark.parametrize("error", [-1e-5, 0.0, 1e-5])
+def test_rounding_in_the_transforms_of_layers_moves_no_edge(error):
+    box = BoxPrompt(3 + error, 4 - error, 8 - error, 9 + error)
+    assert geometry.box_pixels(box) == (3, 4, 8, 9)
+    corners = geometry.box_to_sam_xyxy(box, (20, 30), 64)
+    exact = geometry.box_to_sam_xyxy(BoxPrompt(3, 4, 8, 9), (20, 30), 64)
+    np.testing.assert_array_equal(corners, exact)
+
+
 def test_a_rotated_rectangle_becomes_the_box_around_it():
     box = geometry.rectangle_to_box([(0, 5), (5, 10), (10, 5), (5, 0)])
     assert (box.y0, box.x0, box.y1, box.x1) == (0, 0, 10, 10)
@@ -182,7 +191,8 @@ def test_boxes_without_a_pixel_of_the_image_are_refused(box):
 def test_cutting_keeps_exactly_the_pixels_on_the_image(y0, rows, x0, columns):
     box = BoxPrompt(y0, x0, y0 + rows, x0 + columns)
     row, column = np.mgrid[:10, :20]
-    inside = (row >= box.y0) & (row < box.y1) & (column >= box.x0) & (column < box.x1)
+    y0, x0, y1, x1 = (edge - geometry.SNAP for edge in (box.y0, box.x0, box.y1, box.x1))
+    inside = (row >= y0) & (row < y1) & (column >= x0) & (column < x1)
     if not inside.any():
         with pytest.raises(PromptError):
             geometry.clip_box(box, (10, 20))

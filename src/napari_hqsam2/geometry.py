@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 Coordinates = np.ndarray[Any, np.dtype[np.float64]]
 
+SNAP = 1e-3
+"""Pixels by which an edge may miss a pixel centre and still lie on it: what rounding
+leaves of edges that went through the transforms of layers."""
+
 _UNITS_HINT = (
     "Coordinates are pixel indices of the image, not world units; move or delete it."
 )
@@ -127,7 +131,7 @@ def box_pixels(box: BoxPrompt) -> tuple[int, int, int, int]:
         No pixel centre lies inside the box.
     """
     top, left, bottom, right = (
-        math.ceil(edge) for edge in (box.y0, box.x0, box.y1, box.x1)
+        math.ceil(edge - SNAP) for edge in (box.y0, box.x0, box.y1, box.x1)
     )
     if bottom <= top or right <= left:
         msg = (
