@@ -14,6 +14,7 @@ from napari_hqsam2.axes import StackAxes
 from napari_hqsam2.errors import SessionError, StackError
 from napari_hqsam2.segmentation.masks import ObjectMask, paint
 from napari_hqsam2.session.label_store import LabelStore
+from napari_hqsam2.session.packed_masks import PackedMask
 
 HW = (90, 12)
 AXES = StackAxes("TYX", (2, *HW))
@@ -139,3 +140,19 @@ def test_undo_wants_a_type_that_holds_the_labels():
     store.array = labels.astype(np.int64)
     store.apply(patch, is_undo=True)
     assert not store.array.any()
+
+
+def test_boxes_and_masks_of_labels_across_strips(store):
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 3, HW).astype(store.array.dtype)
+    frame[:3], frame[-4:] = 0, 0
+    store.array[1] = frame
+    rows, columns = np.nonzero(frame == 2)
+    box = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+    assert store.box_of((1,), [2]) == box
+    assert store.box_of((1,), [7]) is None
+    np.testing.assert_array_equal(store.packed((1,), 2).unpacked(), frame == 2)
+    assert not store.packed((1,), 7)
+    assert store.packed((1,), 2) == PackedMask.of(frame == 2)
+    np.testing.assert_array_equal(store.part((1,), (5, 2, 80, 9)), frame[5:80, 2:9])
+    assert store.largest() == 2

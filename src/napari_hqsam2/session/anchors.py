@@ -6,14 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_hqsam2.session.packed_masks import PackedMask
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from napari_hqsam2._types import Direction
     from napari_hqsam2.prompts import FramePrompts
     from napari_hqsam2.session.label_store import LabelStore
+    from napari_hqsam2.session.packed_masks import PackedMask
     from napari_hqsam2.session.records import PlacedPrompts, Records
     from napari_hqsam2.session.stacks import Line
 
@@ -69,7 +68,7 @@ def seed(
     is_locked: bool = False,
 ) -> Anchor | None:
     """What the labels show of an object on a frame; None if that is nothing."""
-    mask = PackedMask.of(labels.mask(line.position(frame), obj_id))
+    mask = labels.packed(line.position(frame), obj_id)
     if not mask:
         return None
     return Anchor(

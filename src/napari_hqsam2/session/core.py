@@ -244,7 +244,9 @@ class SessionCore:
 
     def _measured(self, item: ObjectMask, position: Position) -> FrameScores:
         """Scores of a mask that was painted; what it came from is not filled in."""
-        pixels = self._store.frame(position)[item.window] == item.obj_id
+        height, width = item.mask.shape
+        box = (item.top, item.left, item.top + height, item.left + width)
+        pixels = self._store.part(position, box) == item.obj_id
         area, centroid = int(np.count_nonzero(pixels)), None
         if area:
             rows, columns = pixels.sum(axis=1), pixels.sum(axis=0)

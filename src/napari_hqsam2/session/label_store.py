@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_hqsam2.segmentation.masks import (
     paint,
     tight_window,
 )
+from napari_hqsam2.session.packed_masks import PackedMask
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -123,6 +125,14 @@ class LabelStore:
         """Patches that were written, and whether to undo them, for somebody who
         follows; None if nobody does."""
         self._axes = axes
+        chunks = (
+            None if isinstance(array, np.ndarray) else getattr(array, "chunks", None)
+        )
+        self._strip_rows: int | None = None
+        """Rows that are read at a time; None reads whole frames, which is free for what
+        is in memory."""
+        if isinstance(chunks, tuple) and len(chunks) == len(array.shape):
+            self._strip_rows = max(CLEARED_ROWS, int(chunks[-2]))
         self._largest: int | None = None
 
     def frame(self, position: Position) -> LabelArray:
@@ -130,10 +140,35 @@ class LabelStore:
         frame: LabelArray = np.asarray(self.array[position])
         return frame
 
+    def part(self, position: Position, box: Box) -> LabelArray:
+        """(h, w) labels of a box of a frame; of chunked arrays no more is read."""
+        top, left, bottom, right = box
+        where = (slice(top, bottom), slice(left, right))
+        if self._strip_rows is None:
+            return self.frame(position)[where]
+        part: LabelArray = np.asarray(self.array[(*position, *where)])
+        return part
+
+    def _strips(self, position: Position) -> Iterator[tuple[int, LabelArray]]:
+        """First row, and labels, of one part of a frame after the other."""
+        height, width = self._axes.hw
+        step = self._strip_rows or height
+        for top in range(0, height, step):
+            box = (top, 0, min(top + step, height), width)
+            yield top, self.part(position, box)
+
     def mask(self, position: Position, obj_id: int) -> BoolArray:
         """(H, W) pixels of an object."""
         mask: BoolArray = self.frame(position) == obj_id
         return mask
+
+    def packed(self, position: Position, obj_id: int) -> PackedMask:
+        """The pixels of an object on a frame, packed."""
+        hw = self._axes.hw
+        box = self.box_of(position, [obj_id])
+        if box is None:
+            return PackedMask.placed(np.zeros((0, 0), np.bool_), 0, 0, hw)
+        return PackedMask.placed(self.part(position, box) == obj_id, *box[:2], hw)
 
     def positions(self) -> Iterator[Position]:
         """All frames in order."""
@@ -147,7 +182,9 @@ class LabelStore:
         """Largest label; arrays that are large or not in memory are searched once."""
         is_quick = isinstance(self.array, np.ndarray) and self.array.nbytes <= QUICK
         if self._largest is None or is_quick:
-            highest = (self.frame(p).max(initial=0) for p in self.positions())
+            everywhere = (self._strips(p) for p in self.positions())
+            strips = chain.from_iterable(everywhere)
+            highest = (strip.max(initial=0) for _, strip in strips)
             self._largest = int(max(highest))
         return self._largest
 
@@ -165,15 +202,14 @@ class LabelStore:
         "overwrite" only those of `locked` objects.
         """
         self.check_room([item.obj_id for item in masks])
-        frame = self.frame(position)
         box = _joined(
-            _box_of_labels(frame, [item.obj_id for item in masks]),
+            self.box_of(position, [item.obj_id for item in masks]),
             *(_window_box(item) for item in masks),
         )
         if box is None:
             return None
-        top, left, bottom, right = box
-        before = frame[top:bottom, left:right]
+        top, left = box[:2]
+        before = self.part(position, box)
         after = before.copy()
         moved = [
             replace(item, top=item.top - top, left=item.left - left) for item in masks
@@ -188,8 +224,8 @@ class LabelStore:
         self, position: Position, box: Box, after: LabelArray
     ) -> LabelPatch | None:
         """Set the (h, w) labels of a box; None if they are that already."""
-        top, left, bottom, right = box
-        before = self.frame(position)[top:bottom, left:right]
+        top, left = box[:2]
+        before = self.part(position, box)
         rows, columns = tight_window(before != after)
         if rows.start == rows.stop:
             return None
@@ -211,12 +247,10 @@ class LabelStore:
 
     def relabel(self, position: Position, old: int, new: int) -> LabelPatch | None:
         """Give the pixels of a label on one frame another one; 0 clears them."""
-        frame = self.frame(position)
-        box = _box_of_labels(frame, [old])
+        box = self.box_of(position, [old])
         if box is None:
             return None
-        top, left, bottom, right = box
-        after = frame[top:bottom, left:right].copy()
+        after = self.part(position, box).copy()
         after[after == old] = new
         return self.write(position, box, after)
 
@@ -234,8 +268,7 @@ class LabelStore:
                 "earlier changes cannot be undone in them."
             )
             raise SessionError(msg)
-        top, left, bottom, right = patch.box
-        region = self.frame(patch.position)[top:bottom, left:right].copy()
+        region = self.part(patch.position, patch.box).copy()
         region[patch.where()] = patch.values(is_undo=is_undo)
         self._set(patch.position, patch.box, region)
         self._note(patch, is_undo=is_undo)
@@ -250,6 +283,16 @@ class LabelStore:
     def _note(self, patch: LabelPatch, *, is_undo: bool) -> None:
         if self.written is not None:
             self.written.append((patch, is_undo))
+
+    def box_of(self, position: Position, obj_ids: Sequence[int]) -> Box | None:
+        """Box around all pixels of some labels, as `_box_of_labels` gives it."""
+        boxes = []
+        for start, strip in self._strips(position):
+            box = _box_of_labels(strip, obj_ids)
+            if box is not None:
+                top, left, bottom, right = box
+                boxes.append((start + top, left, start + bottom, right))
+        return _joined(*boxes)
 
     def _set(self, position: Position, box: Box, region: LabelArray) -> None:
         top, left, bottom, right = box

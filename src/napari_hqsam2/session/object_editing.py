@@ -126,7 +126,7 @@ class ObjectEditing(SessionCore):
 
     def _check_unused(self, obj_id: int) -> None:
         """Refuse an id that pixels have; all frames are looked through."""
-        if any(self._store.mask(p, obj_id).any() for p in self._store.positions()):
+        if any(self._store.box_of(p, [obj_id]) for p in self._store.positions()):
             msg = (
                 f"Label {obj_id} is in use by pixels that belong to no object; the "
                 "two could not be told apart any more. Choose another id."

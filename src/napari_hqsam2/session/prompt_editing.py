@@ -14,7 +14,6 @@ from napari_hqsam2.prompts import BoxPrompt, PointPrompt
 from napari_hqsam2.segmentation.masks import ObjectMask
 from napari_hqsam2.segmentation.prompt_groups import check_prompts
 from napari_hqsam2.session.lineage_editing import LineageEditing
-from napari_hqsam2.session.packed_masks import PackedMask
 from napari_hqsam2.session.prompt_values import (
     along,
     packed_mask,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from napari_hqsam2._types import BoolArray
     from napari_hqsam2.session.history import Step
+    from napari_hqsam2.session.packed_masks import PackedMask
     from napari_hqsam2.session.records import Position
 
 
@@ -292,7 +292,7 @@ class PromptEditing(LineageEditing):
         record = self._records.prompts.get(obj_id, position)
         if record is not None:
             return record
-        mask = PackedMask.of(self._store.mask(position, obj_id))
+        mask = self._store.packed(position, obj_id)
         scores = self._records.scores.get(obj_id, position)
         track = Track(mask, scores) if mask else None
         return PlacedPrompts(obj_id, position, track=track)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack, get_args
 
 from napari_hqsam2._types import Overlap
 from napari_hqsam2.errors import PromptError
-from napari_hqsam2.segmentation.masks import ObjectMask, tight_window
+from napari_hqsam2.segmentation.masks import ObjectMask
 from napari_hqsam2.segmentation.options import HQ_MODES
 from napari_hqsam2.session.anchors import find_anchors
 from napari_hqsam2.session.configuring import SessionSettings
@@ -81,9 +81,7 @@ class SessionRuns(SessionSettings):
             if obj_id is not None:
                 record = self._records.prompts.get(self._known(obj_id), place)
                 prompt = None if record is None else record.clicks()
-                rows, columns = tight_window(self._store.mask(place, obj_id))
-                if rows.stop:
-                    box = (rows.start, columns.start, rows.stop, columns.stop)
+                box = self._store.box_of(place, [obj_id])
             if prompt is not None and not (prompt.points or prompt.box):
                 prompt = None
             line = self._stack.line(place, self._stack.default_axis())
