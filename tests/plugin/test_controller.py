@@ -599,6 +599,8 @@ def test_frames_painted_by_hand_are_accepted(
     paint(labels, 1, ((2,),))
     assert state.objects[0].num_locked == 1
     assert "Accepted as painted" in state.message.text
+    assert (state.objects[0].span, state.objects[0].num_frames) == ("T 1 to 2", 2)
+    assert (state.timeline.frames[2].area, state.timeline.frames[2].kind) == (9, "mask")
     paint(labels, 1, ((2,),))
     labels.data[3:5, 12:14, 12:14] = 9
     paint(labels, 9, ((3,), (4,), (5,)))

@@ -208,6 +208,23 @@ def test_prompts_are_taken_from_a_layer_by_its_menu(opened, qtbot):
     assert list(state.points.features["object_id"]) == [1, 2]
 
 
+def test_masks_of_other_labels_can_be_followed_at_once(opened, qtbot):
+    viewer, widget = opened
+    data = np.zeros((32, 130, 130), dtype=np.uint8)
+    data[10, 40:50, 40:50] = 3
+    viewer.add_labels(data, name="by another tool")
+    menu = widget.prompts.take.menu()
+    menu.aboutToShow.emit()
+    menu.actions()[0].trigger()
+    finish(qtbot, widget)
+    qtbot.waitUntil(lambda: len(widget.state.objects) == 1, timeout=10_000)
+    assert widget.state.points is None
+    assert not widget.prompts.add_layers.styleSheet()
+    click(qtbot, widget.run.stack)
+    finish(qtbot, widget)
+    assert (widget.state.labels.data == 3).any(axis=(1, 2)).all()
+
+
 def test_volumes_over_time_are_followed_along_two_axes(opened):
     viewer, widget = opened
     stack = viewer.add_image(

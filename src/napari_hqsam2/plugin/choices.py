@@ -134,7 +134,9 @@ class LayerKeeper:
         if axes is None:
             return ""
         if state.points is None and state.shapes is None:
-            return "Add prompt layers, then mark the objects."
+            number = len(state.objects)
+            words = "Add prompt layers, then mark the objects."
+            return _words_on_prompts(number, axes) if number else words
         try:
             return _words_on_prompts(len(self._read_ids()), axes)
         except HqSam2Error as error:

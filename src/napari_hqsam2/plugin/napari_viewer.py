@@ -17,7 +17,6 @@ from napari_hqsam2.plugin import (
     view_layers,
 )
 from napari_hqsam2.plugin.layer_events import LayerEvents
-from napari_hqsam2.plugin.prompt_features import OBJECT_ID
 from napari_hqsam2.plugin.snapshots import Companions, LayerChoice
 from napari_hqsam2.plugin.viewer_port import ViewerEvents
 
@@ -210,8 +209,7 @@ class NapariViewer:
 
     def name_objects(self, points: Points, obj_ids: Sequence[int]) -> None:
         """Say of every point of a layer which object it belongs to."""
-        features = {name: list(points.features[name]) for name in points.features}
-        points.features = {**features, OBJECT_ID: list(obj_ids)}
+        prompt_layers.name_objects(points, obj_ids)
 
     def num_prompts(self, layer: Points | Shapes) -> int:
         """Number of points or shapes in a layer."""

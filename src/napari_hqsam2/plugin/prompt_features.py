@@ -20,7 +20,8 @@ OBJECT_ID = "object_id"
 """Feature column with the object a prompt belongs to."""
 POSITIVE = "positive"
 NEGATIVE = "negative"
-_POLARITY_COLUMNS = (LABEL, "polarity")
+POLARITY_COLUMNS = (LABEL, "polarity")
+"""Feature columns that polarity is read from, the first one that is there."""
 _POLARITIES = {
     **dict.fromkeys(
         (POSITIVE, "pos", "+", "true", "1", "1.0", "", "nan", "none"), True
@@ -54,7 +55,7 @@ def read_polarity(
     PromptError
         A value is neither positive nor negative.
     """
-    column = next((name for name in _POLARITY_COLUMNS if name in features), None)
+    column = next((name for name in POLARITY_COLUMNS if name in features), None)
     if column is None:
         return np.ones(count, dtype=np.bool_)
     values = list(features[column])

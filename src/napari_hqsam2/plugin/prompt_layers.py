@@ -10,7 +10,13 @@ from napari.layers import Labels, Layer, Points, Shapes, Tracks
 
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.plugin.layer_reading import read_axes
-from napari_hqsam2.plugin.prompt_features import LABEL, NEGATIVE, OBJECT_ID, POSITIVE
+from napari_hqsam2.plugin.prompt_features import (
+    LABEL,
+    NEGATIVE,
+    OBJECT_ID,
+    POLARITY_COLUMNS,
+    POSITIVE,
+)
 from napari_hqsam2.plugin.prompt_values import DrawnItem
 from napari_hqsam2.plugin.snapshots import PromptSource
 
@@ -97,6 +103,14 @@ def flip_selected(points: Points) -> bool:
     points.features = points.features.assign(**{LABEL: labels})
     points.symbol = symbols
     return True
+
+
+def name_objects(points: Points, obj_ids: Sequence[int]) -> None:
+    """Say of every point which object it belongs to, and its polarity if none does."""
+    features = {name: list(points.features[name]) for name in points.features}
+    if not set(POLARITY_COLUMNS) & set(features):
+        features[LABEL] = [POSITIVE] * len(obj_ids)
+    points.features = {**features, OBJECT_ID: list(obj_ids)}
 
 
 def find_sources(viewer: ViewerModel) -> tuple[PromptSource, ...]:

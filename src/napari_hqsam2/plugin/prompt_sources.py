@@ -37,8 +37,16 @@ class PromptSources:
         self._main = main
 
     def offers(self) -> tuple[PromptSource, ...]:
-        """Layers that prompts can be taken from now."""
-        return () if self._main.state.image is None else self._main.viewer.sources()
+        """Layers that prompts can be taken from now.
+
+        The chosen points are none any more once they say which object they belong to.
+        """
+        state, viewer = self._main.state, self._main.viewer
+        if state.image is None:
+            return ()
+        is_named = state.points is not None and viewer.new_prompts(state.points)
+        known = state.points if is_named else None
+        return tuple(s for s in viewer.sources() if s.handle is not known)
 
     def take(self, source: PromptSource) -> None:
         """Make prompts of a layer, each seed, track or label an object of its own."""

@@ -128,6 +128,7 @@ class Reporter:
     def _row(self, item: TrackedObject) -> ObjectRow:
         session, obj_id = self._session, item.obj_id
         places = [s.position for s in session.scores(obj_id) if s.area]
+        places += [place for place, area in self._painted(obj_id).items() if area]
         return ObjectRow(
             obj_id,
             item.name,
@@ -138,6 +139,16 @@ class Reporter:
             len(session.locked(obj_id)),
             item.is_hidden,
         )
+
+    def _painted(self, obj_id: int) -> dict[Position, int]:
+        """Accepted frames that no result is known of, with their pixels."""
+        session = self._session
+        known = {item.position for item in session.scores(obj_id)}
+        return {
+            place: int((session.labels[place] == obj_id).sum())
+            for place in session.locked(obj_id)
+            if place not in known
+        }
 
     def _make_timeline(self, line: Line) -> Timeline | None:
         letters = self._axes.stack.leading
@@ -156,11 +167,9 @@ class Reporter:
             if is_here(item.position):
                 place = item.position
                 frames[place[index]] = _frame(item, doubts.get(place), place in locked)
-        for place in locked:
-            if not frames[place[index]].kind:
-                frames[place[index]] = TimelineFrame(
-                    confidence=1.0, kind="mask", is_locked=True
-                )
+        for place, area in self._painted(line.obj_id).items():
+            if is_here(place):
+                frames[place[index]] = TimelineFrame(area, 1.0, "mask", is_locked=True)
         if all(frame is NOTHING for frame in frames):
             return None
         return Timeline(line.axis, line.position[index], tuple(frames))

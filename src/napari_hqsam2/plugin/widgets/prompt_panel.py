@@ -92,7 +92,8 @@ class PromptPanel(QWidget):
         has_prompts = state.points is not None or state.shapes is not None
         self.add_layers.setVisible(not has_prompts)
         self.add_layers.setEnabled(state.image is not None)
-        show_as_next(self.add_layers, is_next=state.image is not None)
+        is_next = state.image is not None and not state.objects
+        show_as_next(self.add_layers, is_next=is_next)
         self._drawing.setVisible(has_prompts)
         self._sources_row.setVisible(bool(self._controller.sources.offers()))
 
@@ -119,6 +120,7 @@ class PromptPanel(QWidget):
         state.events.points.connect(self.show_layers)
         state.events.shapes.connect(self.show_layers)
         state.events.image.connect(self.show_layers)
+        state.events.objects.connect(self.show_layers)
         state.events.object_id.connect(self._show_next_prompt)
         state.events.positive.connect(self._show_next_prompt)
 

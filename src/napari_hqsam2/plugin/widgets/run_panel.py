@@ -78,7 +78,8 @@ class RunPanel(QWidget):
     def _show(self) -> None:
         state, run = self._state, self._state.run
         can_start = not run.is_busy and state.image is not None
-        can_start = can_start and not (state.points is None and state.shapes is None)
+        has_layers = state.points is not None or state.shapes is not None
+        can_start = can_start and (has_layers or bool(state.objects))
         self.frame.setEnabled(can_start)
         self.stack.setEnabled(can_start)
         self.frame.setText("Segment this frame" if state.axis else "Segment the image")
