@@ -161,3 +161,11 @@ def test_boxes_that_cannot_be_understood_are_named(table, text, problem):
 def test_no_file_is_refused():
     with pytest.raises(PromptError, match="give a CSV file"):
         read_prompts(TYX)
+
+
+def test_a_column_of_an_axis_that_the_stack_has_not(table):
+    image = StackAxes("YXC", (32, 48, 3))
+    (prompt,) = read_prompts(image, points=table("t,z,y,x\n0,0,1,2\n"))
+    assert prompt.position == ()
+    with pytest.raises(PromptError, match="column 'z' is 3, but the stack has no Z"):
+        read_prompts(TYX, points=table("t,z,y,x\n1,3,1,2\n"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -189,3 +190,18 @@ def test_files_that_are_no_stacks_are_refused(tmp_path):
     (nonsense / "zarr.json").write_text(json.dumps({"zarr_format": 9}))
     with pytest.raises(StackError, match=r"a\.zarr is not readable as Zarr"):
         open_stack(nonsense)
+
+
+def test_a_page_that_claims_absurdly_many_pixels(tmp_path, pixels):
+    path = tmp_path / "huge.tif"
+    tifffile.imwrite(path, pixels[0, 0])
+    data = bytearray(path.read_bytes())
+    start = struct.unpack("<I", data[4:8])[0]
+    for number in range(struct.unpack("<H", data[start : start + 2])[0]):
+        entry = start + 2 + 12 * number
+        tag = struct.unpack("<H", data[entry : entry + 2])[0]
+        if tag in {256, 257, 278}:  # width, height, rows of a strip
+            data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, 2_000_000)
+    path.write_bytes(data)
+    with pytest.raises(StackError, match=r"huge\.tif cannot be read: 1200 bytes claim"):
+        open_stack(path)

@@ -216,6 +216,15 @@ def _rows(path: Path) -> list[_Row]:
 def _position(row: _Row, axes: StackAxes) -> tuple[int, ...]:
     columns = _napari_columns(row, axes)[:-2]
     position = []
+    for column in ("t", "z"):
+        is_elsewhere = column in row.cells and column.upper() not in axes.leading
+        if is_elsewhere and row.whole(column) != 0:
+            problem = (
+                f"column {column!r} is {row.whole(column)}, but the stack has no "
+                f"{column.upper()}: it has {axes.described}. Name its axes, or leave "
+                "the column out."
+            )
+            raise row.fail(problem)
     for letter, column in zip(axes.leading, columns, strict=True):
         if column in row.cells:
             position.append(row.whole(column))

@@ -15,7 +15,7 @@ from napari_hqsam2.axes import StackAxes, resolve_axes
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.predictors.frame_source import open_frames
 from napari_hqsam2.predictors.tiff_chain import check_page_chain
-from napari_hqsam2.predictors.tiff_file import only_series
+from napari_hqsam2.predictors.tiff_file import check_segments, only_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,6 +136,13 @@ def _open_tiff(path: Path, axes: str | None) -> StackFile:
             msg = f"{path.name} is not a readable TIFF file: {error}"
             raise StackError(msg) from error
         series = only_series(tiff, path)
+        try:
+            check_segments(series.keyframe)
+        except (ValueError, EOFError) as error:
+            msg = (
+                f"{path.name} cannot be read: {error}. Write it again from its source."
+            )
+            raise StackError(msg) from error
         store = resources.enter_context(series.aszarr(level=0))
         array = zarr.open_array(store, mode="r")
         stack_axes = resolve_axes(array.shape, axes or _tiff_letters(series.axes))

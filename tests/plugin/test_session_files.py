@@ -91,3 +91,35 @@ def test_what_cannot_be_opened_is_said(saved, start, tmp_path):
     turned = start(("z", "y", "x"))
     turned.files.open(folder)
     assert "saved for axes TYX" in turned.state.message.text
+
+
+def test_what_is_done_later_is_saved_too(saved, start):
+    first, folder = saved
+    first.rename_object(2, "daughter")
+    first.desk.bench.release()
+    second = start()
+    second.files.open(folder)
+    assert [row.name for row in second.state.objects] == ["object 1", "daughter"]
+    second.rename_object(1, "mother")
+    third = start()
+    third.files.open(folder)
+    assert [row.name for row in third.state.objects] == ["mother", "daughter"]
+    assert "Changes are not saved: Another session" in third.state.message.text
+
+
+def test_a_folder_that_cannot_be_written_any_more_is_told_once(saved, monkeypatch):
+    main, _ = saved
+    told = []
+    monkeypatch.setattr(main.viewer, "notify", lambda text, **_: told.append(text))
+    with monkeypatch.context() as patch:
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        patch.setattr("os.fsync", full)
+        main.rename_object(1, "unsaved")
+        main.rename_object(1, "still unsaved")
+    assert len(told) == 1
+    assert "No space left" in told[0]
+    assert "kept in memory" in told[0]
+    assert main.state.objects[0].name == "still unsaved"

@@ -225,6 +225,9 @@ class Desk:
 
     def take_report(self, item: OpenImage, report: Report) -> None:
         """Show what has changed."""
+        if report.saving:
+            self._state.message = Message(report.saving, "problem")
+            self._viewer.notify(report.saving, is_problem=True)
         ids = [obj_id for obj_id, row in report.rows.items() if row is not None]
         colours = self._viewer.label_colours(item.labels, ids)
         painted = dict(zip(ids, colours, strict=True))

@@ -28,11 +28,11 @@ class SessionFiles:
         self._main = main
 
     def save(self, folder: Path) -> None:
-        """Write objects, prompts, labels, scores and settings into a folder."""
+        """Write all there is into a folder, and from now on every change."""
 
         def write(session: Session) -> str:
-            session.save(folder)
-            return f"Saved to {folder}."
+            session.autosave(folder)
+            return f"Saved to {folder}. What you do from now on is saved there too."
 
         self._main.edit(write)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.plugin.rows import ObjectRow, Timeline, TimelineFrame
+from napari_hqsam2.plugin.saving import SavingNews
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,6 +60,8 @@ class Report:
     redo_name: str = ""
     is_complete: bool = True
     """Whether nothing else has changed."""
+    saving: str = ""
+    """What must be told of a folder that every change is saved in."""
 
 
 class Reporter:
@@ -74,6 +77,7 @@ class Reporter:
 
     def __init__(self, session: Session, axes: NamedAxes) -> None:
         self._session = session
+        self._saving = SavingNews(session)
         self._axes = axes
         self._dirty: set[int] = set(session.obj_ids)
         self._line: Line | None = None
@@ -120,6 +124,7 @@ class Reporter:
             undo_name=undo[0] if undo else "",
             redo_name=redo[0] if redo else "",
             is_complete=not self._dirty,
+            saving=self._saving.take(),
         )
 
     def _on_changed(self, obj_ids: tuple[int, ...]) -> None:

@@ -11,7 +11,7 @@ from napari_hqsam2.errors import PromptError, SessionError
 from napari_hqsam2.plugin.models import Waiting
 from napari_hqsam2.plugin.orders import Outcome, RunOutcome
 from napari_hqsam2.plugin.prompt_values import PairPrompts
-from napari_hqsam2.plugin.resolve import count_words
+from napari_hqsam2.plugin.saving import go_on_saving
 from napari_hqsam2.plugin.views import Report, Reporter
 from napari_hqsam2.session.packed_masks import PackedMask
 
@@ -312,11 +312,10 @@ class Workbench:
             raise SessionError(msg)
         self._open = subject
         _take_over(subject, session)
-        number = count_words(len(session.obj_ids), "object")
         return Outcome(
             self._report(order),
             prompts=_all_prompts(session),
-            name=f"Opened {folder.name}: {number}.",
+            name=go_on_saving(session, folder),
             settings={name: getattr(session.settings, name) for name in RESTORED},
         )
 

@@ -111,7 +111,8 @@ class ArrayFrameSource:
         channels: Sequence[int] | None = None,
     ) -> None:
         self._array = array
-        self._named = f"the {type(array).__name__} stack"
+        self._kind = getattr(array, "kind", type(array).__name__)
+        self._named = f"the {self._kind} stack"
         self._where = f"T{self._named[1:]}"
         shape = known_shape(array.shape)
         self.dtype = real_dtype(array.dtype, self._where)
@@ -148,8 +149,7 @@ class ArrayFrameSource:
 
     def __repr__(self) -> str:
         """Show what the frames come from."""
-        name = type(self._array).__name__
-        return f"ArrayFrameSource({name}, {self._axes.described}, {self.dtype})"
+        return f"ArrayFrameSource({self._kind}, {self._axes.described}, {self.dtype})"
 
     @property
     def hw(self) -> HW:

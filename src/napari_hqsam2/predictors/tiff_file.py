@@ -242,7 +242,7 @@ class TiffFrameSource:
                 raise ValueError(msg)
             # An OME series may go on in another file.
             with _reopened(page.parent.filehandle):
-                _check_segments(page)
+                check_segments(page)
                 return page.asarray()
 
 
@@ -303,8 +303,14 @@ def _check_imagej(tiff: tifffile.TiffFile, path: Path) -> None:
         raise StackError(msg)
 
 
-def _check_segments(page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
-    """Check before decoding that the compressed parts of a page can be in the file."""
+def check_segments(page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
+    """Check before decoding that the compressed parts of a page can be in the file.
+
+    Raises
+    ------
+    ValueError, EOFError
+        They cannot, or claim to hold absurdly many pixels.
+    """
     size = page.parent.filehandle.size
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     stored = sum(count for _, count in segments)

@@ -113,9 +113,11 @@ def check_label_dtype(dtype: npt.DTypeLike, obj_ids: Iterable[int]) -> None:
         raise StackError(msg)
     largest = max(obj_ids, default=0)
     if largest > np.iinfo(dtype).max:
+        wider = "int32" if largest <= np.iinfo(np.int32).max else "int64"
         msg = (
             f"Labels of dtype {dtype} hold ids up to {np.iinfo(dtype).max}, but an "
-            f"object has id {largest}; convert the labels to int32 first."
+            f"object has id {largest}; choose a smaller id, or convert the "
+            f"labels to {wider} first."
         )
         raise StackError(msg)
 

@@ -163,6 +163,8 @@ class _FixedAxes:
         self.letters = "".join(letters[i] for i in free)
         self.shape = tuple(int(array.shape[i]) for i in free)
         self.dtype = array.dtype
+        self.kind = type(array).__name__
+        """What messages call it."""
 
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
         rest = iter(key)

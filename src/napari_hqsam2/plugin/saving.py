@@ -1,0 +1,45 @@
+"""A session that saves every change, as the widget tells of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_hqsam2.errors import SessionError
+from napari_hqsam2.plugin.resolve import count_words
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_hqsam2.session.session import Session
+
+
+def go_on_saving(session: Session, folder: Path) -> str:
+    """Save changes where a session came from; what there is to tell of it."""
+    opened = f"Opened {folder.name}: {count_words(len(session.obj_ids), 'object')}."
+    try:
+        session.autosave(folder)
+    except (OSError, SessionError) as error:
+        return f"{opened} Changes are not saved: {error}"
+    return opened
+
+
+class SavingNews:
+    """What there is to tell of saving, each piece once.
+
+    Parameters
+    ----------
+    session
+        Followed as long as it lives.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._news = ""
+        session.events.autosave.connect(self._on_autosave)
+
+    def take(self) -> str:
+        """What is new; empty if nothing is."""
+        news, self._news = self._news, ""
+        return news
+
+    def _on_autosave(self, problem: str) -> None:
+        self._news = problem or "The session can be saved again, and is."
