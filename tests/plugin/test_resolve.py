@@ -56,6 +56,16 @@ def test_channels_default_to_all_that_fit():
     assert list(channel_choices(two.axes)) == [(0, 1), (0,), (1,)]
     assert next(iter(channel_choices(five.axes))) == (0,)
     assert channel_choices(image().axes) == {}
+    assert channel_choices(five.axes)[0, 2] == "0 and 2 together"
+    assert channel_choices(five.axes)[1, 2, 4] == "1, 2 and 4 together"
+    assert len(channel_choices(five.axes)) == 5 + 10 + 10
+    assert shown_channels((1, 2, 4), five.axes) == (1, 2, 4)
+    three = image((3, 20, 30), ("c", "y", "x"))
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    singles = [(0,), (1,), (2,)]
+    assert list(channel_choices(three.axes)) == [(0, 1, 2), *singles, *pairs]
+    many = image((9, 20, 30), ("c", "y", "x"))
+    assert len(channel_choices(many.axes)) == 9
     assert session_options(two, PluginState())["channels"] == (0, 1)
     assert shown_channels((4, 0), five.axes) == (4, 0)
     with pytest.raises(StackError, match="channels 0 to 4"):
@@ -69,6 +79,10 @@ def test_impossible_resolution_is_refused():
 
 def test_ranges_have_words():
     assert range_words(image().axes, "T", (3, 6)) == "through T, frames 3 to 5"
+    axes = image((4, 5, 20, 30), ("t", "z", "y", "x")).axes
+    words = "through Z, slices 1 to 3"
+    assert range_words(axes, "Z", (1, 4)) == f"{words}, at each T with prompts"
+    assert range_words(axes, "Z", (1, 4), "T") == f"{words}, then through T"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_CHANNELS = 3
 """The model sees red, green and blue."""
+MAX_MIXED = 6
+"""Channels of an image of which all pairs and triples are offered."""
 SECONDS_IN_WORDS = 100
 """As many seconds, or minutes, are told in the next larger unit."""
 
@@ -50,7 +53,10 @@ def range_words(
     """Words for a range of frames: "through Z, slices 3 to 41, then through T"."""
     start, stop = frames
     counted = axes.counted(axis)
-    more = "" if then is None else f", then through {axes.word(then)}"
+    others = [axes.word(letter) for letter in axes.stack.leading if letter != axis]
+    more = f", at each {' and '.join(others)} with prompts" if others else ""
+    if then is not None:
+        more = f", then through {axes.word(then)}"
     return f"through {axes.word(axis)}, {counted} {start} to {stop - 1}{more}"
 
 
@@ -80,9 +86,14 @@ def channel_choices(axes: NamedAxes) -> dict[tuple[int, ...], str]:
     choices: dict[tuple[int, ...], str] = {
         (index,): f"{index} alone" for index in range(number)
     }
-    if number == 1 or number > MAX_CHANNELS:
-        return choices
-    return {tuple(range(number)): f"all {number} together", **choices}
+    if 1 < number <= MAX_CHANNELS:
+        choices = {tuple(range(number)): f"all {number} together", **choices}
+    if MAX_CHANNELS <= number <= MAX_MIXED:
+        sizes = range(2, min(number - 1, MAX_CHANNELS) + 1)
+        for chosen in chain(*(combinations(range(number), size) for size in sizes)):
+            *first, last = map(str, chosen)
+            choices[chosen] = f"{', '.join(first)} and {last} together"
+    return choices
 
 
 def default_axis(axes: NamedAxes) -> str | None:
