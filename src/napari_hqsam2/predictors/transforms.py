@@ -88,15 +88,12 @@ def to_video_image(
 
 
 def _resized_bytes(frame: AnyArray, size: int) -> AnyArray:
-    """uint8 frame at S x S, each channel by itself: opacity would weigh the others."""
-    planes = [frame] if frame.ndim == 2 else np.moveaxis(frame, -1, 0)
-    resized = [
-        np.asarray(
-            Image.fromarray(plane).resize((size, size), Image.Resampling.BICUBIC)
-        )
-        for plane in planes
-    ]
-    return resized[0] if frame.ndim == 2 else np.stack(resized, axis=-1)
+    """uint8 frame at S x S, without opacity, by which colours would be weighed."""
+    if frame.ndim == 3 and frame.shape[2] < 3:
+        planes = [_resized_bytes(plane, size) for plane in np.moveaxis(frame, -1, 0)]
+        return np.stack(planes, axis=-1)
+    picture = Image.fromarray(frame if frame.ndim == 2 else frame[..., :3])
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def from_model_image(image: Tensor) -> Tensor:
