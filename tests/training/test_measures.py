@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from napari_hqsam2.api import segment_image
+from napari_hqsam2.evaluation.measures import iou
 from napari_hqsam2.predictors.image_predictor import SAM2ImagePredictor
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+from napari_hqsam2.prompts import BoxPrompt, FramePrompts
 from napari_hqsam2.training import report, tracking
 from napari_hqsam2.training.evaluate import Protocol, evaluate_images
-from napari_hqsam2.training.predicting import BASELINES, evaluate_predictor
+from napari_hqsam2.training.predicting import (
+    BASELINES,
+    evaluate_predictor,
+    evaluate_segmenting,
+)
 from napari_hqsam2.training.report_tables import markdown
 from napari_hqsam2.training.sources import Clip, Frame
 from napari_hqsam2.training.tracking import (
@@ -29,7 +36,6 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.predictors.session import VideoSession
-    from napari_hqsam2.prompts import FramePrompts
 
 
 MODEL = "sam2.1_hq_hiera_nano"
@@ -72,6 +78,19 @@ def test_uses_of_the_hq_mask_are_measured_apart(micro: HqSam2) -> None:
         apart = evaluate_predictor(SAM2ImagePredictor(micro), frames, hq=(mode,))
         assert together[mode].iou == apart[mode].iou
     assert together["add"].iou != together["only"].iou
+
+
+def test_segmenting_is_scored_as_users_see_it(micro: HqSam2) -> None:
+    predictor, frame = SAM2VideoPredictor(micro.eval()), two_squares()
+    scores = evaluate_segmenting(predictor, [frame], clicks=2)
+    prompts = [
+        FramePrompts((), 1, box=BoxPrompt(8, 8, 24, 24)),
+        FramePrompts((), 2, box=BoxPrompt(36, 30, 56, 50)),
+    ]
+    labels = segment_image(frame.image, prompts, model=predictor)
+    expected = [iou(labels == value, frame.labels == value) for value in (1, 2)]
+    assert scores.iou["box"] == expected
+    assert scores.iou.keys() == {"box", "click_1", "click_2"}
 
 
 def test_tracking_is_compared_with_copying(micro: HqSam2) -> None:
@@ -160,6 +179,7 @@ def test_a_report_has_every_table(
     out = tmp_path / "report.json"
     command = [f"--weights={cached_path(MODEL)}", f"--data={data}", f"--out={out}"]
     command += ["--images=1", "--objects=2", "--frames=2", "--tracked=1"]
+    command += ["--segmented=1"]
     report.main([*command, "--corrections=1"])
     figures = json.loads(out.read_text())
     stills, movie = figures["dsb2018"], figures["moving_tyx"]
@@ -172,7 +192,8 @@ def test_a_report_has_every_table(
             assert 0 <= movie[name] <= 1
             assert movie[f"{name}_unseen"] == pytest.approx(movie[name])
     printed = capsys.readouterr().out
-    assert printed.count("| dsb2018 |") == 2
+    assert printed.count("| dsb2018 |") == 3
+    assert f"{stills['segmented_click_3']:.3f}" in printed
     assert f"{stills['click_1_boundary_hq_off']:.3f}" in printed
     assert f"{movie['from_click_corrected']:.3f}" in printed
     assert "Mean J" not in markdown({"dsb2018": stills})

@@ -15,7 +15,11 @@ import torch
 from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.predictors.image_predictor import SAM2ImagePredictor
 from napari_hqsam2.training.litemedsam import LiteMedSam
-from napari_hqsam2.training.predicting import BASELINES, evaluate_predictor
+from napari_hqsam2.training.predicting import (
+    BASELINES,
+    evaluate_predictor,
+    evaluate_segmenting,
+)
 from napari_hqsam2.training.report_tables import markdown
 from napari_hqsam2.training.sources import (
     Frame,
@@ -54,6 +58,8 @@ class ReportPlan:
     """At most this many images of a set."""
     objects: int = 120
     """At most about this many objects of a set, spread over its images."""
+    segmented: int = 40
+    """At most about this many of them are also asked of `segment_image`; 0 for none."""
     frames: int = 20
     """Frames of the clips through which objects are followed; 0 for no tracking."""
     tracked: int = 4
@@ -118,6 +124,8 @@ def report(
         if not source.size:
             continue
         figures = _prompt_figures(video.model, source, plan, litemedsam)
+        if plan.segmented:
+            figures |= _segment_figures(video, source, plan)
         if plan.frames:
             figures |= _tracking_figures(video, load_clips(path, plan.frames), plan)
         result[path.stem] = {name: round(value, 4) for name, value in figures.items()}
@@ -146,6 +154,16 @@ def _prompt_figures(
         means = scores[mode].means()
         figures |= {f"{kind}_hq_{mode}": value for kind, value in means.items()}
     return figures
+
+
+def _segment_figures(
+    video: SAM2VideoPredictor, source: Stills | Volume | Movies, plan: ReportPlan
+) -> Figures:
+    frames = frames_of(source, min(plan.images, plan.segmented))
+    objects = -(-plan.segmented // len(frames))
+    scores = evaluate_segmenting(video, frames, objects=objects)
+    figures = {f"segmented_{kind}": value for kind, value in scores.means().items()}
+    return figures | {"segmented_objects": float(len(scores.iou.get("box", ())))}
 
 
 def _tracking_figures(
@@ -211,6 +229,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=default.images, help="of a set")
     parser.add_argument("--objects", type=int, default=default.objects, help="of a set")
     parser.add_argument(
+        "--segmented",
+        type=int,
+        default=default.segmented,
+        help="objects of a set that segment_image is asked for; 0: none",
+    )
+    parser.add_argument(
         "--frames", type=int, default=default.frames, help="of a clip; 0: no tracking"
     )
     parser.add_argument(
@@ -229,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sets=tuple(options.sets),
         images=options.images,
         objects=options.objects,
+        segmented=options.segmented,
         frames=options.frames,
         tracked=options.tracked,
         corrections=options.corrections,

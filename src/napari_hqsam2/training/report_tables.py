@@ -21,6 +21,12 @@ PROMPTS = {
     "LiteMedSAM, box": "litemedsam_box",
 }
 """Column titles and the figures below them."""
+SEGMENTED = {
+    "objects": "segmented_objects",
+    "1 click": "segmented_click_1",
+    "3 clicks": "segmented_click_3",
+    "box": "segmented_box",
+}
 RIMS = ("click_1", "click_3", "box")
 STARTS = ("from_mask", "from_mask_corrected", "from_click", "from_click_corrected")
 TRACKING = {
@@ -45,6 +51,8 @@ def markdown(report: Mapping[str, Figures]) -> str:
     parts = [
         "Mean IoU on held-out images:",
         _table(report, PROMPTS),
+        "The same of `segment_image`, which looks at small objects in windows:",
+        _table(report, SEGMENTED),
         "Boundary IoU in a rim of 2 px, without, with and only the HQ mask:",
         _table(report, _rim_columns()),
     ]
