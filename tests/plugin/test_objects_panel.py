@@ -369,10 +369,16 @@ def test_parts_of_rows_line_up(opened):
 
 
 def test_the_tool_tip_says_everything():
-    row = replace(make_rows([7])[0], num_doubts=1, num_locked=2)
+    row = replace(
+        make_rows([7])[0],
+        num_doubts=1,
+        num_locked=2,
+        prompts=(3, 2, 0),
+        confidence=0.823,
+    )
     assert describe_object(row) == (
-        "cell 7 · label 7\nT 3 to 41 · 39 frames\n1 doubtful frame to look at\n"
-        "2 frames accepted"
+        "cell 7 · label 7\nT 3 to 41 · 39 frames\n3 points, 2 boxes\n"
+        "82% sure on average\n1 doubtful frame to look at\n2 frames accepted"
     )
     fresh = ObjectRow(8, "cell 8", (1, 0, 0), "", 0)
     assert describe_object(fresh) == "cell 8 · label 8"

@@ -61,8 +61,9 @@ def range_words(
 
 
 def count_words(number: int, noun: str) -> str:
-    """A number of things: "1 frame", "2,400 frames"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """A number of things: "1 frame", "2,400 frames", "2 boxes"."""
+    ending = "es" if noun.endswith("x") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
 def duration_words(seconds: float) -> str:

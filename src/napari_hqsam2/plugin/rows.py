@@ -27,6 +27,10 @@ class ObjectRow:
     num_locked: int = 0
     """Frames that were accepted."""
     is_hidden: bool = False
+    prompts: tuple[int, int, int] = (0, 0, 0)
+    """Its points, boxes and masks on all frames."""
+    confidence: float | None = None
+    """Mean over its frames, 0 to 1; None if the model said nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.plugin.rows import ObjectRow, Timeline, TimelineFrame
@@ -132,7 +133,9 @@ class Reporter:
 
     def _row(self, item: TrackedObject) -> ObjectRow:
         session, obj_id = self._session, item.obj_id
-        places = [s.position for s in session.scores(obj_id) if s.area]
+        seen = [scores for scores in session.scores(obj_id) if scores.area]
+        placed = session.prompts(obj_id)
+        places = [scores.position for scores in seen]
         places += [place for place, area in self._painted(obj_id).items() if area]
         return ObjectRow(
             obj_id,
@@ -143,6 +146,12 @@ class Reporter:
             len(session.doubtful([obj_id])),
             len(session.locked(obj_id)),
             item.is_hidden,
+            (
+                sum(len(each.points) for each in placed),
+                sum(each.box is not None for each in placed),
+                sum(each.mask is not None for each in placed),
+            ),
+            fmean(map(_confidence, seen)) if seen else None,
         )
 
     def _painted(self, obj_id: int) -> dict[Position, int]:
@@ -180,11 +189,16 @@ class Reporter:
         return Timeline(line.axis, line.position[index], tuple(frames))
 
 
+def _confidence(item: FrameScores) -> float:
+    """How sure the model is that the object is in view and its mask right, 0 to 1."""
+    in_view = 1 / (1 + math.exp(-max(-50.0, min(item.object_score, 50.0))))
+    return max(0.0, min(1.0, in_view * item.iou_score))
+
+
 def _frame(item: FrameScores, doubt: Doubt | None, is_locked: bool) -> TimelineFrame:
-    seen = 1 / (1 + math.exp(-max(-50.0, min(item.object_score, 50.0))))
     return TimelineFrame(
         item.area,
-        max(0.0, min(1.0, seen * item.iou_score)),
+        _confidence(item),
         item.source,
         is_locked,
         DOUBTS[doubt.reason] if doubt is not None else "",

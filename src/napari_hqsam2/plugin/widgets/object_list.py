@@ -44,6 +44,11 @@ def describe_object(row: ObjectRow) -> str:
     lines = [f"{row.name} · label {row.obj_id}"]
     if row.span:
         lines.append(f"{row.span} · {count_words(row.num_frames, 'frame')}")
+    counts = zip(row.prompts, ("point", "box", "mask"), strict=True)
+    if given := ", ".join(count_words(n, word) for n, word in counts if n):
+        lines.append(given)
+    if row.confidence is not None:
+        lines.append(f"{row.confidence:.0%} sure on average")
     if row.num_doubts:
         lines.append(f"{count_words(row.num_doubts, 'doubtful frame')} to look at")
     if row.num_locked:
