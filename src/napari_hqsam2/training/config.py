@@ -74,8 +74,6 @@ class PhaseConfig:
     """Share of objects that start with a box instead of a click."""
     single_round_steps: int = 500
     """Steps before correction clicks begin."""
-    correct_every: int = 1
-    """Correction clicks are simulated on every such step."""
     still_shapes: tuple[BatchShape, ...] = ()
     """Shapes of the batches of stills that a phase of clips mixes in; none without."""
     lengths: tuple[int, ...] = (3, 5, 4)
@@ -163,7 +161,6 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             Optimisation(learning_rate=2.5e-4, warmup=20),
             shares=DEFAULT_SHARES,
             single_round_steps=1,
-            correct_every=2,
         )
     if name == "clip":
         return PhaseConfig(

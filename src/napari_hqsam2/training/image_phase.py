@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.training.config import PhaseConfig
 
 CORRECTION_ROUNDS = 2
+"""Round k asks for one in k of the objects of the round before."""
 AUXILIARY = "auxiliary."
 """Prefix of the names of parameters that are not part of the model."""
 
@@ -164,7 +165,7 @@ class ImagePhase:
             coords, labels = correction_clicks(logits, target[:, None], generator)
             prompts = add_clicks(question.prompts, coords, labels, logits)
             kept = torch.randperm(len(target), generator=generator)
-            kept = kept[: len(target) // 2].to(target.device)
+            kept = kept[: -(-len(target) // number)].to(target.device)
             question = question.corrected(prompts, kept)
             supervised, logits = self._decode(question)
             losses.append(supervised.loss * len(kept) / len(batch.crop))
@@ -172,11 +173,7 @@ class ImagePhase:
         return StepResult(torch.stack(losses).sum(), figures)
 
     def _rounds(self, index: int) -> int:
-        config = self.config
-        corrects = (
-            index >= config.single_round_steps and index % config.correct_every == 0
-        )
-        return CORRECTION_ROUNDS if corrects else 0
+        return CORRECTION_ROUNDS if index >= self.config.single_round_steps else 0
 
     @property
     def freezes_encoder(self) -> bool:
