@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from napari_hqsam2.errors import StackError
+from napari_hqsam2.predictors.feature_cache import DEFAULT_FRAMES
 from napari_hqsam2.predictors.tracking_config import TrackingConfig
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 
@@ -72,7 +73,7 @@ def test_frames_are_read_once_by_one_thread_at_a_time(
     assert sorted(index for index, _ in source.reads) == list(range(10))
     assert source.ahead() == list(range(1, 9))
     assert source.most_inside == 1
-    assert len(session.features) == 10
+    assert len(session.features) == DEFAULT_FRAMES
 
 
 @pytest.mark.parametrize("depth", [0, 1, 4])
