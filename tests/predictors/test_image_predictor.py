@@ -116,6 +116,17 @@ def test_prompts_may_be_tensors(
         np.testing.assert_array_equal(value, array)
 
 
+def test_prompts_may_be_views_that_run_backwards(
+    images: SAM2ImagePredictor, video: npt.NDArray[np.uint8]
+) -> None:
+    images.set_image(video[0])
+    rows_columns = np.array([[12, 40], [20, 30]])
+    labels = np.array([0, 1])
+    masks, _, _ = images.predict(rows_columns[:, ::-1], labels[::-1])
+    expected, _, _ = images.predict([[40, 12], [30, 20]], [1, 0])
+    np.testing.assert_array_equal(masks, expected)
+
+
 def test_hq_modes(images: SAM2ImagePredictor, video: npt.NDArray[np.uint8]) -> None:
     images.set_image(video[0])
     box = {"box": [5, 5, 50, 40], "multimask_output": False, "return_logits": True}

@@ -178,7 +178,7 @@ def test_a_mask_prompt_is_taken_as_it_is(
     predictor: SAM2VideoPredictor, video: Video
 ) -> None:
     session = predictor.init_state(video)
-    mask = np.zeros((48, 80), bool)
+    mask = np.zeros((48, 80), bool)[::-1]
     mask[10:35, 20:60] = True
     _, _, logits = predictor.add_new_mask(session, 3, 4, mask)
     agreement = (logits[0, 0].numpy() > 0) == mask

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def host_tensor(values: npt.ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
     """Anything like an array, or a tensor of any device, as a tensor on the host."""
     if not isinstance(values, torch.Tensor):
-        values = torch.as_tensor(np.asarray(values))
+        # a copy, because tensors have no negative strides
+        values = torch.from_numpy(np.array(values, order="C"))
     return values.detach().to("cpu", dtype)
 
 
@@ -144,9 +145,9 @@ def joined(old: Clicks | None, new: Clicks, device: torch.device) -> Clicks:
     return Clicks(coords, labels)
 
 
-def to_model_mask(mask: npt.ArrayLike, size: int) -> Tensor:
+def to_model_mask(mask: npt.ArrayLike | Tensor, size: int) -> Tensor:
     """(1, 1, S, S) float mask of zeros and ones from a boolean mask of any size."""
-    tensor = torch.as_tensor(mask).bool()
+    tensor = host_tensor(mask, torch.bool)
     if tensor.ndim != 2:
         msg = f"A mask prompt is a 2-D boolean array, got shape {tuple(tensor.shape)}."
         raise PromptError(msg)
