@@ -77,7 +77,7 @@ _SPECS = (
         name=DEFAULT_MODEL,
         trunk=(48, 8),
         packaged=True,
-        sha256="5ae469167854ce2039a2c6f0a593b27451d1c8db496aaf190877642544cd9e7b",
+        sha256="d0922187a395610bc763a0b2304b76d3654fb98a67fd6b556328411f15f51373",
         size=14_727_724,
     ),
     _published(
