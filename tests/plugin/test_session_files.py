@@ -63,12 +63,12 @@ def test_everything_is_there_on_another_day(saved, start):
     assert state.hq_mode == "off"
     np.testing.assert_array_equal(state.labels.data, first.state.labels.data)
     np.testing.assert_array_equal(state.points.data, first.state.points.data)
-    for layers in ((state.points, first.state.points), (state.shapes,) * 2):
-        new, old = layers
-        assert list(new.features["object_id"]) == list(old.features["object_id"])
-        assert list(new.features["label"]) == list(old.features["label"])
+    for column in ("object_id", "label"):
+        new, old = state.points.features[column], first.state.points.features[column]
+        assert list(new) == list(old)
     np.testing.assert_allclose(state.shapes.data[0][:, 1:].min(axis=0), [25, 30])
     assert list(state.shapes.features["object_id"]) == [2]
+    assert list(state.shapes.features["label"]) == ["positive"]
 
 
 def test_opened_prompts_are_not_taken_for_new_ones(saved, start):
@@ -91,6 +91,16 @@ def test_what_cannot_be_opened_is_said(saved, start, tmp_path):
     turned = start(("z", "y", "x"))
     turned.files.open(folder)
     assert "saved for axes TYX" in turned.state.message.text
+
+
+def test_layers_stay_chosen_when_nothing_can_be_opened(saved, tmp_path):
+    main, _ = saved
+    state = main.state
+    before = (state.points, state.shapes, state.labels)
+    main.files.open(tmp_path)
+    assert "There is no saved session" in state.message.text
+    assert (state.points, state.shapes, state.labels) == before
+    assert [row.name for row in state.objects] == ["object 1", "sister"]
 
 
 def test_what_is_done_later_is_saved_too(saved, start):

@@ -36,6 +36,7 @@ class HandPainting:
         """Stop listening."""
         self._main.viewer.events.painted.disconnect(self._on_painted)
         self._main.state.events.run.disconnect(self._accept)
+        self._main.state.events.image.disconnect(self._forget)
 
     def _on_painted(
         self, labels: Handle, obj_id: int, planes: tuple[Position, ...]

@@ -70,13 +70,11 @@ class ModelWindow:
         if position is None:
             return
         try:
-            item = self._desk.begin()
-            work = partial(
-                self._desk.bench.view, position=position, obj_id=state.object_id
-            )
+            item, obj_id = self._desk.begin(), state.object_id
+            view = self._desk.bench.view
             self._desk.submit(
                 item,
-                lambda order, ticket: work(order, ticket=ticket),
+                lambda order, ticket: view(order, position, obj_id, ticket),
                 partial(self._show, item, position),
                 self._on_error,
                 key="view",

@@ -42,21 +42,26 @@ class SessionFiles:
         if main.is_busy:
             main.teller.tell("Wait for the run to end, or cancel it first.")
             return
-        before = main.state.labels
+        state = main.state
+        before = (state.points, state.shapes, state.labels)
+
+        def refuse(error: Exception) -> None:
+            state.points, state.shapes, state.labels = before
+            main.teller.refuse_error(error)
+
         main.live.stop()
         try:
             main.desk.snapshot()
-            main.state.points = main.state.shapes = main.state.labels = None
+            state.points = state.shapes = state.labels = None
             item = main.desk.begin()
             main.desk.submit(
                 item,
                 lambda order, _: main.desk.bench.open_session(order, folder),
                 self._on_opened,
-                main.teller.refuse_error,
+                refuse,
             )
         except HqSam2Error as error:
-            main.state.labels = before
-            main.teller.refuse(str(error))
+            refuse(error)
 
     def _on_opened(self, outcome: Outcome) -> None:
         """Work on with its settings, and draw its prompts."""
