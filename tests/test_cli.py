@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import zarr
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -216,6 +217,49 @@ def test_ctrl_c_keeps_the_frames_that_are_finished(run, files, quick, monkeypatc
     assert not labels[0].any()
     assert [bool(frame.any()) for frame in labels[1]] == [False, True, False]
     assert provenance(files / "labels.tif")["complete"] == "False"
+
+
+def damaged_stack(path, rng, bad):
+    """A zarr array of which one frame is no data any more."""
+    array = zarr.create_array(
+        path, shape=(5, 40, 50), chunks=(1, 40, 50), dtype=np.uint16, compressors="auto"
+    )
+    array[:] = rng.integers(0, 60_000, array.shape)
+    (path / "c" / str(bad) / "0" / "0").write_bytes(b"no data")
+
+
+def test_a_frame_that_cannot_be_read_keeps_those_before(run, files, quick, rng):
+    damaged_stack(files / "stack.zarr", rng, bad=3)
+    (files / "clicks.csv").write_text("t,y,x\n1,10,12\n")
+    command = (
+        "segment", "stack.zarr", "--points", "clicks.csv", "-o", "labels.tif",
+        "--axes", "TYX", "--picture", "picture.png",
+    )  # fmt: skip
+    result = run(*command)
+    assert result.exit_code == 1
+    assert "Frame 3 of" in result.stderr
+    assert "2 frames are finished and written" in result.stderr
+    assert "Traceback" not in result.output
+    assert "Wrote labels.tif" in result.stdout
+    labels = tifffile.imread(files / "labels.tif")
+    assert [bool(frame.any()) for frame in labels] == [False, True, True, False, False]
+    assert provenance(files / "labels.tif")["complete"] == "False"
+    assert (files / "picture.png").is_file()
+    assert run(*command, "--frames", "0,3").exit_code == 0
+    labels = tifffile.imread(files / "labels.tif")
+    assert [bool(frame.any()) for frame in labels] == [True, True, True, False, False]
+
+
+def test_a_first_frame_that_cannot_be_read_writes_nothing(run, files, quick, rng):
+    damaged_stack(files / "stack.zarr", rng, bad=1)
+    (files / "clicks.csv").write_text("t,y,x\n1,10,12\n")
+    result = run(
+        "segment", "stack.zarr", "--points", "clicks.csv", "-o", "labels.tif",
+        "--axes", "TYX",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "Frame 1 of" in result.stderr
+    assert not (files / "labels.tif").exists()
 
 
 def test_ctrl_c_before_the_first_frame_writes_nothing(run, files, quick, monkeypatch):

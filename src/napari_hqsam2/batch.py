@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -46,6 +47,11 @@ if TYPE_CHECKING:
     from napari_hqsam2.prompts import FramePrompts
     from napari_hqsam2.stack_files import StackFile
 
+logger = logging.getLogger(__name__)
+
+KEPT_ON = (HqSam2Error, OSError, RuntimeError, MemoryError)
+"""What may fail on one frame, of a file or of a device, with others finished."""
+
 
 @dataclass(slots=True)
 class JobSummary:
@@ -55,6 +61,13 @@ class JobSummary:
     frames_done: int = 0
     interrupted: bool = False
     """Whether Ctrl-C ended the work early."""
+    problem: str = ""
+    """Why the work ended early, if something failed; else empty."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all frames are finished."""
+        return not (self.interrupted or self.problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +103,13 @@ class SegmentJob:
     def run(self, console: Console) -> JobSummary:
         """Do the job, with progress bars on `console`.
 
-        Ctrl-C ends it after the last finished frame; what is finished is written.
+        Ctrl-C, or a frame that fails, ends it after the last finished frame; what is
+        finished is written, and the summary says why there is no more.
 
         Raises
         ------
         HqSam2Error
-            An input cannot be used; nothing is written.
+            An input cannot be used, or the first frame failed; nothing is written.
         """
         check_tiff_name(self.output)
         if self.everything and (self.points or self.boxes):
@@ -163,7 +177,7 @@ class _Work:
         self.labels: LabelArray = np.zeros(stack.axes.labels_shape, dtype=np.int32)
 
     def fill(self) -> None:
-        """Segment into `labels`; Ctrl-C leaves the frames that are finished."""
+        """Segment into `labels`; what ends it early leaves the finished frames."""
         predictor = self._load_model()
         try:
             if self.job.everything:
@@ -175,6 +189,13 @@ class _Work:
                 self._fill_image(predictor)
         except KeyboardInterrupt:
             self.summary.interrupted = True
+        except KEPT_ON as error:
+            if not self.summary.frames_done:
+                raise
+            logger.info("The work ended early", exc_info=error)
+            is_told = isinstance(error, HqSam2Error)
+            kind = "" if is_told else f"{type(error).__name__}: "
+            self.summary.problem = f"{kind}{error}"
 
     def _load_model(self) -> SAM2VideoPredictor:
         job = self.job
@@ -275,7 +296,7 @@ class _Work:
             "contrast_limits": str(self.limits),
             "objects": str(len({prompt.obj_id for prompt in self.prompts})),
             "prompts": str(len(self.prompts)),
-            "complete": str(not self.summary.interrupted),
+            "complete": str(self.summary.is_complete),
         }
         written = write_labels(
             job.output,

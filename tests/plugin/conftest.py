@@ -168,6 +168,9 @@ class FakeViewer:
         data = np.zeros(shape, dtype=np.int32)
         return self.add(FakeLayer("labels", "labels", data, made_for=image))
 
+    def remove_labels(self, labels: Any) -> None:
+        self.remove(labels)
+
     def make_room(self, labels: Any, largest_id: int) -> str:
         del labels
         return "widened" if largest_id > 1000 else ""

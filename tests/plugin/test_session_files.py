@@ -91,6 +91,9 @@ def test_what_cannot_be_opened_is_said(saved, start, tmp_path):
     turned = start(("z", "y", "x"))
     turned.files.open(folder)
     assert "saved for axes TYX" in turned.state.message.text
+    for refused in (main, turned):
+        assert [x.name for x in refused.viewer.labels()] == []
+        assert refused.state.labels is None
 
 
 def test_layers_stay_chosen_when_nothing_can_be_opened(saved, tmp_path):
@@ -100,6 +103,7 @@ def test_layers_stay_chosen_when_nothing_can_be_opened(saved, tmp_path):
     main.files.open(tmp_path)
     assert "There is no saved session" in state.message.text
     assert (state.points, state.shapes, state.labels) == before
+    assert [choice.handle for choice in main.viewer.labels()] == [state.labels]
     assert [row.name for row in state.objects] == ["object 1", "sister"]
 
 

@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from napari_hqsam2.cli.app import EXIT_INTERRUPTED, app, err, errors_as_messages, out
+from napari_hqsam2.cli.app import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    app,
+    err,
+    errors_as_messages,
+    out,
+)
 from napari_hqsam2.cli.values import (
     checked_crop,
     checked_resolution,
@@ -182,7 +190,8 @@ def segment(  # noqa: PLR0913 - one argument per option
 
     Without a column object_id every click and every box is an object of its own.
 
-    Ctrl-C writes the frames that are finished and exits with 130.
+    Ctrl-C writes the frames that are finished and exits with 130; so does a frame that
+    cannot be read, and exits with 1.
     """
     from napari_hqsam2.batch import SegmentJob  # noqa: PLC0415 - loads torch
 
@@ -214,6 +223,19 @@ def segment(  # noqa: PLR0913 - one argument per option
         summary = job.run(err)
     for path in summary.written:
         out.print(f"Wrote {path}", soft_wrap=True, highlight=False)
+    if summary.problem:
+        err.print(f"[bold red]Error:[/] {escape(summary.problem)}", soft_wrap=True)
+        err.print(_what_is_kept(summary.frames_done), soft_wrap=True)
+        raise typer.Exit(EXIT_FAILED)
     if summary.interrupted:
         err.print(f"Interrupted; {summary.frames_done} frames are finished.")
         raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _what_is_kept(frames_done: int) -> str:
+    """Words for a run that a frame has ended, and how to go on."""
+    frames = "1 frame is" if frames_done == 1 else f"{frames_done} frames are"
+    return (
+        f"{frames} finished and written; the others are empty in the labels. Mend the "
+        "frame and run again, or leave it out with --frames and --direction."
+    )

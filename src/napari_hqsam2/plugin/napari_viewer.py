@@ -142,6 +142,11 @@ class NapariViewer:
         """Add an empty labels layer that lies on an image."""
         return label_layers.add_labels(self._viewer, image)
 
+    def remove_labels(self, labels: Labels) -> None:
+        """Take a labels layer away, if it is there."""
+        if labels in self._viewer.layers:
+            self._viewer.layers.remove(labels)
+
     def make_room(self, labels: Labels, largest_id: int) -> str:
         """Widen the dtype of labels until it holds an id; say so, or return ""."""
         return label_layers.make_room(labels, largest_id)

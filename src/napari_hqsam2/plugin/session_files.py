@@ -46,7 +46,10 @@ class SessionFiles:
         before = (state.points, state.shapes, state.labels)
 
         def refuse(error: Exception) -> None:
+            made = state.labels
             state.points, state.shapes, state.labels = before
+            if made is not None and made is not state.labels:
+                main.viewer.remove_labels(made)
             main.teller.refuse_error(error)
 
         main.live.stop()

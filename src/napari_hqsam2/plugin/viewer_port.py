@@ -132,6 +132,10 @@ class ViewerPort(Protocol):
         """Add an empty labels layer that lies on an image."""
         ...
 
+    def remove_labels(self, labels: Handle) -> None:
+        """Take a labels layer away, if it is there."""
+        ...
+
     def make_room(self, labels: Handle, largest_id: int) -> str:
         """Widen the dtype of labels until it holds an id; say so, or return ""."""
         ...
