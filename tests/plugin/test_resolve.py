@@ -7,10 +7,12 @@ from napari_hqsam2.plugin.resolve import (
     channel_choices,
     check_labels,
     duration_words,
+    lines_of_run,
     range_words,
     session_options,
     shown_channels,
 )
+from napari_hqsam2.plugin.rows import ObjectRow
 from napari_hqsam2.plugin.snapshots import ImageSnapshot, LabelsSnapshot
 from napari_hqsam2.plugin.state import PluginState
 
@@ -83,6 +85,28 @@ def test_ranges_have_words():
     words = "through Z, slices 1 to 3"
     assert range_words(axes, "Z", (1, 4)) == f"{words}, at each T with prompts"
     assert range_words(axes, "Z", (1, 4), "T") == f"{words}, then through T"
+    for lines, more in (
+        ([2], "at T = 2"),
+        ([0, 2], "at T = 0 and 2"),
+        ([0, 1, 3], "at T = 0, 1 and 3"),
+        ([0, 1, 2, 3, 4], "at 5 places along T"),
+    ):
+        assert range_words(axes, "Z", (1, 4), lines=lines) == f"{words}, {more}"
+
+
+def test_runs_go_where_they_have_something_to_start_from():
+    axes = image((4, 5, 20, 30), ("t", "z", "y", "x")).axes
+    rows = [
+        ObjectRow(1, "", (0, 0, 0), "", 1, starts=frozenset({(3, 2), (1, 3)})),
+        ObjectRow(2, "", (0, 0, 0), "", 1, starts=frozenset({(2, 4)})),
+        ObjectRow(3, "", (0, 0, 0), "", 1),
+    ]
+    assert lines_of_run(axes, "Z", (0, 5), rows) == [1, 2, 3]
+    assert lines_of_run(axes, "Z", (0, 4), rows) == [1, 3]
+    assert lines_of_run(axes, "T", (0, 4), rows[:1]) == [2, 3]
+    assert lines_of_run(axes, "T", (0, 4), rows[2:]) == []
+    row = ObjectRow(1, "", (0, 0, 0), "", 1, starts=frozenset({(1,)}))
+    assert lines_of_run(image().axes, "T", (0, 2), [row]) == [0]
 
 
 @pytest.mark.parametrize(

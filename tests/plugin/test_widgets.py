@@ -225,7 +225,7 @@ def test_masks_of_other_labels_can_be_followed_at_once(opened, qtbot):
     assert (widget.state.labels.data == 3).any(axis=(1, 2)).all()
 
 
-def test_volumes_over_time_are_followed_along_two_axes(opened):
+def test_volumes_over_time_are_followed_along_two_axes(opened, qtbot):
     viewer, widget = opened
     stack = viewer.add_image(
         np.zeros((3, 4, 20, 30)), contrast_limits=(0, 1), axis_labels=tuple("tzyx")
@@ -242,6 +242,20 @@ def test_volumes_over_time_are_followed_along_two_axes(opened):
     axis.activated.emit(3)
     assert (state.axis, state.then_axis) == ("Z", "T")
     assert widget.tracking.words.text() == "through Z, slices 0 to 3, then through T"
+    axis.setCurrentIndex(1)
+    axis.activated.emit(1)
+    through = "through Z, slices 0 to 3"
+    assert widget.tracking.words.text() == f"{through}, at each T with prompts"
+    widget.prompts.add_layers.click()
+    state.points.add([[2, 1, 5, 5]])
+    qtbot.waitUntil(
+        lambda: widget.tracking.words.text() == f"{through}, at T = 2", timeout=5_000
+    )
+    state.points.add([[0, 3, 5, 5]])
+    qtbot.waitUntil(
+        lambda: widget.tracking.words.text() == f"{through}, at T = 0 and 2",
+        timeout=5_000,
+    )
     axis.setCurrentIndex(1)
     axis.activated.emit(1)
     assert state.then_axis is None

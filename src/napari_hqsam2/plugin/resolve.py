@@ -11,7 +11,10 @@ from napari_hqsam2.configs.resolution import check_resolution
 from napari_hqsam2.errors import StackError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from napari_hqsam2.plugin.axis_names import NamedAxes
+    from napari_hqsam2.plugin.rows import ObjectRow
     from napari_hqsam2.plugin.snapshots import ImageSnapshot, LabelsSnapshot
     from napari_hqsam2.plugin.state import PluginState
 
@@ -19,6 +22,8 @@ MAX_CHANNELS = 3
 """The model sees red, green and blue."""
 MAX_MIXED = 6
 """Channels of an image of which all pairs and triples are offered."""
+LINES_IN_WORDS = 4
+"""As many places along an axis are told one by one."""
 SECONDS_IN_WORDS = 100
 """As many seconds, or minutes, are told in the next larger unit."""
 
@@ -48,16 +53,50 @@ def session_options(image: ImageSnapshot, state: PluginState) -> dict[str, Any]:
 
 
 def range_words(
-    axes: NamedAxes, axis: str, frames: tuple[int, int], then: str | None = None
+    axes: NamedAxes,
+    axis: str,
+    frames: tuple[int, int],
+    then: str | None = None,
+    lines: Sequence[int] = (),
 ) -> str:
-    """Words for a range of frames: "through Z, slices 3 to 41, then through T"."""
+    """Words for a range of frames: "through Z, slices 3 to 41, at T = 7".
+
+    `lines` are the places along the other axis at which it is gone through, as of
+    `lines_of_run`; none of them if they are not known.
+    """
     start, stop = frames
     counted = axes.counted(axis)
     others = [axes.word(letter) for letter in axes.stack.leading if letter != axis]
-    more = f", at each {' and '.join(others)} with prompts" if others else ""
+    more = "".join(f", {_at(word, lines)}" for word in others)
     if then is not None:
         more = f", then through {axes.word(then)}"
     return f"through {axes.word(axis)}, {counted} {start} to {stop - 1}{more}"
+
+
+def _at(word: str, lines: Sequence[int]) -> str:
+    """Places along an axis: "at T = 3, 5 and 7", "at each T with prompts"."""
+    if not lines:
+        return f"at each {word} with prompts"
+    if len(lines) > LINES_IN_WORDS:
+        return f"at {len(lines)} places along {word}"
+    *first, last = map(str, lines)
+    return f"at {word} = {' and '.join(filter(None, (', '.join(first), last)))}"
+
+
+def lines_of_run(
+    axes: NamedAxes, axis: str, frames: tuple[int, int], rows: Iterable[ObjectRow]
+) -> list[int]:
+    """Places along the other axis at which a run along `axis` has something to follow.
+
+    Runs start from prompts and accepted frames within the range; [0] without another
+    axis, and nothing if no object starts anywhere.
+    """
+    letters = axes.stack.leading
+    index = letters.index(axis)
+    places = (place for row in rows for place in row.starts)
+    inside = [place for place in places if place[index] in range(*frames)]
+    others = {place[:index] + place[index + 1 :] for place in inside}
+    return sorted({other[0] if other else 0 for other in others})
 
 
 def count_words(number: int, noun: str) -> str:

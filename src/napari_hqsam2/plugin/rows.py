@@ -31,6 +31,8 @@ class ObjectRow:
     """Its points, boxes and masks on all frames."""
     confidence: float | None = None
     """Mean over its frames, 0 to 1; None if the model said nothing of it."""
+    starts: frozenset[tuple[int, ...]] = frozenset()
+    """Positions that runs start from: with prompts of it, or where it was accepted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,7 @@ class Reporter:
                 sum(each.mask is not None for each in placed),
             ),
             fmean(map(_confidence, seen)) if seen else None,
+            frozenset((*(each.position for each in placed), *session.locked(obj_id))),
         )
 
     def _painted(self, obj_id: int) -> dict[Position, int]:

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QSpinBox, QVBoxLayout, QWidget
 from superqt import QRangeSlider
 
-from napari_hqsam2.plugin.resolve import duration_words, range_words
+from napari_hqsam2.plugin.resolve import duration_words, lines_of_run, range_words
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
 from napari_hqsam2.plugin.widgets.layout import quiet_label, row, unfold
 
@@ -120,6 +120,8 @@ class TrackingPanel(QWidget):
             state.events.pace,
             state.events.objects,
             state.events.only_current,
+            state.events.object_id,
+            state.events.live,
         ):
             event.connect(self._show_words)
         self._show_more()
@@ -165,11 +167,17 @@ class TrackingPanel(QWidget):
         axes, state = self._controller.layers.axes, self._state
         if axes is None or state.axis not in tuple(axes.stack.leading):
             return
-        start, stop = state.frames or (0, axes.stack.length(state.axis))
-        words = [range_words(axes, state.axis, (start, stop), state.then_axis)]
-        number = 1 if state.only_current else len(state.objects)
+        frames = state.frames or (0, axes.stack.length(state.axis))
+        followed = [
+            row
+            for row in state.objects
+            if row.obj_id == state.object_id or not state.only_current
+        ]
+        lines = lines_of_run(axes, state.axis, frames, followed) if state.live else []
+        words = [range_words(axes, state.axis, frames, state.then_axis, lines)]
+        number = len(followed)
         if state.then_axis is not None:
             number *= axes.stack.length(state.then_axis)
         if state.pace is not None and number:
-            words.append(duration_words(state.pace * number * (stop - start)))
+            words.append(duration_words(state.pace * number * (frames[1] - frames[0])))
         self.words.setText(" · ".join(words))
