@@ -89,7 +89,7 @@ def open_viewer(options: argparse.Namespace) -> tuple[napari.Viewer, SegmentWidg
     widget.state.live = False
     widget.state.crop = options.crop
     widget.state.tracking = options.tracking
-    widget.controller.new_object()
+    widget.controller.objects.new_object()
     points = widget.state.points
     centres = scene.centres[:, ::-1]
     points.data = np.hstack([np.zeros((len(centres), 1)), centres])
@@ -106,7 +106,7 @@ def follow(viewer: napari.Viewer, widget: SegmentWidget) -> None:
     shape, count = state.image.data.shape, len(state.points.data)
     wait(lambda: False, DRAWN)
     heartbeat.start()
-    widget.controller.start("stack")
+    widget.controller.starter.start("stack")
     wait(lambda: not state.run.is_busy)
     wait(lambda: len(state.objects) == count, 60)
     heartbeat.stop()

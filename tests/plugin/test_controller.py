@@ -108,7 +108,7 @@ def test_this_frame_touches_no_other_frame_and_is_one_step(
     assert controller.segment_frame()
     assert filled(state.labels) == [2]
     assert state.undo_name == "segment frame"
-    controller.undo()
+    controller.review.undo()
     assert filled(state.labels) == []
 
 
@@ -348,7 +348,7 @@ def test_labels_in_use_are_not_overwritten_by_the_first_object(
 
 def test_the_first_object_gets_layers_for_its_prompts(controller, state, fake_viewer):
     fake_viewer.add_image((4, 20, 30), "TYX")
-    controller.new_object()
+    controller.objects.new_object()
     assert state.points is not None
     assert state.object_id == 1
 
@@ -424,7 +424,7 @@ def test_two_controllers_do_not_share_anything(fake_viewer, fake_engine):
 
 def test_start_raises_for_scripts(controller):
     with pytest.raises(ValueError, match="no image layer"):
-        controller.start("stack")
+        controller.starter.start("stack")
 
 
 def test_messages_name_the_problem_of_bad_features(controller, state, fake_viewer):
@@ -505,13 +505,13 @@ def test_a_script_that_adds_prompts_elsewhere_segments_nothing(
 def test_features_of_the_frame_on_show_are_computed_ahead(
     controller, state, drawn, fake_viewer, fake_engine
 ):
-    controller.go_to_frame(4)
+    controller.review.go_to_frame(4)
     assert fake_engine.prepared == [(4,), (5,), (3,)]
     assert state.timeline.current == 4
-    controller.go_to_frame(5)
+    controller.review.go_to_frame(5)
     assert fake_engine.prepared[3:] == [(5,), (4,)]
     state.live = False
-    controller.go_to_frame(2)
+    controller.review.go_to_frame(2)
     assert len(fake_engine.prepared) == 5
 
 
@@ -523,19 +523,19 @@ def test_undo_and_redo_redraw_the_prompts(
 ):
     drawn.data[0] = [1, 10, 25]
     edit(fake_viewer, timers, drawn)
-    controller.undo()
+    controller.review.undo()
     assert sorted(drawn.data.tolist()) == [[1, 5, 6], [1, 15, 20]]
     assert state.labels.data[1, 5, 6] == 1
     assert not timers[0].is_running
-    controller.redo()
+    controller.review.redo()
     assert sorted(drawn.data.tolist()) == [[1, 10, 25], [1, 15, 20]]
     assert state.labels.data[1, 10, 25] == 1
-    controller.undo()
-    controller.undo()
+    controller.review.undo()
+    controller.review.undo()
     assert len(drawn.data) == 0
     assert state.objects == ()
     assert (state.undo_name, state.redo_name) == ("", "prompts")
-    controller.undo()
+    controller.review.undo()
     assert not state.labels.data.any()
 
 
@@ -544,10 +544,10 @@ def test_the_object_under_the_pointer_becomes_the_current_one(
 ):
     assert len(drawn.data) == 2
     fake_viewer.pointer = (1, 15, 20)
-    controller.pick_object()
+    controller.objects.pick_object()
     assert state.object_id == 2
     fake_viewer.pointer = (1, 0, 0)
-    controller.pick_object()
+    controller.objects.pick_object()
     assert state.object_id == 2
     assert "no object under the pointer" in state.message.text
 
@@ -572,7 +572,7 @@ def test_through_z_then_from_each_slice_through_t(
     text = fake_engine.sessions[0].as_python()
     assert "propagate('T'" in text
     assert "start=1" in text
-    controller.undo()
+    controller.review.undo()
     assert not state.labels.data.any(axis=(2, 3))[0].any()
 
 
@@ -619,7 +619,7 @@ def test_frames_painted_by_hand_are_accepted(
     assert controller.segment_stack()
     np.testing.assert_array_equal(labels.data[2] == 1, before)
     assert state.objects[1].num_locked == 1
-    controller.undo()
+    controller.review.undo()
     assert state.objects[1].num_locked == 0
 
 
@@ -636,11 +636,11 @@ def test_where_the_model_computes_is_told(controller, state, drawn):
     assert len(drawn.data) == 2
     assert state.whereabouts == "a quick square maker"
     controller.suspend()
-    controller.go_to_frame(2)
+    controller.review.go_to_frame(2)
     assert state.whereabouts == "a quick square maker"
     state.live = False
     controller.suspend()
-    controller.go_to_frame(3)
+    controller.review.go_to_frame(3)
     assert state.whereabouts == ""
 
 
@@ -657,31 +657,31 @@ def test_nothing_is_asked_for_again_and_again_without_a_session(
 def test_undo_takes_whole_runs_back(controller, state, drawn):
     controller.segment_stack()
     assert len(filled(state.labels)) == 6
-    controller.undo()
+    controller.review.undo()
     assert filled(state.labels) == [1]
     assert len(drawn.data) == 2
-    controller.redo()
+    controller.review.redo()
     assert len(filled(state.labels)) == 6
 
 
 def test_deleted_objects_come_back_with_their_prompts(controller, state, drawn):
-    controller.delete_object(1)
+    controller.objects.delete_object(1)
     assert [row.obj_id for row in state.objects] == [2]
     assert drawn.obj_ids == [2]
     assert not (state.labels.data == 1).any()
-    controller.undo()
+    controller.review.undo()
     assert sorted(drawn.obj_ids) == [1, 2]
     assert (state.labels.data == 1).any()
 
 
 def test_objects_are_renamed_hidden_and_selected(controller, state, drawn, fake_viewer):
-    controller.rename_object(2, "daughter")
-    controller.hide_object(1, is_hidden=True)
+    controller.objects.rename_object(2, "daughter")
+    controller.objects.hide_object(1, is_hidden=True)
     assert [row.name for row in state.objects] == ["object 1", "daughter"]
     assert fake_viewer.hidden == {1}
-    controller.hide_object(1, is_hidden=False)
+    controller.objects.hide_object(1, is_hidden=False)
     assert fake_viewer.hidden == set()
-    controller.select_object(2)
+    controller.objects.select_object(2)
     assert state.labels.selected == 2
     fake_viewer.events.label_selected.emit(state.labels, 1)
     assert state.object_id == 1
@@ -689,15 +689,15 @@ def test_objects_are_renamed_hidden_and_selected(controller, state, drawn, fake_
 
 def test_accepted_frames_hold(controller, state, drawn, fake_viewer):
     controller.segment_stack()
-    controller.go_to_frame(3)
+    controller.review.go_to_frame(3)
     state.labels.data[3] = 0
     state.labels.data[3, 2:6, 20:26] = 1
-    controller.toggle_lock()
+    controller.review.toggle_lock()
     assert state.timeline.frames[3].is_locked
     assert state.objects[0].num_locked == 1
     controller.segment_stack()
     assert (state.labels.data[3, 2:6, 20:26] == 1).all()
-    controller.lock_here(is_locked=False)
+    controller.review.lock_here(is_locked=False)
     assert not state.timeline.frames[3].is_locked
 
 
@@ -728,15 +728,15 @@ def test_the_pace_of_a_run_is_remembered_for_its_settings(controller, state, dra
 
 
 def test_next_doubtful_frame(controller, state, drawn, fake_engine):
-    controller.next_doubt()
+    controller.review.next_doubt()
     assert "no doubtful frames" in state.message.text
     fake_engine.before_frame = lambda n: setattr(fake_engine, "finds", n not in (2, 4))
     controller.segment_stack()
     doubts = [i for i, f in enumerate(state.timeline.frames) if f.doubt]
     assert doubts
-    controller.next_doubt()
+    controller.review.next_doubt()
     assert state.timeline.current in doubts
-    controller.previous_doubt()
+    controller.review.previous_doubt()
     assert state.timeline.current in doubts
     assert state.objects[0].num_doubts == len(doubts)
 
@@ -750,27 +750,27 @@ def test_everything_on_a_frame_is_one_step(
         ObjectMask(2, 4, 5, square, 1.0, 0.9),
         ObjectMask(3, 0, 0, square, 1.0, 0.9),
     )
-    controller.propose_everything()
+    controller.objects.propose_everything()
     assert [row.obj_id for row in state.objects] == [1, 2, 3, 4]
     assert (state.labels.data[1, 10:13, 10:13] == 3).all()
     assert state.object_id == 3
     assert state.undo_name == "find all"
-    controller.undo()
+    controller.review.undo()
     assert [row.obj_id for row in state.objects] == [1, 2]
-    controller.redo()
+    controller.review.redo()
     controller.segment_stack()
     assert (state.labels.data[:, 10:13, 10:13] == 3).all()
 
 
 def test_copied_script_does_the_same(controller, state, drawn, fake_viewer):
-    controller.copy_as_python()
+    controller.review.copy_as_python()
     assert "session.segment((1,), (1, 2))" in fake_viewer.clipboard
     assert "Copied" in state.message.text
 
 
 def test_each_image_keeps_its_objects(controller, state, drawn, fake_viewer):
     first, points, labels = state.image, state.points, state.labels
-    controller.rename_object(1, "mother")
+    controller.objects.rename_object(1, "mother")
     second = fake_viewer.add_image((4, 20, 30), "TYX")
     state.image = second
     assert state.objects == ()

@@ -96,10 +96,10 @@ def test_tracks_follow_the_labels(divided, main, timers):
     assert labels is main.state.labels
     assert sorted(set(tracks.data[:, 0])) == [1, 2, 3]
     assert len(tracks.data) == 9
-    main.delete_object(3)
+    main.objects.delete_object(3)
     ring(timers)
     assert sorted(set(divided._port.shown[-1][1].data[:, 0])) == [1, 2]
-    main.undo()
+    main.review.undo()
     ring(timers)
     assert len(divided._port.shown[-1][1].data) == 9
 
@@ -124,10 +124,10 @@ def test_what_is_shown_is_not_made_again(divided, main, timers):
     ring(timers)
     number = len(divided._port.shown)
     divided._port.painted.emit(main.state.labels, ((4,),))
-    main.rename_object(2, "left")
+    main.objects.rename_object(2, "left")
     ring(timers)
     assert len(divided._port.shown) == number
-    main.hide_object(2, True)
+    main.objects.hide_object(2, True)
     ring(timers)
     assert len(divided._port.shown) == number + 1
 
@@ -138,7 +138,7 @@ def test_off_is_off(divided, main, timers):
     number = len(divided._port.shown)
     divided.show_tracks(False)
     assert divided._port.removed == 1
-    main.delete_object(3)
+    main.objects.delete_object(3)
     ring(timers)
     assert len(divided._port.shown) == number
 
@@ -151,10 +151,10 @@ def test_a_division_by_hand(divided, main, timers):
     divided.show_tracks(True)
     ring(timers)
     assert divided._port.shown[-1][1].graph == {2: [1], 3: [1]}
-    main.undo()
+    main.review.undo()
     ring(timers)
     assert divided.state.divisions == ()
-    main.redo()
+    main.review.redo()
     divided.clear_division(1)
     ring(timers)
     assert divided.state.divisions == ()
@@ -178,7 +178,7 @@ def test_prompts_go_with_what_is_split(main, lineage, timers, fake_viewer):
     assert lineage.state.divisions == (Division(3, 1, (2,)),)
     assert points.obj_ids == [1, 2]
     assert [main.state.objects[n].num_frames for n in (0, 1)] == [3, 3]
-    main.undo()
+    main.review.undo()
     ring(timers)
     assert points.obj_ids == [1, 1]
 
@@ -284,6 +284,6 @@ def test_closed_it_listens_no_more(divided, main, timers, fake_engine):
     assert divided._port.is_closed
     assert len(fake_engine.sessions[0].events.labels) == 0
     number = len(divided._port.shown)
-    main.delete_object(2)
+    main.objects.delete_object(2)
     ring(timers)
     assert len(divided._port.shown) == number

@@ -177,8 +177,8 @@ def test_points_of_a_graph_are_drawn(viewer, port, labels, fake_engine, tmp_path
     assert main.segment_stack()
     assert session.undo_names == ("follow", *steps), "the points were known"
     assert sorted(np.unique(main.state.labels.data)) == [0, 1, 2, 3]
-    main.undo()
-    main.undo()
+    main.review.undo()
+    main.review.undo()
     assert len(points.data) == 0
-    main.redo()
+    main.review.redo()
     assert len(points.data) == 6

@@ -42,7 +42,7 @@ def test_it_shows_the_window_of_the_current_object(controller, fake_viewer, time
     fake_viewer.add_points([[1, 5, 6], [1, 15, 20]], [1, 2])
     timers[0].ring()
     assert [view.crop for view in views(fake_viewer)] == [Crop(3, 4, 5, 5)]
-    controller.select_object(2)
+    controller.objects.select_object(2)
     assert [view.crop for view in views(fake_viewer)] == [Crop(13, 18, 5, 5)]
     assert (controller.state.labels.data[1] > 0).sum() == 50
 

@@ -76,7 +76,7 @@ def test_points_of_the_chosen_layer_become_objects_where_they_are(main, viewer, 
     assert list(seeds.features["object_id"]) == [1, 2]
     assert list(seeds.features["label"]) == ["positive"] * 2
     assert main.sources.offers() == ()
-    main.new_object()
+    main.objects.new_object()
     seeds.add([[1, 12, 12]])
     assert list(seeds.features["object_id"]) == [1, 2, 3]
     assert main.state.labels.data[1, 10, 10] == 1

@@ -37,15 +37,15 @@ def saved(start, tmp_path):
     main.add_prompt_layers()
     main.state.hq_mode = "off"
     main.state.points.add([[1, 10, 10], [2, 12, 10]])
-    main.new_object()
+    main.objects.new_object()
     main.flip_polarity()
     main.state.points.add([[1, 20, 20]])
     main.state.shapes.add(
         np.array([[[1, 25, 30], [1, 25, 40], [1, 35, 40], [1, 35, 30]]])
     )
     assert main.segment_stack()
-    main.rename_object(2, "sister")
-    main.lock_here(True)
+    main.objects.rename_object(2, "sister")
+    main.review.lock_here(True)
     folder = tmp_path / "day one.session"
     main.files.save(folder)
     assert "Saved to" in main.state.message.text
@@ -109,12 +109,12 @@ def test_layers_stay_chosen_when_nothing_can_be_opened(saved, tmp_path):
 
 def test_what_is_done_later_is_saved_too(saved, start):
     first, folder = saved
-    first.rename_object(2, "daughter")
-    first.desk.bench.release()
+    first.objects.rename_object(2, "daughter")
+    first.desk.sessions.release()
     second = start()
     second.files.open(folder)
     assert [row.name for row in second.state.objects] == ["object 1", "daughter"]
-    second.rename_object(1, "mother")
+    second.objects.rename_object(1, "mother")
     third = start()
     third.files.open(folder)
     assert [row.name for row in third.state.objects] == ["mother", "daughter"]
@@ -131,8 +131,8 @@ def test_a_folder_that_cannot_be_written_any_more_is_told_once(saved, monkeypatc
             raise OSError(28, "No space left on device")
 
         patch.setattr("os.fsync", full)
-        main.rename_object(1, "unsaved")
-        main.rename_object(1, "still unsaved")
+        main.objects.rename_object(1, "unsaved")
+        main.objects.rename_object(1, "still unsaved")
     assert len(told) == 1
     assert "No space left" in told[0]
     assert "kept in memory" in told[0]

@@ -45,7 +45,7 @@ def test_other_objects_are_painted_over_when_told(
     draw(fake_viewer, timers, touching)
     frame = controller.state.labels.data[1]
     assert frame[5, 4:12].tolist() == [1] * 3 + [2] * 5
-    controller.undo()
+    controller.review.undo()
     assert frame[5, 4:12].tolist() == [1] * 5 + [0] * 3
 
 
@@ -53,7 +53,7 @@ def test_accepted_frames_are_never_painted_over(
     controller, touching, fake_viewer, timers
 ):
     controller.state.overlap = "overwrite"
-    controller.lock_here(True)
+    controller.review.lock_here(True)
     draw(fake_viewer, timers, touching)
     assert controller.segment_stack()
     labels = controller.state.labels.data

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.plugin.inference import Task
 from napari_hqsam2.plugin.label_view import LabelView
+from napari_hqsam2.plugin.open_sessions import OpenSessions
 from napari_hqsam2.plugin.orders import Order, Subject
 from napari_hqsam2.plugin.prompt_sync import PromptMemory, PromptSync
 from napari_hqsam2.plugin.resolve import check_labels, session_options
+from napari_hqsam2.plugin.run_tasks import RunTasks
 from napari_hqsam2.plugin.state import Message
 from napari_hqsam2.plugin.views import Line
 from napari_hqsam2.plugin.workbench import Workbench
@@ -67,7 +69,9 @@ class Desk:
         self._viewer = viewer
         self._inference = inference
         self.sync = PromptSync(state, viewer)
-        self.bench = Workbench(engine)
+        self.sessions = OpenSessions(engine)
+        self.bench = Workbench(self.sessions)
+        self.run_tasks = RunTasks(self.sessions, engine)
         self._images: list[OpenImage] = []
 
     @property
@@ -272,10 +276,10 @@ class Desk:
     def close(self, *, keep_model: bool = False) -> None:
         """Let go of everything, once the present task has stopped."""
         self._images.clear()
-        self._inference.close(partial(self.bench.close, keep_model=keep_model))
+        self._inference.close(partial(self.sessions.close, keep_model=keep_model))
 
     def _forget(self, subject: Subject, _: Ticket) -> None:
-        self.bench.forget(subject)
+        self.sessions.forget(subject)
 
     def _hide(self, item: OpenImage) -> None:
         hidden = frozenset(row.obj_id for row in item.rows.values() if row.is_hidden)

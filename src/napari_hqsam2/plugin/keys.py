@@ -33,16 +33,16 @@ class Keys:
         self._viewer = viewer
         self._controller = controller
         self._everywhere: dict[str, Callable[[], None]] = {
-            "N": controller.new_object,
-            "J": controller.next_doubt,
-            "Shift-J": controller.previous_doubt,
-            "K": controller.toggle_lock,
-            "G": controller.pick_object,
+            "N": controller.objects.new_object,
+            "J": controller.review.next_doubt,
+            "Shift-J": controller.review.previous_doubt,
+            "K": controller.review.toggle_lock,
+            "G": controller.objects.pick_object,
             "Q": controller.flip_polarity,
             "H": controller.next_hq_mode,
             "W": controller.toggle_view,
         }
-        self._on_prompts = {UNDO: controller.undo, REDO: controller.redo}
+        self._on_prompts = {UNDO: controller.review.undo, REDO: controller.review.redo}
         self._bound: list[tuple[Any, str]] = []
         for key, verb in self._everywhere.items():
             self._bind(viewer, key, verb)

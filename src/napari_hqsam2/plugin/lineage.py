@@ -174,7 +174,7 @@ class LineageController:
         if position:
             place = (division.frame, *position[1:])
             self.main.viewer.show_frame(self.main.state.image, place)
-        self.main.select_object(division.mother)
+        self.main.objects.select_object(division.mother)
 
     def export(self, path: Path, to: ExportFormat, *, overwrite: bool = False) -> None:
         """Write labels and divisions for other programs."""

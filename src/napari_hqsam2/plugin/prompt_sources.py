@@ -126,7 +126,7 @@ class PromptSources:
         if notice:
             main.viewer.notify(notice)
         work = partial(
-            main.desk.bench.take_masks,
+            main.desk.run_tasks.take_masks,
             position=position,
             masks={ids[each]: mask for each, mask in masks.items()},
         )

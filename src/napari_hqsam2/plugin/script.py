@@ -150,7 +150,7 @@ def segment_layers(
     controller = PluginController(state, port, SyncInference(), used_engine)
     try:
         _fill(state, chosen, model, options)
-        run = controller.start(scope)
+        run = controller.starter.start(scope)
     finally:
         controller.close(keep_model=engine is not None)
     if not isinstance(run.labels, Labels):

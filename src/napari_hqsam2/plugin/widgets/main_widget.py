@@ -81,8 +81,8 @@ class SegmentWidget(QWidget):
         self.labels = LayerCombo("new layer")
         self.live = LiveSwitch(self.controller)
         self.prompts = PromptPanel(self.controller)
-        self.objects = ObjectsPanel(self.controller)
-        self.review = ReviewPanel(self.controller)
+        self.objects = ObjectsPanel(self.controller.objects)
+        self.review = ReviewPanel(self.controller.review)
         self.tracking = TrackingPanel(self.controller)
         self.model = ModelPanel(self.state)
         self.settings = unfold(

@@ -1,0 +1,141 @@
+"""Sessions of the inference thread: one per image, one of them with the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_hqsam2.errors import SessionError
+from napari_hqsam2.plugin.models import Waiting
+from napari_hqsam2.plugin.views import Report, Reporter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_hqsam2.plugin.inference import Ticket
+    from napari_hqsam2.plugin.models import Engine
+    from napari_hqsam2.plugin.orders import Order, Subject
+    from napari_hqsam2.session.session import Session
+
+
+class OpenSessions:
+    """Makes and opens the sessions that orders are about, and gives one the model.
+
+    Parameters
+    ----------
+    engine
+        Where sessions and models come from.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._open: Subject | None = None
+
+    def close(self, *, keep_model: bool = False) -> None:
+        """Let go of everything, of the model only if nobody else uses it."""
+        self.release(keep_model=keep_model)
+        self._open = None
+
+    def release(self, *, keep_model: bool = False) -> None:
+        """Let go of the model and what it has computed; sessions stay."""
+        if self._open is not None and self._open.session is not None:
+            self._open.session.close()
+            self._open.needs_model = True
+        if not keep_model:
+            self._engine.release()
+
+    def forget(self, subject: Subject) -> None:
+        """Drop the session on an image that is gone."""
+        if self._open is subject:
+            self._open = None
+        if subject.session is not None:
+            subject.session.close()
+            subject.session = subject.reporter = None
+
+    def of(self, order: Order) -> Session:
+        """The session of the subject, made when it is first needed."""
+        subject = order.subject
+        if self._open is not None and self._open is not subject:
+            before = self._open
+            if before.session is not None:
+                before.session.close()
+                before.needs_model = True
+        self._open = subject
+        session = subject.session
+        if session is None:
+            session = self._engine.new_session(
+                subject.data,
+                subject.axes.stack.letters,
+                subject.labels,
+                order.options,
+            )
+            _take_over(subject, session)
+        return session
+
+    def open_saved(self, order: Order, folder: Path) -> Session:
+        """Let a saved session be the one of the subject.
+
+        Raises
+        ------
+        SessionError
+            As of `Session.load`, or the stack has other axes.
+        """
+        subject, letters = order.subject, order.subject.axes.stack.letters
+        session = self._engine.open_session(
+            folder, subject.data, subject.labels, order.options
+        )
+        if session.settings.axes != letters:
+            msg = (
+                f"The session was saved for axes {session.settings.axes}; the image "
+                f"has {letters}. Give its layer the same axis labels, and open again."
+            )
+            raise SessionError(msg)
+        self._open = subject
+        _take_over(subject, session)
+        return session
+
+    def configure(self, order: Order) -> bool:
+        """Let the session have the settings of an order; tell whether any is new."""
+        session = self.of(order)
+        changed = {
+            name: value
+            for name, value in order.options.items()
+            if getattr(session.settings, name) != value
+        }
+        if changed:
+            session.configure(**changed)
+        return bool(changed)
+
+    def make_ready(self, order: Order, ticket: Ticket, *, ask: bool = True) -> bool:
+        """Give the session its model; False if cancelled on the way."""
+        subject = order.subject
+        if subject.needs_model:
+
+            def report(text: str) -> None:
+                ticket.tell(order.on_report, text)
+
+            waiting = Waiting(report, ticket.is_cancelled, may_download=ask)
+            session = self.of(order)
+            if not self._engine.give_model(session, waiting):
+                return False
+            subject.needs_model = False
+        return True
+
+    def report(self, order: Order) -> Report:
+        """What has changed in the session, and where the model computes."""
+        reporter = order.subject.reporter
+        if reporter is None:
+            return Report(line=order.line)
+        report = reporter.report(order.line, order.position)
+        return replace(report, whereabouts=self._engine.whereabouts())
+
+
+def _take_over(subject: Subject, session: Session) -> None:
+    """Let a session be the one on an image."""
+    subject.reporter = Reporter(session, subject.axes)
+
+    def on_settings() -> None:
+        subject.needs_model = True
+
+    session.events.settings.connect(on_settings)
+    subject.session = session
