@@ -11,6 +11,7 @@ import importlib
 import os
 import shutil
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SEED = 20_240_729
 VIEWER_FIXTURES = frozenset(
@@ -104,3 +105,31 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run, whatever ran before."""
     return np.random.default_rng(SEED)
+
+
+class StuckStack:
+    """A lazy stack that does not give one frame of its first axis before `open`."""
+
+    def __init__(self, stack: np.ndarray, bad: int) -> None:
+        self.shape, self.dtype = stack.shape, stack.dtype
+        self.open = threading.Event()
+        self._stack, self._bad = stack, bad
+
+    def __getitem__(self, key: tuple[object, ...]) -> np.ndarray:
+        if key[0] == self._bad:
+            assert self.open.wait(30)
+        return self._stack[key]
+
+
+@pytest.fixture
+def make_stuck() -> Iterator[Callable[[np.ndarray, int], StuckStack]]:
+    """Makes stacks of which a frame does not come; at the end it does."""
+    made: list[StuckStack] = []
+
+    def make(stack: np.ndarray, bad: int) -> StuckStack:
+        made.append(StuckStack(stack, bad))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.open.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,12 @@ from napari_hqsam2 import (
     segment_stack,
 )
 from napari_hqsam2.build import build_sam2_video_predictor, with_settings
-from napari_hqsam2.errors import CheckpointError, PromptError, StackError
+from napari_hqsam2.errors import (
+    CheckpointError,
+    FrameTimeoutError,
+    PromptError,
+    StackError,
+)
 from napari_hqsam2.predictors.intensity import to_unit_rgb
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.segmentation.masks import paint
@@ -729,3 +735,65 @@ def test_prompts_reach_the_predictor_where_they_were_placed(predictor, stack, pr
         expected[(frame,), 1] = (logits[0, 0] > 0).numpy()
     run = iter_stack(stack, [prompt], model=predictor, direction="forward")
     assert_same(masks_of(run), expected)
+
+
+@pytest.fixture
+def stuck(stack, make_stuck):
+    return make_stuck(stack, 4)
+
+
+LIMITS = (0.0, 60_000.0)
+
+
+def test_a_frame_that_does_not_come_ends_the_work_and_is_named(stuck, predictor):
+    run = iter_stack(
+        stuck,
+        [click(1, 1)],
+        axes="TYX",
+        model=predictor,
+        contrast_limits=LIMITS,
+        read_timeout=0.5,
+    )
+    done = [next(run).position for _ in range(3)]
+    assert done == [(1,), (2,), (3,)]
+    with pytest.raises(FrameTimeoutError, match=r"Frame T=4 did not come within 0.5 s"):
+        next(run)
+    with pytest.raises(FrameTimeoutError, match="Frame T=4"):
+        segment_stack(
+            stuck, [click(1, 1)], axes="TYX", model=predictor, read_timeout=0.2
+        )
+
+
+@pytest.mark.parametrize("crop", ["off", 64])
+@pytest.mark.parametrize("limits", [LIMITS, None])
+def test_work_that_waits_for_a_frame_can_be_cancelled(stuck, predictor, limits, crop):
+    over, counts = threading.Event(), []
+
+    def progress(done, total):
+        counts.append(done)
+        if done == 3:
+            threading.Timer(0.2, over.set).start()
+
+    if limits is None:
+        over.set()
+    labels = segment_stack(
+        stuck,
+        [click(1, 1)],
+        axes="TYX",
+        model=predictor,
+        contrast_limits=limits,
+        read_timeout=None,
+        crop=crop,
+        progress=progress,
+        cancel=over.is_set,
+    )
+    frames = [bool(frame.any()) for frame in labels]
+    done = [] if limits is None else [1, 2, 3]
+    assert frames == [frame in done for frame in range(6)]
+    assert counts == done
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_impossible_times_to_wait_are_refused(stack, predictor, seconds):
+    with pytest.raises(ValueError, match="read_timeout"):
+        segment_stack(stack, [click(1, 1)], model=predictor, read_timeout=seconds)

@@ -19,6 +19,7 @@ from napari_hqsam2 import batch
 from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.cli import app
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+from napari_hqsam2.segmentation.stack_view import StackView
 from napari_hqsam2.stack_files import PixelSize, open_stack
 from napari_hqsam2.weights import registry
 
@@ -248,6 +249,21 @@ def test_a_frame_that_cannot_be_read_keeps_those_before(run, files, quick, rng):
     assert run(*command, "--frames", "0,3").exit_code == 0
     labels = tifffile.imread(files / "labels.tif")
     assert [bool(frame.any()) for frame in labels] == [True, True, True, False, False]
+
+
+def test_frames_are_waited_for_as_long_as_is_said(run, files, quick, monkeypatch):
+    asked = []
+
+    def view(*arguments):
+        asked.append(arguments[-1])
+        return StackView(*arguments)
+
+    monkeypatch.setattr(batch, "StackView", view)
+    command = ("segment", "stack.ome.tif", *PROMPTS, "-o", "labels.tif")
+    for more in ((), ("--read-timeout", "0.5"), ("--read-timeout", "0")):
+        assert run(*command, *more).exit_code == 0
+    assert asked == [120, 0.5, None]
+    assert run(*command, "--read-timeout", "-1").exit_code == 2
 
 
 def test_a_first_frame_that_cannot_be_read_writes_nothing(run, files, quick, rng):

@@ -17,8 +17,9 @@ from napari_hqsam2.build import (
     with_settings,
 )
 from napari_hqsam2.configs.resolution import check_resolution
-from napari_hqsam2.errors import StackError
+from napari_hqsam2.errors import ReadCancelledError, StackError
 from napari_hqsam2.predictors.compilation import compile_model
+from napari_hqsam2.predictors.slow_reads import reads_cancelled_by
 from napari_hqsam2.segmentation.image import StillModel, segment_frame
 from napari_hqsam2.segmentation.masks import (
     FrameResult,
@@ -168,7 +169,9 @@ def segment_image(
         )
         raise StackError(msg)
     checked = check_prompts(prompts, image_axes)
-    view = StackView.of_image(array, image_axes.letters, settings.channels)
+    view = StackView.of_image(
+        array, image_axes.letters, settings.channels, settings.read_timeout
+    )
     limits = settings.contrast_limits
     predictor = predictor_for(settings)
     masks = segment_frame(
@@ -308,7 +311,7 @@ def _plan(
         file = resources.enter_context(open_stack(stack, axes))
         stack, axes = file.array, file.axes.letters
     return plan_stack(
-        StackView(stack, axes, options.channels),
+        StackView(stack, axes, options.channels, options.read_timeout),
         prompts,
         axis=options.axis,
         frames=options.frames,
@@ -326,7 +329,11 @@ def _results(
     predictor = predictor_for(options, options.tracking)
     limits = options.contrast_limits
     if limits is None:
-        limits = plan.view.limits()
+        try:
+            with reads_cancelled_by(cancel or _never):
+                limits = plan.view.limits()
+        except ReadCancelledError:
+            return iter(())
     logger.info(
         "Following %d objects along %s of %s, frames %d to %d, contrast limits %s",
         len(plan.obj_ids),

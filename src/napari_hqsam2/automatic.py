@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from napari_hqsam2.api import predictor_for
-from napari_hqsam2.errors import StackError
+from napari_hqsam2.errors import ReadCancelledError, StackError
 from napari_hqsam2.predictors.intensity import to_unit_rgb
 from napari_hqsam2.predictors.precision import inference
+from napari_hqsam2.predictors.slow_reads import reads_cancelled_by
 from napari_hqsam2.predictors.transforms import to_model_image
 from napari_hqsam2.prompts import FramePrompts
 from napari_hqsam2.segmentation.composition import compose_masks
@@ -91,8 +92,12 @@ def propose_objects(
         cancel or _never,
     )
     axis = view.axes.leading[-1]
-    frame = view.frames(place, axis).read(place[-1])
-    shown = view.limits() if limits is None else limits
+    try:
+        with reads_cancelled_by(proposer.cancel):
+            frame = view.frames(place, axis).read(place[-1])
+            shown = view.limits() if limits is None else limits
+    except ReadCancelledError:
+        return ()
     return _propose(proposer, frame, shown, crops, progress)
 
 
@@ -166,10 +171,12 @@ def _view(
     if letters is None and getattr(stack, "ndim", 0) == 2:
         letters = "YX"
     if letters is not None and not set(letters) - set("YXC"):
-        view = StackView.of_image(stack, letters, settings.channels)
+        view = StackView.of_image(
+            stack, letters, settings.channels, settings.read_timeout
+        )
         place: tuple[int, ...] = (0, *position)
     else:
-        view = StackView(stack, letters, settings.channels)
+        view = StackView(stack, letters, settings.channels, settings.read_timeout)
         place = tuple(position)
     shape = view.axes.leading_shape
     if len(place) != len(shape) or not all(

@@ -97,6 +97,7 @@ class SegmentJob:
     resolution: int | None
     crop: CropMode
     compile: bool
+    read_timeout: float | None
     picture: Path | None
     """Where to draw frames with outlines, if anywhere."""
 
@@ -167,9 +168,11 @@ class _Work:
         self.console = console
         self.summary = JobSummary()
         self.view = (
-            StackView(stack.array, stack.axes.letters, job.channels)
+            StackView(stack.array, stack.axes.letters, job.channels, job.read_timeout)
             if stack.axes.leading
-            else StackView.of_image(stack.array, stack.axes.letters, job.channels)
+            else StackView.of_image(
+                stack.array, stack.axes.letters, job.channels, job.read_timeout
+            )
         )
         if not job.everything:
             self._check_prompts()
@@ -241,6 +244,7 @@ class _Work:
                 contrast_limits=self.limits,
                 channels=job.channels,
                 hq_mode=job.hq_mode,
+                read_timeout=job.read_timeout,
             )
         if not found:
             msg = (
@@ -261,6 +265,7 @@ class _Work:
             hq_mode=self.job.hq_mode,
             one_piece=self.job.one_piece,
             crop=self.job.crop,
+            read_timeout=self.job.read_timeout,
         )
         self.summary.frames_done = 1
 
@@ -287,6 +292,7 @@ class _Work:
                 hq_mode=job.hq_mode,
                 one_piece=job.one_piece,
                 crop=job.crop,
+                read_timeout=job.read_timeout,
             )
 
     def write(self) -> None:

@@ -21,6 +21,14 @@ class StackError(HqSam2Error, ValueError):
     """An image stack has a shape, dtype or axis order that cannot be segmented."""
 
 
+class FrameTimeoutError(StackError):
+    """A frame of a lazy stack did not come in time."""
+
+
+class ReadCancelledError(HqSam2Error):
+    """Work was cancelled while it waited for a frame of a lazy stack."""
+
+
 class EvaluationError(HqSam2Error, ValueError):
     """Images and truth do not make a data set that a model can be measured on."""
 

@@ -3,15 +3,19 @@
 import queue
 import threading
 import time
+from functools import partial
 
+import numpy as np
 import pytest
 
+from napari_hqsam2.errors import ReadCancelledError
 from napari_hqsam2.plugin.inference import (
     MAX_WAITING,
     InferenceThread,
     SyncInference,
     Task,
 )
+from napari_hqsam2.segmentation.stack_view import StackView
 
 
 class Main:
@@ -180,3 +184,55 @@ def test_tasks_in_the_calling_thread():
     inference.close(lambda: seen.append("end"))
     assert inference.submit(Task(lambda _: seen.append("no"))).is_cancelled()
     assert seen[-1] == "end"
+
+
+@pytest.fixture
+def source(make_stuck):
+    """Frames of which number 1 does not come."""
+    stuck = make_stuck(np.zeros((3, 4, 5), np.uint8), 1)
+    return StackView(stuck, "TYX", read_timeout=None).frames((0,), "T")
+
+
+def test_a_task_that_waits_for_a_frame_can_be_cancelled(main, inference, source):
+    errors = []
+    ticket = inference.submit(Task(lambda _: source.read(1), on_error=errors.append))
+    ticket.cancel()
+    main.run_until(lambda: errors)
+    assert isinstance(errors[0], ReadCancelledError)
+
+
+def test_a_background_task_that_waits_for_a_frame_gives_way(main, inference, source):
+    begun, done, errors = [], [], []
+
+    def warm_up(_):
+        begun.append(len(done))
+        return source.read(1 if len(begun) == 1 else 2).shape
+
+    inference.submit(Task(warm_up, done.append, errors.append, is_background=True))
+    main.run_until(lambda: begun)
+    inference.submit(Task(lambda _: "asked for", done.append))
+    main.run_until(lambda: len(done) == 2)
+    assert done == ["asked for", (4, 5)]
+    assert not errors
+    assert len(begun) == 2
+
+
+def test_a_background_task_that_has_a_follower_does_not_begin_again(
+    main, inference, source
+):
+    begun, done = [], []
+
+    def warm_up(ticket, frame):
+        begun.append(frame)
+        return source.read(frame).shape
+
+    def task(frame):
+        work = partial(warm_up, frame=frame)
+        return Task(work, done.append, key="warm up", is_background=True)
+
+    inference.submit(task(1))
+    main.run_until(lambda: begun)
+    inference.submit(task(0))
+    inference.submit(Task(lambda _: "asked for", done.append))
+    main.run_until(lambda: len(done) == 2)
+    assert (begun, done) == ([1, 0], ["asked for", (4, 5)])

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 from napari_hqsam2 import BoxPrompt, FramePrompts, PointPrompt, Session, segment_stack
-from napari_hqsam2.errors import PromptError, SessionError, StackError
+from napari_hqsam2.errors import (
+    FrameTimeoutError,
+    PromptError,
+    SessionError,
+    StackError,
+)
 from napari_hqsam2.predictors.frame_source import open_frames
 
 SQUARE = np.zeros((40, 50), dtype=bool)
@@ -20,6 +27,11 @@ def run(session, axis=None, **options):
 
 def frames(steps):
     return [step.frame for step in steps]
+
+
+def labelled(session):
+    """Frames of a series with any label."""
+    return session.labels.any(axis=(1, 2)).nonzero()[0].tolist()
 
 
 def placed(session, prompts):
@@ -476,3 +488,35 @@ def test_hq_can_be_compared(session):
         found.append(session.labels[1].copy())
     np.testing.assert_array_equal(found[0], found[3])
     assert not np.array_equal(found[0], found[2])
+
+
+def test_a_run_that_waits_for_a_frame_can_be_cancelled(stack, predictor, make_stuck):
+    options = {"model": predictor, "contrast_limits": (0, 60_000)}
+    session = Session(make_stuck(stack, 4), axes="TYX", read_timeout=None, **options)
+    placed(session, [click(1, 1)])
+    over, steps = threading.Event(), []
+    for step in session.propagate(cancel=over.is_set):
+        steps.append(step)
+        if step.frame == 3:
+            threading.Timer(0.2, over.set).start()
+    assert frames(steps) == [1, 2, 3]
+    assert session.labels.any(axis=(1, 2)).tolist() == [
+        False,
+        *[True] * 3,
+        False,
+        False,
+    ]
+    assert session.undo() == "propagate"
+    session.configure(read_timeout=0.3)
+    run = session.propagate()
+    assert [next(run).frame for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(FrameTimeoutError, match=r"Frame T=4 did not come within 0.3 s"):
+        next(run)
+    assert session.undo() == "propagate"
+    session.redo()
+    assert session.labels.any(axis=(1, 2)).tolist() == [
+        False,
+        *[True] * 3,
+        False,
+        False,
+    ]

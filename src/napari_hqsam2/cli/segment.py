@@ -24,6 +24,7 @@ from napari_hqsam2.cli.values import (
     limits,
     pair,
 )
+from napari_hqsam2.predictors.slow_reads import DEFAULT_TIMEOUT
 from napari_hqsam2.weights import registry
 
 
@@ -155,6 +156,13 @@ CompileOption = Annotated[
         help="Compile the model first, which takes minutes: for long runs on a GPU.",
     ),
 ]
+ReadTimeoutOption = Annotated[
+    float,
+    typer.Option(
+        help="Seconds to wait for a frame of a slow disk or network; 0 waits for ever.",
+        min=0,
+    ),
+]
 PictureOption = Annotated[
     Path | None, typer.Option(help="Also draw frames with outlines (.png).")
 ]
@@ -184,6 +192,7 @@ def segment(  # noqa: PLR0913 - one argument per option
     resolution: ResolutionOption = None,
     crop: CropOption = "auto",
     compile: CompileOption = False,  # noqa: A002 - as in torch
+    read_timeout: ReadTimeoutOption = DEFAULT_TIMEOUT,
     picture: PictureOption = None,
 ) -> None:
     """Segment prompted objects through a stack and write their labels.
@@ -217,6 +226,7 @@ def segment(  # noqa: PLR0913 - one argument per option
         resolution=checked_resolution(resolution),
         crop=checked_crop(crop),
         compile=compile,
+        read_timeout=read_timeout or None,
         picture=picture,
     )
     with errors_as_messages():

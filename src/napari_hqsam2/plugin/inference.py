@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from napari_hqsam2.errors import ReadCancelledError
+from napari_hqsam2.predictors.slow_reads import reads_cancelled_by
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -172,11 +175,32 @@ class InferenceThread:
     def _carry_out(self, ticket: Ticket) -> None:
         task = ticket.task
         try:
-            result = task.work(ticket)
+            with reads_cancelled_by(partial(self._gives_way, ticket)):
+                result = task.work(ticket)
+        except ReadCancelledError as error:
+            if ticket.is_cancelled():
+                self.tell(task.on_error, error)
+            else:
+                self._put_back(ticket)
         except Exception as error:  # noqa: BLE001 - told in the viewer's thread
             self.tell(task.on_error, error)
         else:
             self.tell(task.on_done, result)
+
+    def _gives_way(self, ticket: Ticket) -> bool:
+        """Whether a task is not to wait for a frame that does not come."""
+        if ticket.is_cancelled():
+            return True
+        with self._changed:
+            others = (t for t in self._waiting if not t.task.is_background)
+            return ticket.task.is_background and next(others, None) is not None
+
+    def _put_back(self, ticket: Ticket) -> None:
+        """Let a task that gave way begin again later, unless it has a follower."""
+        with self._changed:
+            keys = {t.task.key for t in self._waiting if t.task.key}
+            if self._last is None and ticket.task.key not in keys:
+                self._waiting.appendleft(ticket)
 
 
 class SyncInference:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_hqsam2.errors import HqSam2Error
+from napari_hqsam2.errors import HqSam2Error, ReadCancelledError
 from napari_hqsam2.plugin.state import Message, RunStatus
 
 if TYPE_CHECKING:
@@ -213,6 +213,8 @@ class Runs:
         self._desk.look(run.item)
         if run.stopped_by:
             self._teller.refuse(f"{run.stopped_by} {run.done} frames are kept.")
+        elif isinstance(error, ReadCancelledError):
+            self._teller.tell(str(error))
         else:
             kept = f"({run.done} finished frames are kept.)" if run.done else ""
             self._teller.refuse_error(error, kept)

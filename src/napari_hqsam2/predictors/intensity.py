@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from napari_hqsam2._types import Limits
-from napari_hqsam2.errors import StackError
+from napari_hqsam2.errors import FrameTimeoutError, StackError
 from napari_hqsam2.predictors.frame_checks import real_dtype
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def estimate_limits(
     Raises
     ------
     StackError
-        If none of the frames can be read.
+        If none of the frames can be read, or one did not come in time.
     """
     if sample < 1:
         msg = f"At least one frame must be sampled, got sample={sample}."
@@ -214,6 +214,8 @@ def _sampled_frames(source: FrameSource, sample: int) -> list[AnyArray]:
     for index in indices.tolist():
         try:
             frame = source.read(index)
+        except FrameTimeoutError:
+            raise
         except StackError as error:
             failure = failure or error
             logger.warning("Left out of the intensity estimate: %s", error)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from napari_hqsam2.predictors.slow_reads import reads_cancelled_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,7 +19,8 @@ T = TypeVar("T")
 class Prefetcher(Generic[T]):
     """Results for the items of a sequence, begun before they are asked for.
 
-    A context manager: at its end the thread ends too, after the item that it is at.
+    A context manager: at its end the thread ends too, after the item that it is at; a
+    frame that does not come is given up.
 
     Parameters
     ----------
@@ -43,6 +48,7 @@ class Prefetcher(Generic[T]):
         self._is_wanted = is_wanted
         self._futures: dict[int, Future[T]] = {}
         self._next = 0
+        self._is_over = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
 
     def __enter__(self) -> Self:
@@ -54,6 +60,7 @@ class Prefetcher(Generic[T]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_over.set()
         self._futures.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -74,9 +81,15 @@ class Prefetcher(Generic[T]):
             return None
         return future.result()
 
+    def _do(self, item: int) -> T:
+        with reads_cancelled_by(self._is_over.is_set):
+            return self._work(item)
+
     def _begin_after(self, position: int) -> None:
         last = min(position + self._depth, len(self._items) - 1)
         for ahead in range(max(self._next, position + 1), last + 1):
             if self._is_wanted(self._items[ahead]):
-                self._futures[ahead] = self._pool.submit(self._work, self._items[ahead])
+                self._futures[ahead] = self._pool.submit(
+                    copy_context().run, self._do, self._items[ahead]
+                )
         self._next = max(self._next, last + 1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, get_args
 
 from napari_hqsam2.configs.resolution import check_resolution
+from napari_hqsam2.predictors.slow_reads import DEFAULT_TIMEOUT, check_timeout
 from napari_hqsam2.predictors.tracking_config import TrackingMode
 from napari_hqsam2.segmentation.windows import check_crop, window_rule
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
@@ -62,6 +63,10 @@ class ImageOptions(TypedDict, total=False):
     minutes: for long batch work on a GPU, as a CPU gains nothing; not in a process with
     windows. Where it fails, all is computed as ever. A model that was passed stays
     compiled."""
+    read_timeout: float | None
+    """Seconds to wait for one frame of a stack that is not in memory (Dask, Zarr, a
+    file, `FrameSource`), 120 by default; None waits until it comes. Which frame did not
+    come is told; those that were finished are kept."""
 
 
 class StackOptions(ImageOptions, total=False):
@@ -97,6 +102,7 @@ class ImageSettings:
     resolution: int | None = None
     crop: CropMode = "auto"
     compile: bool = False
+    read_timeout: float | None = DEFAULT_TIMEOUT
 
     def __post_init__(self) -> None:
         _check_choice("hq_mode", self.hq_mode, HQ_MODES)
@@ -107,6 +113,7 @@ class ImageSettings:
             )
             raise ValueError(msg)
         check_crop(self.crop)
+        check_timeout(self.read_timeout)
         if self.resolution is not None:
             check_resolution(self.resolution)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from napari_hqsam2.predictors.slow_reads import until_cancelled
 from napari_hqsam2.segmentation.prompt_groups import (
     check_frames,
     check_prompts,
@@ -77,7 +78,7 @@ class StackPlan:
                 is_cancelled=is_cancelled,
                 rule=rule,
             )
-            for result in run.results():
+            for result in until_cancelled(run.results(), is_cancelled):
                 yield result
                 if is_cancelled():
                     return

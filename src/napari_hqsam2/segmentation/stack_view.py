@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from napari_hqsam2.predictors.frame_source import (
     read_part,
 )
 from napari_hqsam2.predictors.intensity import estimate_limits
+from napari_hqsam2.predictors.slow_reads import DEFAULT_TIMEOUT, PatientSource
 
 if TYPE_CHECKING:
     from napari_hqsam2._types import HW, AnyArray
@@ -41,6 +42,9 @@ class StackView:
     channels
         One to three indices along C, shown to the model as red, green and blue; needed
         unless there are 1, 3 or (last axis) 4 channels.
+    read_timeout
+        Seconds to wait for a frame of a stack that is not in memory; None waits until
+        it comes.
 
     Raises
     ------
@@ -53,14 +57,19 @@ class StackView:
         stack: object,
         axes: str | None = None,
         channels: Sequence[int] | None = None,
+        read_timeout: float | None = DEFAULT_TIMEOUT,
     ) -> None:
         self.channels = None if channels is None else tuple(channels)
+        self._timeout = read_timeout
+        self._kind = f"a {type(stack).__name__}"
+        self._is_lazy = not is_in_memory(stack)
         self._array: ArrayLike | None = None
         self._source: FrameSource | None = None
         if is_array_like(stack):
             self._array = stack  # type: ignore[assignment]
         elif isinstance(stack, FrameSource):
-            self._source = open_frames(stack, channels=channels)
+            source = open_frames(stack, channels=channels)
+            self._source = PatientSource(source, read_timeout, str, self._kind)
         elif isinstance(stack, Sequence) and all(map(is_array_like, stack)) and stack:
             self._array = FrameList(stack)
         else:
@@ -69,7 +78,7 @@ class StackView:
                 "frames, a FrameSource or a path."
             )
             raise StackError(msg)
-        self.axes = self._resolve(stack, axes)
+        self.axes = self._resolve(axes)
 
     @classmethod
     def of_image(
@@ -77,16 +86,18 @@ class StackView:
         image: Any,
         axes: str,
         channels: Sequence[int] | None = None,
+        read_timeout: float | None = DEFAULT_TIMEOUT,
     ) -> StackView:
         """A single image without leading axes, as a stack of one frame."""
-        return cls([image], f"T{axes}", channels)
+        return cls([image], f"T{axes}", channels, read_timeout)
 
-    def _resolve(self, stack: Any, axes: str | None) -> StackAxes:
+    def _resolve(self, axes: str | None) -> StackAxes:
         if self._array is not None:
             return resolve_axes(tuple(self._array.shape), axes)
-        frame = stack.read(0)
+        source = cast("FrameSource", self._source)
+        frame = source.read(0)
         letters = axes or ("TYX" if frame.ndim == 2 else "TYXC")
-        resolved = StackAxes(letters.upper(), (len(stack), *frame.shape))
+        resolved = StackAxes(letters.upper(), (len(source), *frame.shape))
         if resolved.letters[1:] not in ("YX", "YXC"):
             msg = (
                 f"axes={letters!r} does not fit a source of frames "
@@ -111,7 +122,15 @@ class StackView:
         fixed = dict(zip(self.axes.leading, position, strict=True))
         del fixed[axis]
         part = _FixedAxes(self._array, self.axes.letters, fixed)
-        return ArrayFrameSource(part, axes=part.letters, channels=self.channels)
+        source = ArrayFrameSource(part, axes=part.letters, channels=self.channels)
+        if not self._is_lazy:
+            return source
+        place = self.axes.leading.index(axis)
+
+        def where(frame: int) -> str:
+            return self.axes.where((*position[:place], frame, *position[place + 1 :]))
+
+        return PatientSource(source, self._timeout, where, self._kind)
 
     def every_frame(self) -> FrameSource:
         """All frames of the stack, in the order of its leading axes."""
@@ -169,6 +188,13 @@ class _FixedAxes:
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
         rest = iter(key)
         return self._array[tuple(next(rest) if k is None else k for k in self._key)]
+
+
+def is_in_memory(stack: object) -> bool:
+    """Whether frames of a stack are there without being waited for."""
+    if isinstance(stack, list | tuple):
+        return all(isinstance(frame, np.ndarray) for frame in stack)
+    return isinstance(stack, np.ndarray)
 
 
 class _EveryFrame:

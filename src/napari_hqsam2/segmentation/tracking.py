@@ -22,7 +22,7 @@ from napari_hqsam2.segmentation.window_tracking import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.frame_source import FrameSource
@@ -58,7 +58,7 @@ class GroupRun:
     rule: WindowRule | None = None
     """Where objects are looked for; None is on the whole frame."""
 
-    def results(self) -> Iterator[FrameResult]:
+    def results(self) -> Generator[FrameResult, None, None]:
         """Follow all objects, forward, then backward."""
         rule = self.rule
         if rule is not None and rule.is_needed(self.group.prompts):

@@ -81,5 +81,7 @@ class SessionSettings(PromptEditing):
     def _settle(self, step: Step) -> None:
         if step.touched(self._records.settings):
             settings = self.settings
-            self._stack.show(settings.channels, settings.contrast_limits)
+            self._stack.show(
+                settings.channels, settings.contrast_limits, settings.read_timeout
+            )
             self._tracker.configure(settings)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Unpack, get_args
 
 from napari_hqsam2._types import Overlap
 from napari_hqsam2.errors import PromptError
+from napari_hqsam2.predictors.slow_reads import until_cancelled
 from napari_hqsam2.segmentation.masks import ObjectMask
 from napari_hqsam2.segmentation.options import HQ_MODES
 from napari_hqsam2.session.anchors import find_anchors
@@ -17,7 +18,7 @@ from napari_hqsam2.session.script import call
 from napari_hqsam2.session.settings import RunSettings, check_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.session.anchors import Anchor, RunPlan
@@ -173,19 +174,22 @@ class SessionRuns(SessionSettings):
         with self._turn():
             letter = self._stack.axes.propagation_axis(axis)
             self._plans(letter, settings)
-        return self._in_turns(self._run(letter, settings))
+        return self._in_turns(self._run(letter, settings), settings.cancel or _never)
 
     def _plans(self, axis: str, settings: RunSettings) -> list[RunPlan]:
         return plan_runs(self._stack, self._records, self._store, axis, settings)
 
     def _in_turns(
-        self, steps: Generator[PropagationStep, None, None]
+        self,
+        steps: Generator[PropagationStep, None, None],
+        is_cancelled: Callable[[], bool],
     ) -> Generator[PropagationStep, None, None]:
         """The steps of a run, each in a turn of its own."""
+        run = until_cancelled(steps, is_cancelled)
         try:
             while True:
                 with self._turn(of_run=True):
-                    step = next(steps, None)
+                    step = next(run, None)
                 if step is None:
                     return
                 yield step

@@ -100,7 +100,12 @@ class Session(SessionExchange):
         settings = StackSettings(axes=axes, **options)
         with ExitStack() as resources:
             opened = SessionStack(
-                stack, axes, settings.channels, settings.contrast_limits, resources
+                stack,
+                axes,
+                settings.channels,
+                settings.contrast_limits,
+                settings.read_timeout,
+                resources,
             )
             super().__init__(opened, settings, labels, history_bytes)
             self._resources = resources.pop_all()

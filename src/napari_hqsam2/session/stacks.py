@@ -63,7 +63,7 @@ class SessionStack:
     ----------
     stack
         As in `api.iter_stack`, or a single image.
-    axes, channels
+    axes, channels, read_timeout
         As in `StackView`.
     limits
         Contrast limits; None takes those of the whole stack when they are first needed.
@@ -82,6 +82,7 @@ class SessionStack:
         axes: str | None,
         channels: Sequence[int] | None,
         limits: IntensityLimits | None,
+        read_timeout: float | None,
         resources: ExitStack,
     ) -> None:
         self.pixel_sizes: Mapping[str, PixelSize] = {}
@@ -99,18 +100,23 @@ class SessionStack:
         if axes is not None and self._is_image:
             self._stack = stack if hasattr(stack, "shape") else np.asarray(stack)
             self.axes = StackAxes(axes.upper(), tuple(self._stack.shape))
-        self.show(channels, limits)
+        self.show(channels, limits, read_timeout)
         if not self._is_image:
             self.axes = self._view.axes
 
     def show(
-        self, channels: Sequence[int] | None, limits: IntensityLimits | None
+        self,
+        channels: Sequence[int] | None,
+        limits: IntensityLimits | None,
+        read_timeout: float | None,
     ) -> None:
         """Change what the model sees; arguments as those of the class."""
         if self._is_image:
-            self._view = StackView.of_image(self._stack, self.axes.letters, channels)
+            self._view = StackView.of_image(
+                self._stack, self.axes.letters, channels, read_timeout
+            )
         else:
-            self._view = StackView(self._stack, self._letters, channels)
+            self._view = StackView(self._stack, self._letters, channels, read_timeout)
         self._limits = limits
 
     @property
