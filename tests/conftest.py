@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -115,7 +115,7 @@ class StuckStack:
         self.open = threading.Event()
         self._stack, self._bad = stack, bad
 
-    def __getitem__(self, key: tuple[object, ...]) -> np.ndarray:
+    def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
         if key[0] == self._bad:
             assert self.open.wait(30)
         return self._stack[key]

@@ -13,7 +13,7 @@ from napari_hqsam2.session.stacks import Line, LineFeatures, SessionStack
 
 
 def opened(stack, axes=None, **options):
-    values = {"channels": None, "limits": None, **options}
+    values = {"channels": None, "limits": None, "read_timeout": 9.0, **options}
     return SessionStack(stack, axes, resources=ExitStack(), **values)
 
 
@@ -76,7 +76,7 @@ def test_limits_are_looked_for_once_and_can_change(tzyx):
     stack = opened(tzyx.astype(np.uint16), "TZYX")
     assert stack.limits is stack.limits
     assert opened(tzyx, "TZYX", limits=(3, 5)).limits == (3, 5)
-    stack.show(None, (1, 2))
+    stack.show(None, (1, 2), None)
     assert stack.limits == (1, 2)
 
 
