@@ -57,4 +57,4 @@ def test_a_gpu_takes_many_more_crops_a_step(name: PhaseName) -> None:
     for few, many in zip(small.shapes, large.shapes, strict=True):
         assert many.size == few.size
         assert many.crops >= 8 * few.crops
-    assert large.shares == small.shares
+    assert large.shares.keys() == small.shares.keys()

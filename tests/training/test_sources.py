@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from napari_hqsam2.training.generated import Generated
 from napari_hqsam2.training.sources import (
     Clip,
     Movies,
@@ -112,3 +113,18 @@ def test_archives_and_folders_without_images_are_refused(tmp_path: Path) -> None
     np.savez(tmp_path / "x.npz", picture=np.zeros(3))
     with pytest.raises(ValueError, match=r"NAME\.image.*picture"):
         load_sources([tmp_path], "train")
+
+
+@pytest.mark.parametrize("films", [False, True])
+def test_generated_scenes_are_never_the_same_twice(films: bool) -> None:
+    source = Generated("synthetic", films=films)
+    rng = np.random.default_rng(3)
+    one, other = source.still(rng), source.still(rng)
+    assert one.image.shape[:2] == one.labels.shape
+    assert one.image.shape != other.image.shape or (one.image != other.image).any()
+    clip = source.clip(rng, 3)
+    if films:
+        assert clip is not None
+        assert len(clip.images) == len(clip.labels) == 3
+    else:
+        assert clip is None

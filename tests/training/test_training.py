@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from napari_hqsam2.training.clip_phase import Remembered
 from napari_hqsam2.training.config import (
     Budget,
     Optimisation,
@@ -189,3 +190,26 @@ def test_a_frozen_encoder_keeps_its_weights(micro: HqSam2, run: RunConfig) -> No
     changed = {k for k, v in micro.state_dict().items() if not torch.equal(v, start[k])}
     assert any(key.startswith("memory_attention") for key in changed)
     assert not any(key.startswith("image_encoder") for key in changed)
+
+
+def test_a_corrected_frame_is_remembered_as_a_prompted_one() -> None:
+    frames = [torch.full((1, 4, 2, 2), float(t)) for t in range(6)]
+    pointers = [torch.full((1, 8), float(t)) for t in range(6)]
+    remembered = Remembered(frames, pointers, conditioning=[0, 3])
+    spatial, said = remembered.read(6, num_memories=4, length=8)
+    seen = [(memory.slot, float(memory.features[0, 0, 0, 0])) for memory in spatial]
+    assert seen == [(0, 0.0), (0, 3.0), (2, 4.0), (3, 5.0)]
+    assert [float(each.pointer[0, 0]) for each in said] == [0, 3, 5, 4, 2, 1]
+
+
+def test_correction_clicks_on_clips_are_learnt(micro: HqSam2, run: RunConfig) -> None:
+    config = PhaseConfig("clip", Budget(steps=1), (SHAPE,), lengths=(3,))
+    mixture = Mixture(load_sources(run.data, "train"))
+    phase = make_phase(micro, config)
+    batch = phase.batches(mixture, 0)[0]
+    names = set()
+    for seed in range(12):
+        names |= phase.step(
+            batch, 0, torch.Generator().manual_seed(seed)
+        ).figures.keys()
+    assert {"corrected", "tracked_1", "tracked_2"} <= names

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MINUTE_SHARES = {"image": 0.6, "clip": 0.3, "hq": 0.1}
+MINUTE_SHARES = {"image": 0.25, "clip": 0.6, "hq": 0.15}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         help="folders of .npz archives: images and generated scenes",
+    )
+    result.add_argument(
+        "--generate",
+        action="store_true",
+        help="draw scenes anew for every crop, beside those in the folders",
     )
     result.add_argument("--out", type=Path, required=True, help="folder for the run")
     result.add_argument("--minutes", type=float, help="time for all phases together")
@@ -92,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = RunConfig(
         data=tuple(options.data),
         out=options.out,
+        generates=options.generate,
         keeps_memory=options.keeps_memory,
         overrides=tuple(options.override),
         seed=options.seed,

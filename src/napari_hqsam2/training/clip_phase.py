@@ -30,8 +30,8 @@ MASK_START, BOX_START = 0.5, 0.25
 TEACHER_LOGIT = 8.0
 """Size of the logits of true masks that memory is compared to."""
 DISTILLATION = 0.3
-CORRECTION = 0.3
-"""Share of batches that correct the last frame with a click."""
+CORRECTION = 0.5
+"""Share of batches that correct a tracked frame with a click."""
 
 
 @dataclass
@@ -40,18 +40,21 @@ class Remembered:
 
     memories: list[Tensor] = field(default_factory=list)
     pointers: list[Tensor] = field(default_factory=list)
+    conditioning: list[int] = field(default_factory=lambda: [0])
+    """Frames with prompts, the first and the corrected ones."""
 
     def read(
         self, frame: int, num_memories: int, length: int
     ) -> tuple[list[SpatialMemory], list[PointerMemory]]:
         """Memories as the video predictor hands them to `frame`."""
-        spatial = [SpatialMemory(0, self.memories[0])]
+        spatial = [SpatialMemory(0, self.memories[t]) for t in self.conditioning]
         for slot in range(1, num_memories):
             t = frame - (num_memories - slot)
-            if t > 0:
+            if t > 0 and t not in self.conditioning:
                 spatial.append(SpatialMemory(slot, self.memories[t]))
         span = max(min(length, MAX_POINTERS) - 1, 1)
-        order = [0, *range(frame - 1, 0, -1)]
+        tracked = (t for t in range(frame - 1, 0, -1) if t not in self.conditioning)
+        order = [*self.conditioning, *tracked]
         pointers = []
         for t in order:
             pointer = self.pointers[t]
@@ -114,34 +117,48 @@ class ClipPhase(ImagePhase):
     def step(
         self, batch: ClipBatch | ImageBatch, index: int, generator: torch.Generator
     ) -> StepResult:
-        """Loss of one batch: the prompted frame, then each tracked one."""
+        """Loss of one batch: the prompted frame, then each tracked one.
+
+        In some batches a click corrects one of the tracked frames, which the frames
+        behind it then remember as a prompted one.
+        """
         if isinstance(batch, ImageBatch):
             return super().step(batch, index, generator)
         frames, dense = self._encode(batch)
         losses: list[Tensor] = []
-        figures: dict[str, float] = {}
+        figures: dict[str, Tensor] = {}
         seen = self._start(batch, frames, generator, losses, figures)
         remembered = Remembered()
         self._remember(remembered, frames[0], seen, binarize=True)
+        corrected = self._corrected_frame(len(frames), generator)
         for frame in range(1, len(frames)):
             fused = self._fuse(remembered, frames, frame)
             target = batch.target(frame)
             losses.append(DISTILLATION * self._distil(fused, frames[frame], target))
-            figures[f"distil_{frame}"] = float(losses[-1].detach())
+            figures[f"distil_{frame}"] = losses[-1].detach()
             supervised, decoded = self._supervise(fused, frames[frame], target, None)
             losses.append(supervised.loss)
             present = target.amax((1, 2)) > 0.5
             figures[f"tracked_{frame}"] = mean_of(supervised.chosen_iou, present)
+            if frame == corrected:
+                supervised, decoded = self._correct(
+                    decoded, fused, frames[frame], target, generator
+                )
+                losses.append(supervised.loss)
+                figures["corrected"] = mean_of(supervised.chosen_iou, present)
+                remembered.conditioning.append(frame)
             if frame + 1 < len(frames):
                 seen = self._seen(decoded, present, multimask=True)
-                self._remember(remembered, frames[frame], seen, binarize=False)
-            elif float(torch.rand((), generator=generator)) < CORRECTION:
-                losses.append(
-                    self._correct(decoded, fused, frames[frame], target, generator)
-                )
+                prompted = frame == corrected
+                self._remember(remembered, frames[frame], seen, binarize=prompted)
         figures["copied"] = self._copied(batch, len(frames) - 1)
         loss = torch.stack(losses).sum() / len(frames)
         return StepResult(loss + dense, figures)
+
+    def _corrected_frame(self, length: int, generator: torch.Generator) -> int | None:
+        if float(torch.rand((), generator=generator)) >= CORRECTION:
+            return None
+        return int(torch.randint(1, length, (), generator=generator))
 
     def _encode(self, batch: ClipBatch) -> tuple[list[ImageFeatures], Tensor]:
         """Features of the N objects' images on every frame, and the dense loss."""
@@ -163,7 +180,7 @@ class ClipPhase(ImagePhase):
         frames: list[ImageFeatures],
         generator: torch.Generator,
         losses: list[Tensor],
-        figures: dict[str, float],
+        figures: dict[str, Tensor],
     ) -> Seen:
         """Result on the first frame; adds its loss.
 
@@ -178,7 +195,7 @@ class ClipPhase(ImagePhase):
             fused = self.model.without_memory(frames[1].embedding)
             supervised, _ = self._supervise(fused, frames[1], batch.target(1), prompts)
             losses.append(supervised.loss)
-            figures["mask_prompt"] = float(supervised.chosen_iou.mean())
+            figures["mask_prompt"] = supervised.chosen_iou.mean()
             return Seen(adopted.low_res, adopted.object_score, adopted.pointer)
         boxes = draw < MASK_START + BOX_START
         first = batch.first
@@ -187,9 +204,8 @@ class ClipPhase(ImagePhase):
         fused = self.model.without_memory(features.embedding)
         supervised, decoded = self._supervise(fused, features, batch.target(0), prompts)
         losses.append(supervised.loss)
-        figures["box" if boxes else "click"] = float(
-            (supervised.single_iou if boxes else supervised.chosen_iou).mean()
-        )
+        iou = supervised.single_iou if boxes else supervised.chosen_iou
+        figures["box" if boxes else "click"] = iou.mean()
         return self._seen(decoded, torch.ones_like(use_box), multimask=not boxes)
 
     def _supervise(
@@ -275,15 +291,15 @@ class ClipPhase(ImagePhase):
         features: ImageFeatures,
         target: Tensor,
         generator: torch.Generator,
-    ) -> Tensor:
+    ) -> tuple[Supervised, Decoded]:
         best = 1 + decoded.parts.iou_scores[:, 1:].argmax(dim=1)
         row = torch.arange(len(best), device=best.device)
         logits = decoded.parts.masks[row, best][:, None].detach().float().clamp(-32, 32)
         coords, labels = correction_clicks(logits, target[:, None], generator)
         prompts = ModelPrompts(coords, labels, logits)
-        return self._supervise(fused, features, target, prompts)[0].loss
+        return self._supervise(fused, features, target, prompts)
 
-    def _copied(self, batch: ClipBatch, frame: int) -> float:
+    def _copied(self, batch: ClipBatch, frame: int) -> Tensor:
         """Mean IoU on `frame` of the first mask, copied."""
         target = batch.target(frame)
         copied = (batch.target(0) - 0.5)[:, None]

@@ -88,6 +88,8 @@ class RunConfig:
     """Folders with the labelled images and generated scenes."""
     out: Path
     """Folder for logs, checkpoints and weights."""
+    generates: bool = False
+    """Whether scenes are drawn anew for every crop, beside those in `data`."""
     keeps_memory: bool = False
     """Whether the weights that clips start from can track already."""
     seed: int = 0
@@ -126,21 +128,32 @@ CLIP_SHARES = {
 }
 
 
+LARGE_SHARES = {"synthetic": 4.0, "synthetic_tyx": 1.5}
+"""On a GPU the same real images would be seen too often."""
+
+
 def large_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
     """The same recipe for a GPU: many more crops a step, longer clips, all trained."""
     config = default_phase(name, budget)
-    optimisation = replace(config.optimisation, warmup=200)
     large, small = BatchShape(512, 32, 6), BatchShape(256, 64, 8)
     if name == "image":
-        optimisation = replace(optimisation, learning_rate=8e-4)
-        return replace(config, shapes=(large, small, large), optimisation=optimisation)
+        optimisation = replace(config.optimisation, learning_rate=6e-4, warmup=100)
+        return replace(
+            config,
+            shapes=(large, small, large),
+            optimisation=optimisation,
+            shares=DEFAULT_SHARES | LARGE_SHARES,
+        )
     if name == "clip":
         return replace(
             config,
-            shapes=(BatchShape(512, 8, 4), BatchShape(256, 24, 4)),
-            still_shapes=(BatchShape(512, 24, 6),),
+            shapes=(BatchShape(512, 12, 4), BatchShape(256, 32, 4)),
+            still_shapes=(large, small, large),
             lengths=(4, 8, 6),
-            optimisation=replace(optimisation, trunk_scale=0.1, decoder_scale=0.3),
+            shares=DEFAULT_SHARES | CLIP_SHARES | {"synthetic_tyx": 4.0},
+            optimisation=Optimisation(
+                6e-4, trunk_scale=0.5, decoder_scale=0.5, warmup=100
+            ),
         )
     return replace(
         config,

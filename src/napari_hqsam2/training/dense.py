@@ -34,7 +34,7 @@ def dense_target(labels: LabelArray) -> Tensor:
     Parameters
     ----------
     labels : ndarray
-        (S, S) integers.
+        (S, S) integers, small enough to count.
 
     Returns
     -------
@@ -48,15 +48,12 @@ def dense_target(labels: LabelArray) -> Tensor:
     shares = torch.from_numpy(np.stack([labels > 0, outline]).astype(np.float32))
     shares = F.avg_pool2d(shares[None], STRIDE)[0]
     cells = labels[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-    _, index = np.unique(labels, return_inverse=True)
-    index = index.reshape(labels.shape)
-    count = np.bincount(index.ravel())
-    place = np.indices(labels.shape)
+    count: LabelArray = np.bincount(labels.ravel()).clip(min=1)
     vectors = []
-    for axis in place:
-        centre = np.bincount(index.ravel(), weights=axis.ravel()) / count
-        to_centre = centre[index] - axis
-        vectors.append(to_centre[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] / REACH)
+    for axis in np.indices(labels.shape):
+        sums = np.bincount(labels.ravel(), weights=axis.ravel())
+        at = axis[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+        vectors.append(((sums / count)[cells] - at) / REACH)
     away = np.stack(vectors).clip(-LONGEST, LONGEST) * (cells > 0)
     offset = torch.from_numpy(away.astype(np.float32))
     return torch.cat((shares, offset))

@@ -144,7 +144,7 @@ class HqPhase(ClipPhase):
             remembered = Remembered()
             self._remember(remembered, frames[0], seen, binarize=True)
         losses: list[Tensor] = []
-        figures: dict[str, float] = {}
+        figures: dict[str, Tensor] = {}
         for frame in range(1, len(frames)):
             with torch.no_grad():
                 fused = self._fuse(remembered, frames, frame)
@@ -205,8 +205,8 @@ class HqPhase(ClipPhase):
         self, sam: Tensor, hq_mask: Tensor, target: Tensor, fine: Tensor
     ) -> StepResult:
         figures = {
-            "off": float(mask_iou(sam, target).mean()),
-            "add": float(mask_iou(sam + hq_mask, target).mean()),
-            "only": float(mask_iou(hq_mask, target).mean()),
+            "off": mask_iou(sam, target).mean(),
+            "add": mask_iou(sam + hq_mask, target).mean(),
+            "only": mask_iou(hq_mask, target).mean(),
         }
         return StepResult(hq_loss(sam, hq_mask, target, fine), figures)

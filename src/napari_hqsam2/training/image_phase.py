@@ -37,12 +37,13 @@ class StepResult:
     """Loss of a step and figures to log."""
 
     loss: Tensor
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars, left on their device: to read one is to wait for it."""
 
 
-def mean_of(values: Tensor, where: Tensor) -> float:
+def mean_of(values: Tensor, where: Tensor) -> Tensor:
     """Mean of some values; nan of none."""
-    return float(values[where].mean()) if bool(where.any()) else float("nan")
+    return torch.where(where, values, 0).sum() / where.sum()
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class ImagePhase:
         encoded = self.model.encode_image(images)
         dense = self._dense(encoded, batch.dense)
         result = self._ask(batch, encoded[batch.crop], index, generator)
-        result.figures["dense"] = float(dense.detach())
+        result.figures["dense"] = dense.detach()
         return StepResult(result.loss + dense, result.figures)
 
     def _ask(
@@ -169,7 +170,7 @@ class ImagePhase:
             question = question.corrected(prompts, kept)
             supervised, logits = self._decode(question)
             losses.append(supervised.loss * len(kept) / len(batch.crop))
-            figures[f"corrected_{number}"] = float(supervised.single_iou.mean())
+            figures[f"corrected_{number}"] = supervised.single_iou.mean()
         return StepResult(torch.stack(losses).sum(), figures)
 
     def _rounds(self, index: int) -> int:

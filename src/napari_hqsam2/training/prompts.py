@@ -40,6 +40,14 @@ def jitter_box(
     )
 
 
+def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Random values from 0 to 1, drawn where they are needed."""
+    if generator is not None and generator.device.type != like.device.type:
+        seed = int(torch.randint(2**62, (), generator=generator))
+        generator = torch.Generator(like.device).manual_seed(seed)
+    return torch.rand(like.shape, generator=generator, device=like.device)
+
+
 def _depth(region: Tensor) -> Tensor:
     """Chessboard distance to the outside of (N, 1, h, w) regions of zeros and ones."""
     total = region
@@ -78,9 +86,8 @@ def correction_clicks(
     perfect = both.flatten(1).sum(1) == 0
     missing = torch.where(perfect[:, None, None, None], target, missing)
     depth = torch.cat((_depth(missing), _depth(excess)), dim=1)
-    noise = torch.rand(depth.shape, generator=generator).to(depth.device)
-    anywhere = torch.rand(len(depth), generator=generator).to(depth.device) < 0.5
-    anywhere = anywhere[:, None, None, None]
+    noise = _noise(depth, generator)
+    anywhere = _noise(depth[:, :1, :1, :1], generator) < 0.5
     score = torch.where(anywhere, depth.clamp(max=1) * (1 + noise), depth + 0.5 * noise)
     height, width = depth.shape[-2:]
     index = score.flatten(1).argmax(dim=1)

@@ -10,6 +10,7 @@ from napari_hqsam2.build import build_sam2, resolve_device
 from napari_hqsam2.training.clip_phase import ClipPhase
 from napari_hqsam2.training.data import BatchShape, ImageBatches, Mixture
 from napari_hqsam2.training.evaluate import Protocol, evaluate_images
+from napari_hqsam2.training.generated import Generated
 from napari_hqsam2.training.hq_phase import HqPhase
 from napari_hqsam2.training.image_phase import ImagePhase
 from napari_hqsam2.training.initialisation import (
@@ -96,6 +97,11 @@ def train_phase(
         load_weights_into(model, start)
     model.to(resolve_device(run.device))
     sources = load_sources(run.data, "train")
+    if run.generates:
+        sources += [
+            Generated("synthetic", films=False),
+            Generated("synthetic_tyx", films=True),
+        ]
     mixture = Mixture(sources, config.shares)
     if config.name == "clip" and not run.keeps_memory:
         prepare_memory(model, mixture, run.seed)

@@ -129,20 +129,18 @@ class Meter:
     """Running means of logged figures since they were last read."""
 
     def __post_init__(self) -> None:
-        self.sums: dict[str, tuple[float, int]] = {}
+        self.seen: dict[str, list[Tensor]] = {}
 
-    def add(self, figures: dict[str, float]) -> None:
-        """Add figures; nan is left out."""
+    def add(self, figures: dict[str, Tensor]) -> None:
+        """Add scalars, which may still be on their way."""
         for name, value in figures.items():
-            if not math.isnan(value):
-                total, count = self.sums.get(name, (0.0, 0))
-                self.sums[name] = (total + value, count + 1)
+            self.seen.setdefault(name, []).append(value)
 
     def read(self) -> dict[str, float]:
-        """Means, and start anew."""
-        means = {name: total / count for name, (total, count) in self.sums.items()}
-        self.sums = {}
-        return means
+        """Means, and start anew; nan is left out."""
+        means = {k: float(torch.stack(v).nanmean()) for k, v in self.seen.items()}
+        self.seen = {}
+        return {name: mean for name, mean in means.items() if not math.isnan(mean)}
 
 
 class Trainer:
@@ -267,7 +265,7 @@ class Trainer:
             self.minutes = before + (time.monotonic() - began) / 60
             done = self.progress >= 1 or self.step_number == stop_at
             if watch is not None:
-                done |= watch(self.step_number, self.progress, figures["loss"])
+                done |= watch(self.step_number, self.progress, float(figures["loss"]))
             if done or self.step_number % self.run.log_every == 0:
                 self._log(meter.read())
             if done or self.minutes - saved >= self.run.save_minutes:
@@ -291,7 +289,7 @@ class Trainer:
             return sdpa_kernel(SDPBackend.MATH)
         return nullcontext()
 
-    def _step(self, batch: Any) -> dict[str, float]:
+    def _step(self, batch: Any) -> dict[str, Tensor]:
         settings = self.phase.config.optimisation
         rate = learning_rate(settings, self.step_number, self.progress)
         for group in self.optimiser.param_groups:
@@ -313,9 +311,9 @@ class Trainer:
             logger.warning("Step %d had no finite gradient; skipped.", self.step_number)
         self.optimiser.zero_grad()
         return {
-            "loss": float(result.loss.detach()),
-            "norm": float(norm),
-            "lr": rate,
+            "loss": result.loss.detach(),
+            "norm": norm,
+            "lr": torch.tensor(rate),
         } | result.figures
 
     @torch.no_grad()
