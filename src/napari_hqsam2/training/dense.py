@@ -48,9 +48,10 @@ def dense_target(labels: LabelArray) -> Tensor:
     shares = torch.from_numpy(np.stack([labels > 0, outline]).astype(np.float32))
     shares = F.avg_pool2d(shares[None], STRIDE)[0]
     cells = labels[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-    count: LabelArray = np.bincount(labels.ravel()).clip(min=1)
+    count = np.bincount(labels.ravel()).clip(min=1)
+    place: LabelArray = np.indices(labels.shape)
     vectors = []
-    for axis in np.indices(labels.shape):
+    for axis in place:
         sums = np.bincount(labels.ravel(), weights=axis.ravel())
         at = axis[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
         vectors.append(((sums / count)[cells] - at) / REACH)
