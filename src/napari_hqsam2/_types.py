@@ -14,5 +14,5 @@ Limits: TypeAlias = tuple[float, float]
 Direction: TypeAlias = Literal["forward", "backward", "both"]
 CropMode: TypeAlias = Literal["auto", "off"] | int
 """Whether objects are looked at in windows; a number is their side in pixels."""
-Overlap: TypeAlias = Literal["protect", "overwrite"]
-"""Whether pixels of other labels are kept or taken."""
+Overlap: TypeAlias = Literal["protect", "overwrite", "ask"]
+"""Whether pixels of other labels are kept, taken, or kept until somebody says so."""

@@ -59,3 +59,35 @@ def test_accepted_frames_are_never_painted_over(
     labels = controller.state.labels.data
     assert labels[1, 5, 4:12].tolist() == [1] * 5 + [2] * 3
     assert labels[0, 5, 4:12].tolist()[3:] == [2] * 5
+
+
+def test_when_asked_other_objects_lose_pixels_only_on_a_word(
+    controller, touching, fake_viewer, timers
+):
+    state = controller.state
+    state.overlap = "ask"
+    draw(fake_viewer, timers, touching)
+    frame = state.labels.data[1]
+    assert frame[5, 4:12].tolist() == [1] * 5 + [2] * 3
+    assert [(d.obj_id, d.holder, d.area) for d in state.disputes] == [(2, 1, 10)]
+    controller.objects.take_disputed()
+    assert frame[5, 4:12].tolist() == [1] * 3 + [2] * 5
+    assert state.disputes == ()
+    assert state.message.text == "Took 10 pixels."
+    controller.review.undo()
+    assert frame[5, 4:12].tolist() == [1] * 5 + [2] * 3
+    assert len(state.disputes) == 1
+
+
+def test_disputes_are_those_of_the_image_on_show(
+    controller, touching, fake_viewer, timers
+):
+    state, image = controller.state, controller.state.image
+    state.overlap = "ask"
+    draw(fake_viewer, timers, touching)
+    labels, found = state.labels, state.disputes
+    state.image = fake_viewer.add_image((3, 20, 30), "TYX")
+    assert found
+    assert state.disputes == ()
+    state.image, state.labels = image, labels
+    assert state.disputes == found

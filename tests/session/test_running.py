@@ -415,7 +415,7 @@ def test_a_frame_that_cannot_be_read_ends_the_run(stack, predictor):
     ("options", "error", "message"),
     [
         ({"direction": "up"}, ValueError, "forward, backward, both"),
-        ({"overlap": "ask"}, ValueError, "protect, overwrite"),
+        ({"overlap": "maybe"}, ValueError, "protect, overwrite, ask"),
         ({"hq_mode": "max"}, ValueError, "add, only, off"),
         ({"stop_after_empty": 0}, ValueError, "1 or more"),
         ({"start": 1, "only_changed": True}, ValueError, "one of them"),

@@ -248,6 +248,7 @@ class Desk:
         self._state.whereabouts = report.whereabouts
         if self.open is item:
             self._show_rows(item, is_new=bool(report.rows))
+            self._state.disputes = report.disputes
             self._state.undo_name = report.undo_name
             self._state.redo_name = report.redo_name
             self._show_timeline(item, report)
@@ -258,6 +259,7 @@ class Desk:
         if item is None:
             state.objects, state.timeline = (), None
             state.undo_name = state.redo_name = ""
+            state.disputes = ()
             return
         self._show_rows(item, is_new=True)
         state.timeline = None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_hqsam2.plugin.resolve import count_words
+
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.controller import PluginController
     from napari_hqsam2.plugin.state import PluginState
+    from napari_hqsam2.session.session import Session
 
 
 class ObjectVerbs:
@@ -60,6 +63,15 @@ class ObjectVerbs:
     def delete_object(self, obj_id: int) -> None:
         """Remove an object with its prompts and pixels; undo brings it back."""
         self._main.edit(lambda session: session.delete_object(obj_id))
+
+    def take_disputed(self) -> None:
+        """Let objects have the pixels that their newest masks left to others."""
+
+        def take(session: Session) -> str:
+            taken = sum(dispute.area for dispute in session.take_disputed())
+            return f"Took {count_words(taken, 'pixel')}." if taken else ""
+
+        self._main.edit(take)
 
     def propose_everything(self) -> None:
         """Make an object of everything that is found on the frame on show."""

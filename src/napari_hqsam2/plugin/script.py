@@ -45,7 +45,9 @@ class RunOptions(TypedDict, total=False):
     """Whether small objects are looked at in windows that follow them: "auto"
     (default), "off", or the side of the windows in pixels."""
     overlap: Overlap
-    """"protect" (default) keeps the pixels of other labels, "overwrite" takes them."""
+    """"protect" (default) keeps the pixels of other labels, "overwrite" takes them.
+    "ask" keeps them too: what would be taken is a question of the widget, and of
+    `Session.disputes`."""
     tracking: TrackingMode
     """"exact" (default), or "local": many times faster for many small objects, with
     nearly the same masks."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_hqsam2._types import CropMode, Direction, Overlap
     from napari_hqsam2.plugin.rows import ObjectRow, Timeline
     from napari_hqsam2.predictors.tracking_config import TrackingMode
+    from napari_hqsam2.session.disputes import Dispute
 
 Phase = Literal["idle", "starting", "running", "cancelling"]
 HqMode = Literal["add", "only", "off"]
@@ -79,7 +80,8 @@ class PluginState:
     """Whether small objects are looked at in windows that follow them, or their side in
     pixels."""
     overlap: Overlap = "protect"
-    """Whether new masks leave the pixels of other objects alone, or take them."""
+    """Whether new masks leave the pixels of other objects alone, take them, or leave
+    them and ask."""
     channels: tuple[int, ...] | None = None
     """Channels shown to the model; None where the image has no channel axis."""
     axis: str | None = None
@@ -111,6 +113,8 @@ class PluginState:
     """Objects of the image, sorted by id."""
     timeline: Timeline | None = None
     """The current object along the axis; None if it has not been segmented."""
+    disputes: tuple[Dispute, ...] = ()
+    """Pixels that the newest masks would take from other objects."""
     undo_name: str = ""
     """What can be undone, or empty."""
     redo_name: str = ""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from napari_hqsam2.plugin.axis_names import NamedAxes
+    from napari_hqsam2.session.disputes import Dispute
     from napari_hqsam2.session.doubts import Doubt
     from napari_hqsam2.session.records import FrameScores, Position, TrackedObject
     from napari_hqsam2.session.session import Session
@@ -55,6 +56,8 @@ class Report:
     """The frame on show when this was asked for."""
     scores: tuple[FrameScores, ...] = ()
     """Of all objects on that frame."""
+    disputes: tuple[Dispute, ...] = ()
+    """Pixels that wait for somebody to say whose they are."""
     whereabouts: str = ""
     """Where the model computes, and the memory there."""
     undo_name: str = ""
@@ -83,6 +86,8 @@ class Reporter:
         self._dirty: set[int] = set(session.obj_ids)
         self._line: Line | None = None
         self._timeline: Timeline | None = None
+        self._disputes: tuple[Dispute, ...] = ()
+        session.events.history.connect(self._on_step)
         for signal in ("objects", "prompts", "scores"):
             getattr(session.events, signal).connect(self._on_changed)
 
@@ -122,11 +127,15 @@ class Reporter:
             None if line is None else self._timeline,
             position,
             () if position is None else session.scores_on(position),
+            self._disputes,
             undo_name=undo[0] if undo else "",
             redo_name=redo[0] if redo else "",
             is_complete=not self._dirty,
             saving=self._saving.take(),
         )
+
+    def _on_step(self) -> None:
+        self._disputes = self._session.disputes()
 
     def _on_changed(self, obj_ids: tuple[int, ...]) -> None:
         self._dirty.update(obj_ids)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_hqsam2.errors import SessionError
-from napari_hqsam2.session.records import Change, PlacedPrompts
+from napari_hqsam2.session.records import Change, Claim, PlacedPrompts
 
 if TYPE_CHECKING:
     from napari_hqsam2.session.label_store import LabelPatch, LabelStore
+    from napari_hqsam2.session.packed_masks import PackedMask
     from napari_hqsam2.session.records import Position, T, Table
 
 DEFAULT_BYTES = 256 * 2**20
@@ -164,8 +165,11 @@ class History:
 
 def _mask_bytes(change: Change) -> int:
     """Bytes of the masks before and after; other values have a size of their own."""
-    records = (r for r in (change.before, change.after) if isinstance(r, PlacedPrompts))
-    masks = chain.from_iterable(
-        (r.mask, r.track.mask if r.track else None) for r in records
-    )
+    masks = chain(*map(_masks, (change.before, change.after)))
     return sum(len(mask.bits) for mask in masks if mask is not None)
+
+
+def _masks(value: Any) -> tuple[PackedMask | None, ...]:
+    if isinstance(value, PlacedPrompts):
+        return value.mask, value.track.mask if value.track else None
+    return (value.mask,) if isinstance(value, Claim) else ()

@@ -198,8 +198,8 @@ class LabelStore:
     ) -> LabelPatch | None:
         """Write masks into a frame; None if that changes nothing.
 
-        Each object's old pixels are cleared. "protect" keeps all other labels,
-        "overwrite" only those of `locked` objects.
+        Each object's old pixels are cleared. "overwrite" keeps those of `locked`
+        objects only, all else keeps all other labels.
         """
         self.check_room([item.obj_id for item in masks])
         box = _joined(
@@ -214,7 +214,7 @@ class LabelStore:
         moved = [
             replace(item, top=item.top - top, left=item.left - left) for item in masks
         ]
-        paint(after, moved, protect=overlap == "protect")
+        paint(after, moved, protect=overlap != "overwrite")
         if locked:
             fixed = np.isin(before, list(locked))
             after[fixed] = before[fixed]

@@ -83,12 +83,17 @@ class PackedMask:
     def unpacked(self) -> BoolArray:
         """(H, W) mask."""
         top, left, bottom, right = self.box
-        part = (bottom - top, right - left)
-        bits = np.frombuffer(zlib.decompress(self.bits), dtype=np.uint8)
         mask = np.zeros(self.hw, dtype=np.bool_)
-        pixels = np.unpackbits(bits, count=part[0] * part[1]).reshape(part)
-        mask[top:bottom, left:right] = pixels.astype(np.bool_)
+        mask[top:bottom, left:right] = self.part()
         return mask
+
+    def part(self) -> BoolArray:
+        """(h, w) mask of the box alone."""
+        top, left, bottom, right = self.box
+        bits = np.frombuffer(zlib.decompress(self.bits), dtype=np.uint8)
+        count = (bottom - top) * (right - left)
+        pixels = np.unpackbits(bits, count=count).astype(np.bool_)
+        return pixels.reshape(bottom - top, right - left)
 
 
 def mask_key(part: BoolArray, top: int, left: int, hw: HW) -> str:

@@ -128,6 +128,19 @@ class PlacedPrompts:
         return FramePrompts(self.position, self.obj_id, self.points, self.box)
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A mask of which other labels keep pixels, because nobody has been asked yet."""
+
+    obj_id: int
+    position: Position
+    mask: PackedMask
+    """All of the result, the pixels in dispute included."""
+    mask_key: str
+    """`FrameScores.mask_key` of the result as it was painted: it holds as long as that
+    is still the object's."""
+
+
 class Table(Generic[T]):
     """Values by object and position."""
 
@@ -195,12 +208,14 @@ class Records:
     locks: Table[bool] = field(default_factory=lambda: Table("locks"))
     """True at locked frames."""
     scores: Table[FrameScores] = field(default_factory=lambda: Table("scores"))
+    claims: Table[Claim] = field(default_factory=lambda: Table("claims"))
+    """Of the newest step with results; not saved."""
     settings: Table[StackSettings] = field(default_factory=lambda: Table("settings"))
     """Of the session: at object 0, which is none, and position ()."""
 
     @property
     def of_objects(self) -> tuple[Table[Any], ...]:
-        """All but the settings."""
+        """What is known of objects, and saved."""
         return self.objects, self.prompts, self.locks, self.scores
 
     @property

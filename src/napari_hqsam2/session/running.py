@@ -11,10 +11,10 @@ from napari_hqsam2.predictors.slow_reads import until_cancelled
 from napari_hqsam2.segmentation.masks import ObjectMask
 from napari_hqsam2.segmentation.options import HQ_MODES
 from napari_hqsam2.session.anchors import find_anchors
-from napari_hqsam2.session.configuring import SessionSettings
+from napari_hqsam2.session.claims import SessionClaims
 from napari_hqsam2.session.history import Step
 from napari_hqsam2.session.planning import corrections_to_segment, plan_runs
-from napari_hqsam2.session.script import call
+from napari_hqsam2.session.script import call, run_loop, run_options
 from napari_hqsam2.session.settings import RunSettings, check_choice
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class PropagationStep:
     """Frames that it will do if no object is left early."""
 
 
-class SessionRuns(SessionSettings):
+class SessionRuns(SessionClaims):
     """Frames and runs."""
 
     def prepare(self, position: Sequence[int] | int) -> None:
@@ -122,19 +122,35 @@ class SessionRuns(SessionSettings):
         check_choice("overlap", overlap, get_args(Overlap))
         if hq_mode is not None:
             check_choice("hq_mode", hq_mode, HQ_MODES)
+        return self._segment(place, objects, hq_mode, overlap)
+
+    def _segment(
+        self,
+        place: Position,
+        objects: Iterable[int] | None,
+        hq_mode: HqMode | None,
+        overlap: Overlap,
+        *,
+        keeps_claims: bool = False,
+    ) -> tuple[FrameScores, ...]:
         with self._turn():
             prompts = self._prompts_on(place, objects)
             obj_ids = tuple(record.obj_id for record in prompts)
-            options = _given(hq_mode=hq_mode, overlap=overlap)
+            options = run_options(hq_mode=hq_mode, overlap=overlap)
             script = call("segment", place, obj_ids, **options)
             with self._step("segment", script) as step:
+                if not keeps_claims:
+                    self._drop_claims(step)
                 hq = hq_mode or self.settings.hq_mode
                 masks = self._predicted(prompts, hq)
                 self._paint(step, place, masks, overlap)
                 by_id = {record.obj_id: record for record in prompts}
-                return tuple(
-                    self._keep_answer(step, item, by_id[item.obj_id]) for item in masks
-                )
+                kept = []
+                for item in masks:
+                    scores = self._keep_answer(step, item, by_id[item.obj_id])
+                    self._claim(step, item, scores, overlap)
+                    kept.append(scores)
+                return tuple(kept)
 
     def propagate(
         self, axis: str | None = None, **options: Unpack[RunOptions]
@@ -202,10 +218,14 @@ class SessionRuns(SessionSettings):
         with self._turn():
             hq = settings.hq_mode or self.settings.hq_mode
             waiting = corrections_to_segment(self._records, self._plans(axis, settings))
-            for position, obj_ids in waiting.items():
-                self.segment(position, obj_ids, hq_mode=hq, overlap=settings.overlap)
+            for number, (place, obj_ids) in enumerate(waiting.items()):
+                self._segment(
+                    place, obj_ids, hq, settings.overlap, keeps_claims=number > 0
+                )
             plans = self._plans(axis, settings)
             step = Step("propagate", "", self._store)
+            if not waiting:
+                self._drop_claims(step)
             self._is_running = True
         done = 0
         is_whole = False
@@ -219,7 +239,7 @@ class SessionRuns(SessionSettings):
                 is_whole = True
         finally:
             self._is_running = False
-            step.script = _run_script(axis, settings, None if is_whole else done)
+            step.script = run_loop(axis, settings, None if is_whole else done)
             self._commit(step)
             self._tell(step, labels=False)
 
@@ -259,10 +279,13 @@ class SessionRuns(SessionSettings):
         free = [item for item in masks if item.obj_id not in locked]
         fixed = [_as_it_is(anchor) for anchor in anchors if anchor.is_locked]
         by_id = {anchor.obj_id: anchor for anchor in anchors}
+        shown = sorted([*free, *fixed], key=lambda item: item.obj_id)
         scores = tuple(
             self._keep_followed(step, item, position, line.axis, by_id.get(item.obj_id))
-            for item in sorted([*free, *fixed], key=lambda item: item.obj_id)
+            for item in shown
         )
+        for item, kept in zip(shown, scores, strict=True):
+            self._claim(step, item, kept, overlap)
         box = None if patch is None else patch.box
         if box is not None:
             self.events.labels.emit(position, box)
@@ -367,28 +390,12 @@ def _as_it_is(anchor: Anchor) -> ObjectMask:
     if anchor.mask is None:
         msg = "Only anchors with a mask are taken as they are."
         raise ValueError(msg)
-    top, left, bottom, right = anchor.mask.box
-    pixels = anchor.mask.unpacked()[top:bottom, left:right]
-    return ObjectMask(anchor.obj_id, top, left, pixels, float("inf"), 1.0)
+    top, left = anchor.mask.box[:2]
+    return ObjectMask(anchor.obj_id, top, left, anchor.mask.part(), float("inf"), 1.0)
 
 
 def _is_over(settings: RunSettings, done: int) -> bool:
     return done == settings.max_steps or bool(settings.cancel and settings.cancel())
-
-
-def _run_script(axis: str, settings: RunSettings, done: int | None) -> str:
-    """The loop over a run; `done` frames of it, or None for all."""
-    values = {name: value for name, value in vars(settings).items() if name != "cancel"}
-    values["max_steps"] = done
-    defaults = vars(RunSettings())
-    given = {k: v for k, v in values.items() if v != defaults[k]}
-    return f"for _ in {call('propagate', axis, **given)}:\n    pass"
-
-
-def _given(*, hq_mode: HqMode | None, overlap: Overlap) -> dict[str, str]:
-    """Options that differ from their defaults."""
-    given = {} if hq_mode is None else {"hq_mode": str(hq_mode)}
-    return given if overlap == "protect" else {**given, "overlap": overlap}
 
 
 def _never() -> bool:

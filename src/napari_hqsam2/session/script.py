@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hqsam2.session.settings import RunSettings
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,6 +32,19 @@ def literal(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(literal, value))}]"
     return repr(value)
+
+
+def run_options(**values: Any) -> dict[str, Any]:
+    """Options of a run that are not the defaults."""
+    defaults = vars(RunSettings())
+    return {name: v for name, v in values.items() if v != defaults[name]}
+
+
+def run_loop(axis: str, settings: RunSettings, done: int | None) -> str:
+    """The loop over a run; `done` frames of it, or None for all."""
+    values = {name: value for name, value in vars(settings).items() if name != "cancel"}
+    options = run_options(**{**values, "max_steps": done})
+    return f"for _ in {call('propagate', axis, **options)}:\n    pass"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import numpy as np
 from napari_hqsam2.errors import SessionError
 from napari_hqsam2.segmentation.options import StackSettings
 from napari_hqsam2.session.autosave import Autosave, FolderLock
+from napari_hqsam2.session.disputes import Dispute
 from napari_hqsam2.session.doubts import (
     Doubt,
     DoubtLimits,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.session.storage import SavedSession
 
 __all__ = [
+    "Dispute",
     "Doubt",
     "DoubtLimits",
     "FrameScores",

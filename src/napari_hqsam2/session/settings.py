@@ -51,7 +51,8 @@ class RunOptions(TypedDict, total=False):
     """Leave an object after so many frames in a row without it. None never does."""
     overlap: Overlap
     """"protect" (default) keeps the pixels of other labels; "overwrite" takes them,
-    except those of objects that are locked on that frame."""
+    except those of objects that are locked on that frame; "ask" keeps them, and
+    `Session.disputes` says which ones `Session.take_disputed` would take."""
     hq_mode: HqMode | None
     """How the high-quality mask is used; None is as in the session."""
     max_steps: int | None

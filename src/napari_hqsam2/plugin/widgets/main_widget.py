@@ -16,6 +16,7 @@ from napari_hqsam2.plugin.napari_viewer import NapariViewer
 from napari_hqsam2.plugin.preferences import Preferences
 from napari_hqsam2.plugin.resolve import channel_choices
 from napari_hqsam2.plugin.state import PluginState
+from napari_hqsam2.plugin.widgets.dispute_line import DisputeLine
 from napari_hqsam2.plugin.widgets.help_panel import HelpPanel
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo, LayerCombo
 from napari_hqsam2.plugin.widgets.layout import (
@@ -98,6 +99,7 @@ class SegmentWidget(QWidget):
         self.help = HelpPanel()
         self.help_heading = unfold("Keys", "What the keys do", self.help)
         self.run = RunPanel(self.controller)
+        self.disputes = DisputeLine(self.controller.objects)
         self._lay_out()
         self._connect()
         self._show_layers()
@@ -131,6 +133,7 @@ class SegmentWidget(QWidget):
             separator(),
             self.tracking,
             self.run,
+            self.disputes,
             separator(),
             self.review,
             separator(),

@@ -30,6 +30,7 @@ DEVICES = {
 OVERLAPS = {
     "protect": "Keep others",
     "overwrite": "Paint over them",
+    "ask": "Keep them and ask",
 }
 OVERLAP_TIP = """\
 What becomes of pixels that another object has already.

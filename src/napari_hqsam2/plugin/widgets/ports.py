@@ -34,6 +34,9 @@ class ObjectsPort(StatePort, Protocol):
     def delete_object(self, obj_id: int) -> None:
         """Remove an object with its prompts and pixels; undo brings it back."""
 
+    def take_disputed(self) -> None:
+        """Let objects have the pixels that their newest masks left to others."""
+
     def propose_everything(self) -> None:
         """Propose an object for everything on the frame on show."""
 
