@@ -115,7 +115,7 @@ class StuckStack:
         self.open = threading.Event()
         self._stack, self._bad = stack, bad
 
-    def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
+    def __getitem__(self, key: tuple[Any, ...]) -> Any:
         if key[0] == self._bad:
             assert self.open.wait(30)
         return self._stack[key]

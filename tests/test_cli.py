@@ -21,7 +21,7 @@ from napari_hqsam2.cli import app
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.segmentation.stack_view import StackView
 from napari_hqsam2.stack_files import PixelSize, open_stack
-from napari_hqsam2.weights import registry
+from napari_hqsam2.weights import own_files, registry
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def run(monkeypatch, tmp_path):
     """Run a command line; lines are as long as they need to be."""
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NAPARI_HQSAM2_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NAPARI_HQSAM2_CONFIG", str(tmp_path / "settings"))
     monkeypatch.chdir(tmp_path)
 
     def invoke(*arguments):
@@ -338,22 +339,60 @@ def test_values_that_make_no_sense_are_wrong_usage(run, files, option):
     assert option[0] in result.output
 
 
+def models_of(result):
+    """Rows of the table of models: size, here, hash, source."""
+    rows = [
+        [cell.strip() for cell in line.split("│")]
+        for line in result.stdout.splitlines()
+    ]
+    return {r[1].split()[0]: r[2:6] for r in rows if len(r) > 3 and r[1]}
+
+
 def test_models_lists_every_model_and_whether_it_is_here(run, tmp_path):
-    cached = tmp_path / "cache" / "sam2.1_hiera_tiny.pt"
-    cached.parent.mkdir()
-    cached.write_bytes(bytes(3_000_000))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "sam2.1_hiera_tiny.pt").write_bytes(bytes(3_000_000))
+    (cache / "sam2.1_hiera_small.pt.part").write_bytes(bytes(40_000_000))
+    own = tmp_path / "mine.safetensors"
+    own.write_bytes(bytes(2_000_000))
+    own_files.remember(own, registry.DEFAULT_MODEL)
     result = run("models")
     assert result.exit_code == 0, result.output
-    rows = {
-        cells[1].split()[0]: cells
-        for line in result.stdout.splitlines()
-        if len(cells := [cell.strip() for cell in line.split("│")]) > 3 and cells[1]
-    }
+    rows = models_of(result)
     assert registry.REGISTRY.keys() <= rows.keys()
-    assert rows["sam2.1_hiera_tiny"][2:4] == ["3 MB", "yes"]
-    assert rows["sam2.1_hiera_large"][2:4] == ["898 MB", "no"]
-    assert rows["sam2.1_hq_hiera_tiny"][4] == "not published"
-    assert rows[registry.DEFAULT_MODEL][4] == "built in"
+    assert rows["sam2.1_hiera_tiny"][:3] == ["3 MB", "yes", "not checked"]
+    assert rows["sam2.1_hiera_small"][:3] == ["184 MB", "40 MB of it", ""]
+    assert rows["sam2.1_hiera_large"][:3] == ["898 MB", "no", ""]
+    assert rows["sam2.1_hq_hiera_tiny"][3] == "not published"
+    assert rows[registry.DEFAULT_MODEL][1:] == ["yes", "verified", "built in"]
+    assert f"{own} (2 MB), for {registry.DEFAULT_MODEL}" in result.stdout
+    assert "(43 MB)" in result.stdout
+    checked = run("models", "--verify")
+    assert models_of(checked)["sam2.1_hiera_tiny"][2] == "wrong"
+
+
+def test_removed_models_free_their_space(run, tmp_path):
+    file = tmp_path / "cache" / "sam2.1_hiera_tiny.pt"
+    file.parent.mkdir()
+    file.write_bytes(bytes(3_000_000))
+    result = run("remove", "sam2.1_hiera_tiny")
+    assert result.exit_code == 0, result.output
+    assert "Removed sam2.1_hiera_tiny; 3 MB are free again." in result.stdout
+    assert not file.exists()
+    result = run("remove", "sam2.1_hiera_tiny")
+    assert result.exit_code == 1
+    assert "nothing to remove" in result.stderr
+    assert "part of the package" in run("remove", registry.DEFAULT_MODEL).stderr
+
+
+def test_an_interrupted_download_goes_on_with_the_same_command(run, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch.download, "ensure_checkpoint", interrupted)
+    result = run("download", "sam2.1_hiera_tiny")
+    assert result.exit_code == 130
+    assert "goes on from what has arrived" in result.stderr
 
 
 def test_download_says_why_it_cannot(run):

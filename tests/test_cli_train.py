@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from typer.testing import CliRunner
 
-from napari_hqsam2 import build
+from napari_hqsam2 import build, list_models
 from napari_hqsam2.cli import app
 from napari_hqsam2.synthetic import make_image
 from napari_hqsam2.training.fine_tuning import job
@@ -63,6 +63,7 @@ def run(monkeypatch, tmp_path, made):
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NAPARI_HQSAM2_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NAPARI_HQSAM2_CONFIG", str(tmp_path / "settings"))
     monkeypatch.setattr(job, "build_sam2_video_predictor", build_small)
     monkeypatch.chdir(tmp_path)
 
@@ -97,6 +98,10 @@ def test_trains_decoder_and_hq_and_writes_weights_and_scores(run, tmp_path):
         said = file.metadata()
     assert (said["model"], said["train"], said["steps"]) == (MODEL, "hq+decoder", "3")
     assert len(said["base_sha256"]) == 64
+    own = [item for item in list_models() if item.kind == "own"]
+    assert [(item.path, item.name) for item in own] == [
+        (tmp_path / "out/weights.safetensors", MODEL)
+    ]
     state = json.loads((tmp_path / "out/run.json").read_text())
     for when in ("before", "after"):
         assert json.loads(said[f"scores_{when}"]) == state[when]

@@ -50,10 +50,13 @@ __all__ = [
     "build_sam2",
     "build_sam2_hq_video_predictor",
     "build_sam2_video_predictor",
+    "download_model",
     "iter_stack",
+    "list_models",
     "load_model",
     "paint",
     "propose_objects",
+    "remove_model",
     "segment_everything",
     "segment_image",
     "segment_stack",
@@ -86,6 +89,7 @@ _HOMES = {
     "predictors.video_predictor": ("SAM2VideoPredictor",),
     "prompts": ("BoxPrompt", "FramePrompts", "PointPrompt"),
     "session.session": ("Session",),
+    "weights.inventory": ("download_model", "list_models", "remove_model"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

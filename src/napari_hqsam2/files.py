@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the folders of a user."""
+"""Files that appear whole or not at all, their sizes, and the folders of a user."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ def config_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser().absolute()
     return platformdirs.user_config_path("napari-hqsam2", appauthor=False)
+
+
+def size_words(size: int) -> str:
+    """Words for a number of bytes: "0 MB", "15 MB", "1.8 GB"."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 @contextmanager

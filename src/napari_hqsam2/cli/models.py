@@ -1,54 +1,103 @@
-"""``napari-hqsam2 models``, ``download`` and ``info``."""
+"""``napari-hqsam2 models``, ``download``, ``remove`` and ``info``."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
 
 import napari_hqsam2
-from napari_hqsam2.cli.app import app, err, errors_as_messages, out
+from napari_hqsam2.cli.app import EXIT_INTERRUPTED, app, err, errors_as_messages, out
+from napari_hqsam2.files import size_words
 from napari_hqsam2.weights import registry
+
+if TYPE_CHECKING:
+    from napari_hqsam2.weights.inventory import ModelFile
 
 
 @app.command()
-def models() -> None:
+def models(
+    *,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the files that are here now.")
+    ] = False,
+) -> None:
     """List the models, their sizes, where they come from and whether they are here."""
     from napari_hqsam2.weights.cache import cache_folder  # noqa: PLC0415
-    from napari_hqsam2.weights.download import cached_path  # noqa: PLC0415
+    from napari_hqsam2.weights.inventory import list_models  # noqa: PLC0415
 
     table = Table(title="Models")
-    for heading in ("name", "size", "here", "source", "licence"):
+    for heading in ("name", "size", "here", "SHA-256", "source", "licence"):
         table.add_column(heading, no_wrap=heading == "name")
-    for spec in registry.REGISTRY.values():
-        path = cached_path(spec.name)
-        is_here = path.is_file()
-        size = path.stat().st_size if is_here else spec.size
-        host = urlsplit(spec.url or "").netloc or "not published"
-        table.add_row(
-            spec.name,
-            f"{size / 1e6:.0f} MB" if size else "",
-            "yes" if is_here else "no",
-            "built in" if spec.packaged else host,
-            spec.licence,
-        )
+    listed = list_models(verify=verify)
+    for item in listed:
+        if item.kind == "own":
+            continue
+        size = size_words(item.size) if item.size else ""
+        source = "built in" if item.kind == "built in" else _host(item)
+        table.add_row(item.name, size, _here(item), item.check, source, item.licence)
     out.print(table)
+    own = [item for item in listed if item.kind == "own"]
+    for item in own:
+        size = size_words(item.size) if item.size else "gone"
+        text = f"Your own: {item.path} ({size}), for {item.name}"
+        out.print(text, soft_wrap=True, highlight=False)
+    freed = sum(item.freed for item in listed)
     out.print(f"The default is {registry.DEFAULT_MODEL}.")
-    out.print(f"Downloads are kept in {cache_folder()}", soft_wrap=True)
+    out.print(
+        f"Downloads are kept in {cache_folder()} ({size_words(freed)}).",
+        soft_wrap=True,
+    )
 
 
 @app.command("download")
 def download_model(
     name: Annotated[str, typer.Argument(help="Name as in 'napari-hqsam2 models'.")],
 ) -> None:
-    """Download the weights of a model, to be used offline later."""
+    """Download the weights of a model, to be used offline later.
+
+    Ctrl-C keeps what has arrived; the same command goes on from there.
+    """
     from napari_hqsam2.batch import download_with_bar  # noqa: PLC0415 - loads torch
 
-    with errors_as_messages():
-        path = download_with_bar(name, err)
+    try:
+        with errors_as_messages():
+            path = download_with_bar(name, err)
+    except KeyboardInterrupt as error:
+        err.print("Interrupted. The same command goes on from what has arrived.")
+        raise typer.Exit(EXIT_INTERRUPTED) from error
     out.print(f"{name} is at {path}", soft_wrap=True)
+
+
+@app.command()
+def remove(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name as in 'napari-hqsam2 models', or the path of a file of your "
+            "own, which is only taken off the list."
+        ),
+    ],
+) -> None:
+    """Delete the downloaded weights of a model; they can be downloaded again."""
+    from napari_hqsam2.weights.inventory import remove_model  # noqa: PLC0415
+
+    with errors_as_messages():
+        freed = remove_model(name)
+    out.print(f"Removed {name}; {size_words(freed)} are free again.", soft_wrap=True)
+
+
+def _here(item: ModelFile) -> str:
+    """Whether a file is here, or how much of it."""
+    if item.is_here:
+        return "yes"
+    return f"{size_words(item.partial)} of it" if item.partial else "no"
+
+
+def _host(item: ModelFile) -> str:
+    return urlsplit(item.url or "").netloc or "not published"
 
 
 @app.command()

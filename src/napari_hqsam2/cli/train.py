@@ -21,7 +21,7 @@ from rich.table import Table
 
 from napari_hqsam2.cli.app import EXIT_INTERRUPTED, app, err, errors_as_messages, out
 from napari_hqsam2.cli.values import integers
-from napari_hqsam2.weights import registry
+from napari_hqsam2.weights import own_files, registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,6 +181,7 @@ def train(  # noqa: PLR0913 - one argument per option
             device=device,
         )
         outcome = _run(job)
+    own_files.remember(outcome.weights, model)
     _report(outcome)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_hqsam2.errors import CheckpointError, DownloadError
@@ -10,7 +11,6 @@ from napari_hqsam2.plugin.resolve import count_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from napari_hqsam2.segmentation.masks import ObjectMask
     from napari_hqsam2.session.session import Session
@@ -117,9 +117,12 @@ class ModelEngine:
             if path is None:
                 return False
             from napari_hqsam2 import api  # noqa: PLC0415 - torch stays out of the dock
+            from napari_hqsam2.weights import own_files  # noqa: PLC0415
 
             model, _, device = wanted
             predictor = api.load_model(model, checkpoint=path, device=device)
+            if settings.checkpoint is not None:
+                own_files.remember(Path(settings.checkpoint), model)
             self._loaded = loaded = _Loaded(wanted, predictor)
         session.use_model(loaded.predictor)
         return True

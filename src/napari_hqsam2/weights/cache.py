@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 __all__ = [
     "CACHE_VARIABLE",
     "cache_folder",
+    "converted_path",
     "file_sha256",
     "is_in_cache",
     "quarantine",
@@ -53,6 +54,12 @@ def quarantine(path: Path) -> Path | None:
         logger.warning("Cannot move the damaged file %s aside: %s", path, error)
         return None
     return aside
+
+
+def converted_path(path: Path) -> Path:
+    """Where the safetensors copy of a torch file lies once it has been read."""
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    return cache_folder() / "converted" / f"{path.stem}-{name}.safetensors"
 
 
 def file_sha256(path: Path) -> str:

@@ -68,7 +68,7 @@ def load_records() -> Records:
         return Records()
 
 
-def _update(change: Callable[[Records], None]) -> None:
+def _update(change: Callable[[Records], object]) -> None:
     """Change the records file; another process may do so at the same time."""
     path = cache_folder() / RECORDS_NAME
     try:
@@ -90,10 +90,10 @@ def known_sha256(path: Path) -> str:
     OSError
         If the file cannot be read.
     """
+    noted = noted_sha256(path, load_records())
+    if noted is not None:
+        return noted
     status = path.stat()
-    stamp = load_records().verified.get(path.name)
-    if stamp and (stamp.size, stamp.mtime_ns) == (status.st_size, status.st_mtime_ns):
-        return stamp.sha256
     stamp = Stamp(file_sha256(path), status.st_size, status.st_mtime_ns)
 
     def note(records: Records) -> None:
@@ -101,6 +101,21 @@ def known_sha256(path: Path) -> str:
 
     _update(note)
     return stamp.sha256
+
+
+def noted_sha256(path: Path, records: Records) -> str | None:
+    """SHA-256 of a file of the cache folder if it has been computed; reads no file."""
+    status = path.stat()
+    stamp = records.verified.get(path.name)
+    if stamp and (stamp.size, stamp.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        return stamp.sha256
+    return None
+
+
+def forget(path: Path) -> None:
+    """Drop what was noted of a file that is gone; a pinned hash stays."""
+    if path.name in load_records().verified:
+        _update(lambda records: records.verified.pop(path.name, None))
 
 
 def expected_sha256(spec: registry.CheckpointSpec) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import pickle
 import re
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_hqsam2.errors import CheckpointError
 from napari_hqsam2.weights import records
-from napari_hqsam2.weights.cache import cache_folder, quarantine, written_whole
+from napari_hqsam2.weights.cache import converted_path, quarantine, written_whole
 from napari_hqsam2.weights.file_format import (
     MAX_BYTES,
     BadFileError,
@@ -153,8 +152,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_torch(path: Path) -> dict[str, Tensor]:
     """Read a torch file, from its converted copy if there is a current one."""
     status = path.stat()
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    converted = cache_folder() / "converted" / f"{path.stem}-{name}.safetensors"
+    converted = converted_path(path)
     origin = {
         "conversion": CONVERSION,
         "source_size": str(status.st_size),
