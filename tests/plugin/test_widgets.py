@@ -14,6 +14,9 @@ from napari_hqsam2.plugin import sample_data
 from napari_hqsam2.plugin.state import RunStatus
 from napari_hqsam2.plugin.widgets.help_panel import KEYS
 from napari_hqsam2.plugin.widgets.main_widget import SegmentWidget
+from napari_hqsam2.weights import inventory, own_files
+from napari_hqsam2.weights.cache import CACHE_VARIABLE
+from napari_hqsam2.weights.transfer import DownloadCancelledError
 
 
 @pytest.fixture
@@ -329,6 +332,64 @@ def test_model_settings_unfold(opened, qtbot):
     widget.model.device.setCurrentIndex(index)
     widget.model.device.activated.emit(index)
     assert widget.state.device == "cpu"
+
+
+def test_the_model_row_downloads_and_removes(opened, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    _, widget = opened
+    widget.show()
+    row = widget.model.store
+
+    def wait_for(words):
+        qtbot.waitUntil(lambda: row.words.text() == words, timeout=10_000)
+
+    click(qtbot, widget.settings)
+    wait_for("Built in, 15 MB, verified")
+    assert not row.button.isVisible()
+    choose(widget.model.model, "sam2.1_hiera_tiny")
+    wait_for("156 MB to download")
+
+    def download(name, *, progress, cancel):
+        while not cancel():
+            progress(50_000_000, 156_008_466)
+        raise DownloadCancelledError("cancelled; what has arrived is kept")
+
+    monkeypatch.setattr(inventory, "download_model", download)
+    assert row.button.text() == "Download"
+    click(qtbot, row.button)
+    wait_for("Downloading sam2.1_hiera_tiny 32 %, 50 MB of 156 MB")
+    assert row.button.text() == "Cancel"
+    file = tmp_path / "cache" / "sam2.1_hiera_tiny.pt"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(bytes(3_000_000))
+    click(qtbot, row.button)
+    wait_for("On this machine, 3 MB, not checked yet")
+    assert "what has arrived is kept" in widget.run.message.text()
+    click(qtbot, row.button)
+    assert row.button.text() == "Free 3 MB?"
+    row.leaveEvent(None)
+    assert row.button.text() == "Remove"
+    click(qtbot, row.button)
+    assert file.exists()
+    click(qtbot, row.button)
+    wait_for("156 MB to download")
+    assert not file.exists()
+
+
+def test_own_weights_are_offered_again(opened, qtbot, tmp_path):
+    _, widget = opened
+    row, state = widget.model.weights, widget.state
+    for name in ("one", "two"):
+        path = tmp_path / name / "weights.safetensors"
+        path.parent.mkdir()
+        path.write_bytes(b"weights")
+        own_files.remember(path, state.model)
+    own_files.remember(tmp_path / "gone.pt", state.model)
+    own_files.remember(tmp_path / "one" / "weights.safetensors", "sam2.1_hiera_tiny")
+    texts = [action.text() for action in row.menu().actions() if action.text()]
+    assert texts == ["weights.safetensors  (two)", "Another file …"]
+    row.menu().actions()[0].trigger()
+    assert state.checkpoint == str(tmp_path / "two" / "weights.safetensors")
 
 
 def test_weights_of_ones_own_are_chosen_by_file(opened, qtbot, monkeypatch):

@@ -53,6 +53,16 @@ class Message:
     severity: Literal["hint", "done", "problem"] = "hint"
 
 
+@dataclass(frozen=True, slots=True)
+class WeightsStatus:
+    """What is on this machine of the chosen model, and what can be done about it."""
+
+    words: str = ""
+    action: Literal["", "download", "cancel", "remove"] = ""
+    freed: str = ""
+    """Words for the bytes that "remove" frees."""
+
+
 @dataclass
 class PluginState:
     """Choices of one widget or script; `events` tells of every change.
@@ -105,6 +115,8 @@ class PluginState:
     """Object that new prompts belong to."""
     positive: bool = True
     """Polarity of new points."""
+    weights: WeightsStatus = field(default_factory=WeightsStatus)
+    """What is here of the model, as `ModelStore` finds it."""
     whereabouts: str = ""
     """Where the model computes, and the memory there; empty before it is loaded."""
     is_thinking: bool = False

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_hqsam2.plugin.controller import PluginController
 from napari_hqsam2.plugin.inference import InferenceThread
 from napari_hqsam2.plugin.keys import Keys
+from napari_hqsam2.plugin.model_store import ModelStore
 from napari_hqsam2.plugin.models import ModelEngine
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
 from napari_hqsam2.plugin.preferences import Preferences
@@ -85,7 +86,10 @@ class SegmentWidget(QWidget):
         self.objects = ObjectsPanel(self.controller.objects)
         self.review = ReviewPanel(self.controller.review)
         self.tracking = TrackingPanel(self.controller)
-        self.model = ModelPanel(self.state)
+        self.store = ModelStore(
+            self.state, InferenceThread(self._main_thread.post), self.controller.teller
+        )
+        self.model = ModelPanel(self.state, self.store)
         self.settings = unfold(
             "Model", "Which model, and where it computes", self.model
         )
@@ -104,7 +108,14 @@ class SegmentWidget(QWidget):
         self._connect()
         self._show_layers()
         self.destroyed.connect(
-            partial(_close, self.state, self.controller, self._progress, self._keys)
+            partial(
+                _close,
+                self.state,
+                self.controller,
+                self._progress,
+                self._keys,
+                self.store,
+            )
         )
 
     def choose_image(self, layer: object) -> None:
@@ -186,9 +197,11 @@ def _close(
     controller: PluginController,
     progress: ProgressBar,
     keys: Keys,
+    store: ModelStore,
 ) -> None:
     """Leave nothing behind once the widget is gone."""
     keys.close()
+    store.close()
     progress.close()
     state.events.disconnect()
     controller.close()

@@ -13,11 +13,13 @@ from qtpy.QtWidgets import (
 from napari_hqsam2.plugin.state import CROPS, HQ_MODES
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
 from napari_hqsam2.plugin.widgets.layout import quiet_label, row
+from napari_hqsam2.plugin.widgets.store_row import StoreRow
 from napari_hqsam2.plugin.widgets.weights_row import WeightsRow
 from napari_hqsam2.weights import registry
 
 if TYPE_CHECKING:
     from napari_hqsam2._types import CropMode
+    from napari_hqsam2.plugin.model_store import ModelStore
     from napari_hqsam2.plugin.state import PluginState
     from napari_hqsam2.weights.registry import CheckpointSpec
 
@@ -57,15 +59,20 @@ class ModelPanel(QWidget):
     ----------
     state
         Shown and changed.
+    store
+        Downloads and removes weights.
     """
 
-    def __init__(self, state: PluginState, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, state: PluginState, store: ModelStore, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._state = state
         self.model = CompactCombo()
         for spec in registry.REGISTRY.values():
             if spec.packaged or spec.url:
                 self.model.addItem(_title(spec), spec.name)
+        self.store = StoreRow(state, store)
         self.weights = WeightsRow(state)
         self.device = CompactCombo()
         for name, title in DEVICES.items():
@@ -94,6 +101,7 @@ class ModelPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         for line in (
             row("Model", self.model),
+            self.store,
             self.weights,
             row("Device", self.device),
             self._where,

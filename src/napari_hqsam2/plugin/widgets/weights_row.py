@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QWidget
 
 from napari_hqsam2.plugin.widgets.layout import row
+from napari_hqsam2.weights.own_files import own_files
 
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.state import PluginState
+    from napari_hqsam2.weights.own_files import OwnFile
 
 TIP = """\
 Take a weights file for this model, such as
@@ -35,10 +38,44 @@ class WeightsRow(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row("Weights", self.file, self.back))
-        self.file.clicked.connect(lambda _: self._choose())
+        self.file.clicked.connect(lambda _: self._open())
         self.back.clicked.connect(lambda _: setattr(state, "checkpoint", None))
         state.events.checkpoint.connect(self._show)
         self._show()
+
+    def menu(self) -> QMenu:
+        """Files that were used before with this model, then any other."""
+        menu = QMenu(self)
+        for item in self._known():
+            path = Path(item.path)
+            action = menu.addAction(f"{path.name}  ({path.parent.name})")
+            if action is not None:
+                action.setToolTip(item.path)
+                action.triggered.connect(partial(self._take, item.path))
+        menu.setToolTipsVisible(True)
+        menu.addSeparator()
+        other = menu.addAction("Another file …")
+        if other is not None:
+            other.triggered.connect(lambda _: self._choose())
+        return menu
+
+    def _known(self) -> list[OwnFile]:
+        return [
+            item
+            for item in own_files()
+            if item.model == self._state.model and Path(item.path).is_file()
+        ]
+
+    def _open(self) -> None:
+        if self._known():
+            menu = self.menu()
+            menu.aboutToHide.connect(menu.deleteLater)
+            menu.popup(self.file.mapToGlobal(self.file.rect().bottomLeft()))
+        else:
+            self._choose()
+
+    def _take(self, path: str, _: bool) -> None:
+        self._state.checkpoint = path
 
     def _choose(self) -> None:
         path, _ = QFileDialog.getOpenFileName(
