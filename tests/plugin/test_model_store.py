@@ -52,7 +52,7 @@ def test_each_kind_of_model_has_words(store, state, cache):
     assert state.weights.words == "56 MB of 156 MB left to download"
     (cache / "sam2.1_hiera_tiny.pt").write_bytes(bytes(3_000_000))
     store.refresh()
-    assert state.weights.words == "On this machine, 3 MB, not checked yet"
+    assert state.weights.words == "3 MB here, not checked yet"
     assert (state.weights.action, state.weights.freed) == ("remove", "103 MB")
     state.model = "sam2.1_hq_hiera_nano"
     assert state.weights.words == "Built in, 15 MB, verified"
@@ -89,7 +89,7 @@ def test_a_download_tells_how_far_it_is(store, state, cache, monkeypatch):
     monkeypatch.setattr(inventory, "download_model", download)
     store.refresh()
     store.download()
-    words = "Downloading sam2.1_hiera_tiny 32 %, 50 MB of 156 MB"
+    words = "Downloading: 32 % of 156 MB"
     assert [x.words for x in seen if x.action == "cancel"][-1] == words
     assert state.weights.action == "remove"
     assert state.message.text == "sam2.1_hiera_tiny is on this machine."
@@ -132,7 +132,7 @@ def test_a_download_can_be_cancelled_and_looks_at_nothing_else(
     store.download()
     state.model = "sam2.1_hiera_small"
     store.refresh()
-    assert state.weights.words == "Downloading sam2.1_hiera_tiny, 0 MB"
+    assert state.weights.words == "Downloading: …"
     store.cancel()
     tasks.carry_out()
     assert state.message.text == "cancelled; kept"

@@ -357,13 +357,13 @@ def test_the_model_row_downloads_and_removes(opened, qtbot, tmp_path, monkeypatc
     monkeypatch.setattr(inventory, "download_model", download)
     assert row.button.text() == "Download"
     click(qtbot, row.button)
-    wait_for("Downloading sam2.1_hiera_tiny 32 %, 50 MB of 156 MB")
+    wait_for("Downloading: 32 % of 156 MB")
     assert row.button.text() == "Cancel"
     file = tmp_path / "cache" / "sam2.1_hiera_tiny.pt"
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(bytes(3_000_000))
     click(qtbot, row.button)
-    wait_for("On this machine, 3 MB, not checked yet")
+    wait_for("3 MB here, not checked yet")
     assert "what has arrived is kept" in widget.run.message.text()
     click(qtbot, row.button)
     assert row.button.text() == "Free 3 MB?"

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 TELL_EVERY = 0.2
 """Seconds between two words on a download."""
 CHECKS = {
-    "": "",
     "verified": "verified",
     "not checked": "not checked yet",
     "no known hash": "no published hash",
-    "wrong": "damaged, will be downloaded again",
+    "wrong": "damaged: will be replaced",
 }
 
 
@@ -83,12 +82,12 @@ class ModelStore:
             def progress(done: int, total: int | None) -> None:
                 if time.monotonic() > told[0] + TELL_EVERY:
                     told[0] = time.monotonic()
-                    ticket.tell(self._show, _under_way(model, done, total))
+                    ticket.tell(self._show_progress, model, done, total)
 
             download_model(model, progress=progress, cancel=ticket.is_cancelled)
             return f"{model} is on this machine."
 
-        self._state.weights = _under_way(model, 0, None)
+        self._show_progress(model, 0, None)
         # A task that is done at once has an end before it has a ticket.
         ticket = self._tasks.submit(Task(work, self._on_done, self._on_error))
         if self._state.weights.action == "cancel":
@@ -115,6 +114,11 @@ class ModelStore:
         if self._is_looked_at:
             self.refresh()
 
+    def _show_progress(self, model: str, done: int, total: int | None) -> None:
+        name = "" if model == self._state.model else f" {model}"
+        share = f"{100 * done // total} % of {size_words(total)}" if total else "…"
+        self._show(WeightsStatus(f"Downloading{name}: {share}", "cancel"))
+
     def _show(self, status: WeightsStatus) -> None:
         self._state.weights = status
 
@@ -140,8 +144,8 @@ def _status(item: ModelFile) -> WeightsStatus:
     """What is to be said of a model that has a name."""
     size = size_words(item.size) if item.size else ""
     if item.is_here:
-        where = "Built in" if item.kind == "built in" else "On this machine"
-        words = ", ".join(filter(None, (where, size, CHECKS[item.check])))
+        here = f"Built in, {size}" if item.kind == "built in" else f"{size} here"
+        words = f"{here}, {CHECKS[item.check]}"
         can_go = item.kind == "official"
         freed = size_words(item.freed)
         return WeightsStatus(words, "remove" if can_go else "", freed)
@@ -157,10 +161,3 @@ def _own(path: Path) -> WeightsStatus:
     if not path.is_file():
         return WeightsStatus("This file is gone; choose another one")
     return WeightsStatus(f"Your own, {size_words(path.stat().st_size)}")
-
-
-def _under_way(model: str, done: int, total: int | None) -> WeightsStatus:
-    share = f" {100 * done // total} %" if total else ""
-    of = f" of {size_words(total)}" if total else ""
-    words = f"Downloading {model}{share}, {size_words(done)}{of}"
-    return WeightsStatus(words, "cancel")
