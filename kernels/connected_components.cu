@@ -20,6 +20,18 @@ __device__ inline int find_root(int *parent, int pixel) {
     return pixel;
 }
 
+// The same without a write: a shortcut that was read a while ago may be behind the root that
+// another thread has stored there for good.
+__device__ inline int follow_to_root(const int *parent, int pixel) {
+    const volatile int *links = parent;
+    int next = links[pixel];
+    while (next != pixel) {
+        pixel = next;
+        next = links[pixel];
+    }
+    return pixel;
+}
+
 // Hang the later root below the earlier one; start again if it was no root any more.
 __device__ inline void unite(int *parent, int one, int other) {
     while (true) {
@@ -106,7 +118,7 @@ extern "C" __global__ void cc_flatten(
             const unsigned char *here = mask + n * pixels + i;
             is_root[n * pixels + i] = 0;
             if (!*here) continue;
-            int root = find_root(own, (int)i);
+            int root = follow_to_root(own, (int)i);
             own[i] = root;
             is_root[n * pixels + i] = root == i;
             int x = (int)i % (int)width;
