@@ -12,6 +12,7 @@ import pytest
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.files import CONFIG_VARIABLE
 from napari_hqsam2.plugin.axis_names import name_axes
+from napari_hqsam2.plugin.memory_watch import MemoryWatch
 from napari_hqsam2.plugin.prompt_values import DrawnItem
 from napari_hqsam2.plugin.snapshots import (
     Companions,
@@ -313,6 +314,9 @@ class FakeEngine:
 
     def whereabouts(self) -> str:
         return "" if self.is_released else "a quick square maker"
+
+    def watch_memory(self) -> MemoryWatch:
+        return MemoryWatch(None)
 
     def release(self) -> None:
         self.is_released = True

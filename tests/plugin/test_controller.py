@@ -7,6 +7,7 @@ import pytest
 
 from napari_hqsam2.errors import CheckpointError, PromptError
 from napari_hqsam2.plugin.controller import PluginController
+from napari_hqsam2.plugin.costs import cost_key, run_size
 from napari_hqsam2.plugin.inference import SyncInference
 from napari_hqsam2.plugin.state import PluginState
 from napari_hqsam2.segmentation.masks import ObjectMask
@@ -717,14 +718,25 @@ def test_ways_to_make_masks_are_compared(controller, state, drawn, fake_engine):
     assert "no high-quality head" in state.message.text
 
 
-def test_the_pace_of_a_run_is_remembered_for_its_settings(controller, state, drawn):
-    assert state.pace is None
+def test_what_a_run_took_is_remembered_for_its_settings(controller, state, drawn):
+    hw = controller.layers.axes.stack.hw
+
+    def expected():
+        return controller.costs.expect(cost_key(state, hw), 4)
+
     controller.segment_frame()
-    assert state.pace is None
+    assert (expected(), state.num_measured) == (None, 0)
+    totals = []
+    state.events.run.connect(lambda status: totals.append(status.total))
     controller.segment_stack()
-    assert 0 < state.pace < 60
+    objects, cost = len(state.objects), expected()
+    assert max(totals) == run_size(controller.layers.axes, state, state.objects).steps
+    assert state.num_measured == 1
+    assert (cost.objects, cost.peak_bytes) == (4, None)
+    known = controller.costs.expect(cost_key(state, hw), objects)
+    assert 0 < known.seconds * 4 / objects == pytest.approx(cost.seconds)
     state.resolution = 256
-    assert state.pace is None
+    assert expected() is None
 
 
 def test_next_doubtful_frame(controller, state, drawn, fake_engine):

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_hqsam2.errors import CheckpointError
 from napari_hqsam2.plugin import sample_data
+from napari_hqsam2.plugin.costs import cost_key
 from napari_hqsam2.plugin.state import RunStatus
 from napari_hqsam2.plugin.widgets.help_panel import KEYS
 from napari_hqsam2.plugin.widgets.main_widget import SegmentWidget
@@ -228,7 +229,7 @@ def test_masks_of_other_labels_can_be_followed_at_once(opened, qtbot):
     assert (widget.state.labels.data == 3).any(axis=(1, 2)).all()
 
 
-def test_volumes_over_time_are_followed_along_two_axes(opened, qtbot):
+def test_volumes_over_time_are_followed_along_two_axes(opened, qtbot, fake_engine):
     viewer, widget = opened
     stack = viewer.add_image(
         np.zeros((3, 4, 20, 30)), contrast_limits=(0, 1), axis_labels=tuple("tzyx")
@@ -251,14 +252,21 @@ def test_volumes_over_time_are_followed_along_two_axes(opened, qtbot):
     assert widget.tracking.words.text() == f"{through}, at each T with prompts"
     widget.prompts.add_layers.click()
     state.points.add([[2, 1, 5, 5]])
-    qtbot.waitUntil(
-        lambda: widget.tracking.words.text() == f"{through}, at T = 2", timeout=5_000
-    )
+    words = f"{through}, at T = 2\n4 slices, 1 object"
+    qtbot.waitUntil(lambda: widget.tracking.words.text() == words, timeout=5_000)
     state.points.add([[0, 3, 5, 5]])
-    qtbot.waitUntil(
-        lambda: widget.tracking.words.text() == f"{through}, at T = 0 and 2",
-        timeout=5_000,
-    )
+    words = f"{through}, at T = 0 and 2\n8 slices, 1 object"
+    qtbot.waitUntil(lambda: widget.tracking.words.text() == words, timeout=5_000)
+    click(qtbot, widget.run.stack)
+    finish(qtbot, widget)
+    words = f"{words}, about 1 s"
+    qtbot.waitUntil(lambda: widget.tracking.words.text() == words, timeout=5_000)
+    state.device = "cpu"
+    assert "about" not in widget.tracking.words.text()
+    state.device = "auto"
+    again = SegmentWidget(viewer, engine=fake_engine)
+    qtbot.addWidget(again)
+    assert again.controller.costs.expect(cost_key(state, (20, 30)), 1) is not None
     axis.setCurrentIndex(1)
     axis.activated.emit(1)
     assert state.then_axis is None

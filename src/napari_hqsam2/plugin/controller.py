@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hqsam2.configs.resolution import draft_resolutions
 from napari_hqsam2.errors import HqSam2Error, StackError
 from napari_hqsam2.plugin.choices import LayerKeeper
+from napari_hqsam2.plugin.costs import CostBook
 from napari_hqsam2.plugin.desk import Desk
 from napari_hqsam2.plugin.hand_painting import HandPainting
 from napari_hqsam2.plugin.inference import Task
@@ -34,16 +35,6 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.viewer_port import ViewerPort
     from napari_hqsam2.session.session import Session
 
-PACE_DEPENDS_ON = (
-    "image",
-    "model",
-    "checkpoint",
-    "device",
-    "tracking",
-    "resolution",
-    "crop",
-)
-
 
 class PluginController:
     """Turns what the user asks for into tasks, and their results into a new state.
@@ -63,6 +54,8 @@ class PluginController:
     make_timer
         For waiting until prompts do not change any more; None takes them over only when
         a verb needs them.
+    costs
+        What earlier runs have taken; None knows of none.
     """
 
     def __init__(
@@ -72,13 +65,15 @@ class PluginController:
         inference: Inference,
         engine: Engine,
         make_timer: Callable[[Callable[[], None]], Timer] = NoTimer,
+        costs: CostBook | None = None,
     ) -> None:
         self.state = state
         self.viewer = viewer
         self._inference = inference
         self.desk = Desk(state, viewer, inference, engine)
         self.teller = Teller(state, viewer)
-        self.runs = Runs(state, viewer, self.desk, self.teller)
+        self.costs = costs or CostBook()
+        self.runs = Runs(state, viewer, self.desk, self.teller, self.costs)
         self.layers = LayerKeeper(state, viewer)
         self.live = Live(state, viewer, self.desk, make_timer)
         self._model_window = ModelWindow(state, viewer, self.desk)
@@ -98,8 +93,6 @@ class PluginController:
             event.connect(self.desk.show)
         state.events.axis.connect(self._on_axis_chosen)
         state.events.is_thinking.connect(self._on_thinking)
-        for name in PACE_DEPENDS_ON:
-            getattr(state.events, name).connect(self._forget_pace)
 
     @property
     def is_busy(self) -> bool:
@@ -267,9 +260,6 @@ class PluginController:
         state = self.state
         if not state.is_thinking and state.message.severity == "hint":
             self.layers.hint()
-
-    def _forget_pace(self) -> None:
-        self.state.pace = None
 
     def _on_model_chosen(self) -> None:
         """Give up a resolution that this model has not, and weights of another."""

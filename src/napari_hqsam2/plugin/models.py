@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_hqsam2.errors import CheckpointError, DownloadError
+from napari_hqsam2.plugin.memory_watch import MemoryWatch
 from napari_hqsam2.plugin.resolve import count_words
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ class Engine(Protocol):
 
     def whereabouts(self) -> str:
         """Where the model computes, and the memory there; empty without a model."""
+        ...
+
+    def watch_memory(self) -> MemoryWatch:
+        """Follow the memory where the model computes, from now on."""
         ...
 
     def release(self) -> None:
@@ -166,6 +171,11 @@ class ModelEngine:
             used = torch.mps.current_allocated_memory()
             return f"Apple GPU, {used / 1e9:.1f} GB in use"
         return f"Processor, {count_words(torch.get_num_threads(), 'thread')}"
+
+    def watch_memory(self) -> MemoryWatch:
+        """Follow the memory where the model computes, from now on."""
+        loaded = self._loaded
+        return MemoryWatch(None if loaded is None else loaded.predictor.device)
 
     def release(self) -> None:
         """Let go of the model and its memory."""

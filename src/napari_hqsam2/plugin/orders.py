@@ -109,3 +109,5 @@ class RunOutcome(Outcome):
     """That were followed."""
     lost: tuple[int, ...] = ()
     """Objects of the run that had no pixel on any frame."""
+    peak_bytes: int | None = None
+    """Most memory above that before the run; None if it is not known."""

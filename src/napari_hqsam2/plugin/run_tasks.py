@@ -97,9 +97,11 @@ class RunTasks:
             deliver_all(order.subject)
             if not self._sessions.make_ready(order, ticket):
                 return RunOutcome(self._sessions.report(order), was_cancelled=True)
+            memory = self._engine.watch_memory()
             with closing(_steps(session, order, legs, ticket)) as run:
                 for step in run:
                     done = step.done
+                    memory.look()
                     for item in step.scores:
                         had = found.get(item.obj_id, False)
                         found[item.obj_id] = had or bool(item.area)
@@ -119,6 +121,7 @@ class RunTasks:
             lost=tuple(
                 sorted(obj_id for obj_id, is_found in found.items() if not is_found)
             ),
+            peak_bytes=memory.peak_bytes,
         )
 
     def find_all(

@@ -10,11 +10,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_hqsam2.errors import HqSam2Error, ReadCancelledError
+from napari_hqsam2.plugin.costs import RunCost, cost_key
 from napari_hqsam2.plugin.state import Message, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_hqsam2.plugin.costs import CostBook
     from napari_hqsam2.plugin.desk import Desk, OpenImage
     from napari_hqsam2.plugin.inference import Ticket
     from napari_hqsam2.plugin.orders import Order, RunOutcome
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from napari_hqsam2.session.running import PropagationStep
 
 logger = logging.getLogger(__name__)
+
+LEAST_MEASURED = 3
+"""Frames of a run that tell how long the next one takes."""
 
 
 class Teller:
@@ -78,6 +83,8 @@ class Run:
     ticket: Ticket | None = None
     done: int = 0
     total: int = 0
+    cost_key: str = ""
+    """Settings that decide how long it takes, as they were when it began."""
     first_at: float = 0.0
     """When the first frame was in the labels, in seconds of `monotonic`."""
     stopped_by: str = ""
@@ -96,14 +103,22 @@ class Runs:
     ----------
     state, viewer, desk, teller
         Of the controller.
+    book
+        Is told what runs have taken.
     """
 
     def __init__(
-        self, state: PluginState, viewer: ViewerPort, desk: Desk, teller: Teller
+        self,
+        state: PluginState,
+        viewer: ViewerPort,
+        desk: Desk,
+        teller: Teller,
+        book: CostBook,
     ) -> None:
         self._state = state
         self._viewer = viewer
         self._desk = desk
+        self._book = book
         self._teller = teller
         self._run: Run | None = None
 
@@ -145,6 +160,7 @@ class Runs:
             return work(order, ticket=ticket)
 
         self._run = run
+        run.cost_key = cost_key(self._state, run.item.subject.axes.stack.hw)
         self._set_phase("starting")
         self._teller.tell("Starting …")
         try:
@@ -181,9 +197,11 @@ class Runs:
         if run is not self._run:
             return
         self._finish()
-        if run.first_at and run.done > 1 and outcome.objects:
-            seconds = monotonic() - run.first_at
-            self._state.pace = seconds / (run.done - 1) / len(outcome.objects)
+        if run.first_at and run.done >= LEAST_MEASURED and outcome.objects:
+            seconds = (monotonic() - run.first_at) / (run.done - 1)
+            cost = RunCost(len(outcome.objects), seconds, outcome.peak_bytes)
+            self._book.note(run.cost_key, cost)
+            self._state.num_measured += 1
         if outcome.num_frames:
             self._viewer.finish(run.labels, self._provenance(run, outcome))
         tell(run, outcome)

@@ -130,7 +130,7 @@ class PluginState:
     undo_name: str = ""
     """What can be undone, or empty."""
     redo_name: str = ""
-    pace: float | None = None
-    """Seconds that an object took on a frame of the last run with these settings."""
+    num_measured: int = 0
+    """Runs whose time was measured since the widget was made."""
     run: RunStatus = field(default_factory=RunStatus)
     message: Message = field(default_factory=Message)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_hqsam2.files import config_folder
 from napari_hqsam2.plugin.controller import PluginController
+from napari_hqsam2.plugin.costs import FILE_NAME, CostBook
 from napari_hqsam2.plugin.inference import InferenceThread
 from napari_hqsam2.plugin.keys import Keys
 from napari_hqsam2.plugin.model_store import ModelStore
@@ -71,6 +73,7 @@ class SegmentWidget(QWidget):
             InferenceThread(self._main_thread.post),
             engine or ModelEngine(),
             QtTimer,
+            CostBook(config_folder() / FILE_NAME),
         )
         self._keys = Keys(napari_viewer, self.controller)
         self._progress = ProgressBar(self.state)

@@ -9,7 +9,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QSpinBox, QVBoxLayout, QWidget
 from superqt import QRangeSlider
 
-from napari_hqsam2.plugin.resolve import duration_words, lines_of_run, range_words
+from napari_hqsam2.plugin.costs import (
+    DECIDES,
+    cost_key,
+    run_size,
+    size_and_cost_words,
+)
+from napari_hqsam2.plugin.resolve import lines_of_run, range_words
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
 from napari_hqsam2.plugin.widgets.layout import quiet_label, row, unfold
 
@@ -26,6 +32,11 @@ DIRECTIONS = {
 AXIS_TIP = """\
 Axis along which objects are followed, at every place where they have prompts.
 “Z, then T” goes through Z first, and from each slice of it on through T"""
+
+
+COST_TIP = """\
+What the run goes through; time, and memory at its peak,
+as runs with these settings have taken on this machine"""
 
 
 class TrackingPanel(QWidget):
@@ -63,6 +74,7 @@ class TrackingPanel(QWidget):
         self.frames = QRangeSlider(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
         self.frames.setToolTip("First and last frame to segment")
         self.words = quiet_label()
+        self.words.setToolTip(COST_TIP)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row("Along", self.axis))
@@ -117,11 +129,13 @@ class TrackingPanel(QWidget):
         ):
             event.connect(self._show_more)
         for event in (
-            state.events.pace,
+            state.events.num_measured,
+            *(getattr(state.events, name) for name in DECIDES),
             state.events.objects,
             state.events.only_current,
             state.events.object_id,
             state.events.live,
+            state.events.only_changed,
         ):
             event.connect(self._show_words)
         self._show_more()
@@ -175,9 +189,10 @@ class TrackingPanel(QWidget):
         ]
         lines = lines_of_run(axes, state.axis, frames, followed) if state.live else []
         words = [range_words(axes, state.axis, frames, state.then_axis, lines)]
-        number = len(followed)
-        if state.then_axis is not None:
-            number *= axes.stack.length(state.then_axis)
-        if state.pace is not None and number:
-            words.append(duration_words(state.pace * number * (frames[1] - frames[0])))
-        self.words.setText(" · ".join(words))
+        size = run_size(axes, state, followed)
+        if size is not None:
+            key = cost_key(state, axes.stack.hw)
+            cost = self._controller.costs.expect(key, size.objects)
+            noun = axes.counted(state.axis).removesuffix("s")
+            words.append(size_and_cost_words(size, cost, noun))
+        self.words.setText("\n".join(words))

@@ -1,0 +1,170 @@
+"""Costs of runs: measured ones only, more or fewer objects, and how much is to do."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from napari_hqsam2.plugin.axis_names import name_axes
+from napari_hqsam2.plugin.costs import (
+    MOST_COSTS,
+    MOST_KEYS,
+    CostBook,
+    RunCost,
+    RunSize,
+    cost_key,
+    run_size,
+    size_and_cost_words,
+)
+from napari_hqsam2.plugin.memory_watch import MemoryWatch
+from napari_hqsam2.plugin.rows import ObjectRow
+from napari_hqsam2.plugin.state import PluginState
+
+
+def row(obj_id, *starts):
+    return ObjectRow(obj_id, "", (0, 0, 0), "", 1, starts=frozenset(starts))
+
+
+def test_nothing_is_expected_before_something_was_measured(tmp_path):
+    path = tmp_path / "settings" / "costs.json"
+    book = CostBook(path)
+    assert book.expect("a", 3) is None
+    book.note("a", RunCost(2, 0.5, 100))
+    assert book.expect("a", 2) == RunCost(2, 0.5, 100)
+    assert book.expect("a", 4) == RunCost(4, 1.0, 200)
+    assert book.expect("b", 2) is None
+    assert CostBook(path).expect("a", 4) == RunCost(4, 1.0, 200)
+    assert CostBook().expect("a", 4) is None
+
+
+def test_two_runs_tell_what_an_object_adds():
+    book = CostBook()
+    book.note("a", RunCost(1, 0.3, None))
+    book.note("a", RunCost(5, 0.7, 1000))
+    assert book.expect("a", 3).seconds == pytest.approx(0.5)
+    assert book.expect("a", 10).seconds == pytest.approx(1.2)
+    assert book.expect("a", 10).peak_bytes == 2000
+    book.note("a", RunCost(1, 0.5, None))
+    assert book.expect("a", 3).seconds == pytest.approx(0.6)
+    book.note("a", RunCost(5, 0.9, 10))
+    assert book.expect("a", 5) == RunCost(5, pytest.approx(0.9), 1000)
+
+
+def test_no_cost_is_less_than_nothing():
+    book = CostBook()
+    for objects, seconds in ((2, 1.0), (10, 0.8)):
+        book.note("falls", RunCost(objects, seconds, None))
+    assert book.expect("falls", 100).seconds == pytest.approx(0.9)
+    for objects, seconds in ((5, 0.1), (10, 1.0)):
+        book.note("steep", RunCost(objects, seconds, None))
+    assert book.expect("steep", 1).seconds > 0
+
+
+def test_a_book_stays_small(tmp_path):
+    book = CostBook(tmp_path / "costs.json")
+    for number in range(MOST_KEYS + 3):
+        book.note(str(number), RunCost(1, 1.0, None))
+    for objects in range(1, MOST_COSTS + 4):
+        book.note("5", RunCost(objects, 1.0, None))
+    kept = json.loads((tmp_path / "costs.json").read_text())
+    assert len(kept) == MOST_KEYS
+    assert "0" not in kept
+    assert [cost[0] for cost in kept["5"]] == list(range(4, MOST_COSTS + 4))
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"a": 3}', '{"a": [[0, 1, null]]}', '{"a": [[1, NaN, 2]]}']
+)
+def test_a_damaged_book_is_empty(tmp_path, text):
+    path = tmp_path / "costs.json"
+    path.write_text(text)
+    book = CostBook(path)
+    assert book.expect("a", 1) is None
+    book.note("a", RunCost(1, 2.0, None))
+    assert CostBook(path).expect("a", 1).seconds == 2.0
+
+
+def test_settings_frames_and_machine_tell_runs_apart(monkeypatch):
+    state = PluginState()
+    key = cost_key(state, (512, 300))
+    assert cost_key(state, (600, 1000)) == key
+    assert cost_key(state, (1024, 1024)) != key
+    state.hq_mode = "off"
+    assert cost_key(state, (512, 512)) == key
+    state.tracking = "local"
+    assert cost_key(state, (512, 512)) != key
+    state.tracking = "exact"
+    monkeypatch.setattr("platform.node", lambda: "elsewhere")
+    assert cost_key(state, (512, 512)) != key
+
+
+@pytest.mark.parametrize(
+    ("direction", "frames", "size"),
+    [
+        ("both", None, RunSize(10, 13, 2)),
+        ("forward", None, RunSize(7, 7, 2)),
+        ("backward", None, RunSize(7, 7, 2)),
+        ("both", (2, 5), RunSize(3, 3, 1)),
+        ("forward", (4, 9), RunSize(3, 3, 1)),
+    ],
+)
+def test_the_work_of_a_run_is_counted(direction, frames, size):
+    axes = name_axes(("t", "y", "x"), (10, 20, 30))
+    state = PluginState(axis="T", direction=direction, frames=frames)
+    rows = [row(1, (3,)), row(2, (6,), (8,)), row(3)]
+    assert run_size(axes, state, rows) == size
+
+
+def test_the_work_along_several_lines_is_counted():
+    axes = name_axes(("t", "z", "y", "x"), (3, 5, 20, 30))
+    state = PluginState(axis="Z", direction="both")
+    rows = [row(1, (0, 2), (2, 1)), row(2, (2, 4))]
+    assert run_size(axes, state, rows) == RunSize(10, 5 + 5 + 3, 2)
+
+
+def test_what_is_not_known_before_is_not_told():
+    axes = name_axes(("t", "z", "y", "x"), (3, 5, 20, 30))
+    rows = [row(1, (0, 2))]
+    assert run_size(axes, PluginState(axis="Z"), rows) is not None
+    for changes in ({"live": False}, {"then_axis": "T"}, {"only_changed": True}):
+        assert run_size(axes, PluginState(axis="Z", **changes), rows) is None
+    assert run_size(axes, PluginState(axis="Z"), [row(1)]) is None
+    assert run_size(axes, PluginState(), rows) is None
+
+
+def test_costs_have_words():
+    size = RunSize(39, 50, 5)
+    assert size_and_cost_words(size, None, "frame") == "39 frames, 5 objects"
+    cost = RunCost(5, 2.4, 240_000_000)
+    words = "39 slices, 5 objects, about 2 min, 240 MB"
+    assert size_and_cost_words(size, cost, "slice") == words
+    little = RunCost(1, 0.1, 5_000)
+    words = "1 frame, 1 object, about 1 s"
+    assert size_and_cost_words(RunSize(1, 1, 1), little, "frame") == words
+
+
+def test_the_memory_of_a_process_is_watched():
+    watch = MemoryWatch(torch.device("cpu"))
+    if watch.peak_bytes is None:
+        pytest.skip("only Linux tells it")
+    block = np.ones(60_000_000, np.uint8)
+    watch.look()
+    assert 55_000_000 < watch.peak_bytes < 200_000_000
+    del block
+    watch.look()
+    assert watch.peak_bytes > 55_000_000
+    assert MemoryWatch(None).peak_bytes is None
+    assert MemoryWatch(torch.device("meta")).peak_bytes is None
+
+
+@pytest.mark.needs_cuda
+def test_the_memory_of_a_gpu_is_watched():
+    device = torch.device("cuda")
+    kept = torch.ones(10_000_000, device=device)
+    watch = MemoryWatch(device)
+    passing = torch.ones(30_000_000, device=device)
+    del passing
+    watch.look()
+    assert 120_000_000 <= watch.peak_bytes < 130_000_000
+    del kept
