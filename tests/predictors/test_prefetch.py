@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from napari_hqsam2.predictors.prefetch import Prefetcher
+from napari_hqsam2.predictors.prefetch import Prefetcher, one_thread
 
 
 def always(item: int) -> bool:
@@ -121,3 +121,35 @@ def test_the_end_waits_for_work_in_progress_and_drops_the_rest() -> None:
         interrupted()
     assert done == [1]
     assert prefetch_threads() == []
+
+
+def test_a_thread_that_is_lent_is_used_again() -> None:
+    seen: set[int] = set()
+
+    def work(item: int) -> int:
+        seen.add(threading.get_ident())
+        return item
+
+    with one_thread("lent") as thread:
+        for _ in range(2):
+            with Prefetcher(work, range(3), 2, always, thread) as ahead:
+                assert [ahead.arrive(position) for position in range(3)] == [None, 1, 2]
+        assert len(seen) == 1
+
+
+def test_a_lent_thread_is_idle_when_the_work_is_over() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        begun.set()
+        assert may_end.wait(10)
+        done.append(item)
+
+    with one_thread("lent") as thread:
+        with Prefetcher(work, range(9), 5, always, thread) as ahead:
+            ahead.arrive(0)
+            assert begun.wait(10)
+            threading.Timer(0.05, may_end.set).start()
+        assert done == [1]
+        assert thread.submit(lambda: list(done)).result() == [1]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from napari_hqsam2.modeling.outputs import ImageFeatures
 from napari_hqsam2.predictors.precision import inference
-from napari_hqsam2.predictors.prefetch import Prefetcher
+from napari_hqsam2.predictors.prefetch import Prefetcher, one_thread
 from napari_hqsam2.predictors.transforms import to_video_image
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class FeatureLoader:
         self._model = model
         self._reading = threading.Lock()
         self._encoding = threading.Lock()
+        # cuDNN plans the attention of every shape anew in every thread, and every
+        # stream keeps memory of its own: the first run makes both, for all others
+        self._thread = one_thread("encode")
+        self._stream: torch.cuda.Stream | None = None
 
     def features(self, session: VideoSession, frame: int) -> ImageFeatures:
         """Image features of a frame, from the session's cache if they are there.
@@ -75,14 +79,19 @@ class FeatureLoader:
             return Prefetcher(
                 lambda frame: self._read(session, frame), frames, depth, is_wanted
             )
-        stream = torch.cuda.Stream(device)
+        stream = self._stream_on(device)
         stream.wait_stream(torch.cuda.current_stream(device))
 
         def encode(frame: int) -> ImageFeatures:
             with torch.cuda.stream(stream):
                 return self._encode(self._read(session, frame))
 
-        return Prefetcher(encode, frames, depth, is_wanted)
+        return Prefetcher(encode, frames, depth, is_wanted, self._thread)
+
+    def _stream_on(self, device: torch.device) -> torch.cuda.Stream:
+        if self._stream is None or self._stream.device != device:
+            self._stream = torch.cuda.Stream(device)
+        return self._stream
 
     def accept(self, session: VideoSession, frame: int, loaded: Loaded) -> None:
         """Put the features of a frame that was loaded ahead into the cache."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def one_thread(name: str) -> ThreadPoolExecutor:
+    """A thread that starts with its first piece of work."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+
 class Prefetcher(Generic[T]):
     """Results for the items of a sequence, begun before they are asked for.
 
-    A context manager: at its end the thread ends too, after the item that it is at; a
-    frame that does not come is given up.
+    A context manager: at its end nothing is worked on any more, once the item that the
+    thread is at is done; a frame that does not come is given up.
 
     Parameters
     ----------
@@ -33,6 +38,8 @@ class Prefetcher(Generic[T]):
     is_wanted : callable
         Whether an item needs a result; asked before work begins and before it is
         waited for.
+    thread : ThreadPoolExecutor, optional
+        Of one worker, which lives on; else a thread of its own, which ends.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class Prefetcher(Generic[T]):
         items: Sequence[int],
         depth: int,
         is_wanted: Callable[[int], bool],
+        thread: ThreadPoolExecutor | None = None,
     ) -> None:
         self._work = work
         self._items = items
@@ -49,7 +57,9 @@ class Prefetcher(Generic[T]):
         self._futures: dict[int, Future[T]] = {}
         self._next = 0
         self._is_over = threading.Event()
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
+        self._owns_thread = thread is None
+        self._thread = thread or one_thread("prefetch")
+        self._last: Future[T] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -61,8 +71,14 @@ class Prefetcher(Generic[T]):
         trace: TracebackType | None,
     ) -> None:
         self._is_over.set()
+        for future in self._futures.values():
+            future.cancel()
+        if self._owns_thread:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+        elif self._last is not None:
+            # items are done in order, so that none is left once the last one is done
+            wait([self._last])
         self._futures.clear()
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def arrive(self, position: int) -> T | None:
         """Result for the item at a position; positions only grow.
@@ -89,7 +105,7 @@ class Prefetcher(Generic[T]):
         last = min(position + self._depth, len(self._items) - 1)
         for ahead in range(max(self._next, position + 1), last + 1):
             if self._is_wanted(self._items[ahead]):
-                self._futures[ahead] = self._pool.submit(
+                self._last = self._futures[ahead] = self._thread.submit(
                     copy_context().run, self._do, self._items[ahead]
                 )
         self._next = max(self._next, last + 1)
