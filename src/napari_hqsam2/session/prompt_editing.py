@@ -288,7 +288,10 @@ class PromptEditing(LineageEditing):
 
     def _placed(self, obj_id: int, position: Position) -> PlacedPrompts:
         """Prompts of an object on a frame, maybe none."""
-        obj_id = self._known(obj_id)
+        return self._record_on(self._known(obj_id), position)
+
+    def _record_on(self, obj_id: int, position: Position) -> PlacedPrompts:
+        """The same of a label that need not be an object yet."""
         record = self._records.prompts.get(obj_id, position)
         if record is not None:
             return record

@@ -10,9 +10,8 @@ from napari_hqsam2.errors import PromptError
 from napari_hqsam2.predictors.slow_reads import until_cancelled
 from napari_hqsam2.segmentation.masks import ObjectMask
 from napari_hqsam2.segmentation.options import HQ_MODES
-from napari_hqsam2.session.anchors import find_anchors
-from napari_hqsam2.session.claims import SessionClaims
 from napari_hqsam2.session.history import Step
+from napari_hqsam2.session.looking import SessionLooks
 from napari_hqsam2.session.planning import corrections_to_segment, plan_runs
 from napari_hqsam2.session.script import call, run_loop, run_options
 from napari_hqsam2.session.settings import RunSettings, check_choice
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.session.anchors import Anchor, RunPlan
-    from napari_hqsam2.session.model_view import ModelView
     from napari_hqsam2.session.records import (
         Box,
         FrameScores,
@@ -53,40 +51,8 @@ class PropagationStep:
     """Frames that it will do if no object is left early."""
 
 
-class SessionRuns(SessionClaims):
+class SessionRuns(SessionLooks):
     """Frames and runs."""
-
-    def prepare(self, position: Sequence[int] | int) -> None:
-        """Compute the image features of a frame, so that `segment` answers at once."""
-        place = self._stack.position(position)
-        with self._turn():
-            line = self._stack.line(place, self._stack.default_axis())
-            self._tracker.prepare(line, line.frame(place))
-
-    def model_view(
-        self, position: Sequence[int] | int, obj_id: int | None = None
-    ) -> ModelView:
-        """The picture that the model is given of a frame.
-
-        Parameters
-        ----------
-        position
-            The frame.
-        obj_id
-            An object whose window is shown, if it is looked at in one there; None shows
-            the whole frame.
-        """
-        place = self._stack.position(position)
-        prompt = box = None
-        with self._turn():
-            if obj_id is not None:
-                record = self._records.prompts.get(self._known(obj_id), place)
-                prompt = None if record is None else record.clicks()
-                box = self._store.box_of(place, [obj_id])
-            if prompt is not None and not (prompt.points or prompt.box):
-                prompt = None
-            line = self._stack.line(place, self._stack.default_axis())
-            return self._tracker.view(line, line.frame(place), prompt, box)
 
     def segment(
         self,
@@ -311,30 +277,6 @@ class SessionRuns(SessionClaims):
             msg = f"There is no prompt at {where}; add a point, a box or a mask."
             raise PromptError(msg)
         return found
-
-    def _predicted(
-        self, prompts: Sequence[PlacedPrompts], hq: HqMode
-    ) -> tuple[ObjectMask, ...]:
-        """What the model says to prompts that all lie on one frame."""
-        asked: list[tuple[Line, PlacedPrompts]] = []
-        memories: dict[Line, list[Anchor]] = {}
-        for record in prompts:
-            track = record.track and record.track.scores
-            axis = track.axis if track and record.corrected is not None else ""
-            line = self._stack.line(record.position, axis or self._stack.default_axis())
-            asked.append((line, record))
-            if axis:
-                frames, here = (
-                    range(self._stack.length(line)),
-                    line.frame(record.position),
-                )
-                anchors = find_anchors(
-                    self._records, self._store, line, frames, record.obj_id
-                )
-                memories.setdefault(line, []).extend(
-                    anchor for anchor in anchors if anchor.frame != here
-                )
-        return self._tracker.segment(asked, memories, hq)
 
     def _keep_answer(
         self, step: Step, item: ObjectMask, record: PlacedPrompts

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -19,9 +18,6 @@ from napari_hqsam2.api import load_model
 from napari_hqsam2.build import with_settings
 from napari_hqsam2.predictors.compilation import compile_model
 from napari_hqsam2.predictors.feature_cache import FeatureCache
-from napari_hqsam2.predictors.prompt_inputs import to_model_mask
-from napari_hqsam2.predictors.session import FORWARD
-from napari_hqsam2.segmentation.clicks import to_clicks
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
 from napari_hqsam2.segmentation.crops import Crop
 from napari_hqsam2.segmentation.frame_objects import (
@@ -31,20 +27,19 @@ from napari_hqsam2.segmentation.frame_objects import (
 )
 from napari_hqsam2.segmentation.image import IN_VIEW_SCORE
 from napari_hqsam2.segmentation.prompt_groups import check_positive
+from napari_hqsam2.segmentation.window_frames import SharedFeatures
+from napari_hqsam2.segmentation.windows import joined_box, prompt_box
 from napari_hqsam2.session.memories import ConditioningMemories
 from napari_hqsam2.session.model_view import ModelView
-from napari_hqsam2.session.stacks import LineFeatures
+from napari_hqsam2.session.whole_lines import WholeLine
 from napari_hqsam2.session.windows import WindowLine, as_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from napari_hqsam2._types import BoolArray
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.memory_bank import FrameOutput
-    from napari_hqsam2.predictors.session import VideoSession
     from napari_hqsam2.predictors.video_predictor import (
-        FrameLogits,
         SAM2VideoPredictor,
     )
     from napari_hqsam2.prompts import FramePrompts
@@ -53,7 +48,6 @@ if TYPE_CHECKING:
     from napari_hqsam2.segmentation.window_tracking import WindowOutput
     from napari_hqsam2.segmentation.windows import PixelBox, WindowRule
     from napari_hqsam2.session.anchors import Anchor, RunPlan
-    from napari_hqsam2.session.memories import MemoryKey
     from napari_hqsam2.session.records import PlacedPrompts
     from napari_hqsam2.session.stacks import Line, SessionStack
 
@@ -136,8 +130,21 @@ class Tracker:
         if rule is not None and rule.is_large:
             return
         whole = range(self._stack.length(line))
-        session = self._session(line, whole, {}, self._settings.hq_mode)
-        self.predictor().encode_frame(session, frame)
+        self._whole(line, whole, self._settings.hq_mode).prepare(frame)
+
+    def has_features(self, record: PlacedPrompts) -> bool:
+        """Whether the image features are kept that an answer to prompts begins with."""
+        rule, clicks = self._rule(), record.clicks()
+        whole = Crop(0, 0, *self._stack.axes.hw)
+        crops: tuple[Crop, ...] = (whole,)
+        if rule is not None and record.corrected is not None:
+            box = joined_box(record.corrected.box, prompt_box(clicks))
+            crops = (rule.around(box),)
+        elif rule is not None:
+            crops = rule.first(clicks)
+        numbers = [self._stack.number(record.position)]
+        seen = (None if crop == whole else crop for crop in crops)
+        return all(0 in SharedFeatures(self._features, numbers, crop) for crop in seen)
 
     def view(
         self, line: Line, frame: int, prompt: FramePrompts | None, box: PixelBox | None
@@ -216,29 +223,10 @@ class Tracker:
         is_corrected = any(record.corrected is not None for record in prompts)
         windows = self._windows(line, whole, hq)
         if windows is None or not (is_corrected or windows.are_needed(asked)):
-            for objects in self._whole_answers(line, prompts, memories, hq):
-                yield WindowObjects(objects, Crop(0, 0, *self._stack.axes.hw))
+            yield from self._whole(line, whole, hq).answers(prompts, memories)
             return
         for record in prompts:
             yield windows.answer(record, line.frame(record.position), memories)
-
-    def _whole_answers(
-        self,
-        line: Line,
-        prompts: Sequence[PlacedPrompts],
-        memories: Sequence[Anchor],
-        hq: HqMode,
-    ) -> Iterator[GridObjects]:
-        """The same on whole frames."""
-        whole, predictor = range(self._stack.length(line)), self.predictor()
-        outputs = self._outputs(line, whole, memories, hq)
-        session = self._session(line, whole, outputs, hq)
-        for record in prompts:
-            frame, obj_id = line.frame(record.position), record.obj_id
-            if record.corrected is not None:
-                self._resume(session, frame, obj_id, record.corrected.unpacked())
-            clicks = to_clicks(record.clicks(), session.hw, predictor.image_size)
-            yield _objects(predictor.predict_clicks(session, frame, obj_id, clicks))
 
     def follow(
         self,
@@ -297,54 +285,9 @@ class Tracker:
         windows = self._windows(plan.line, plan.frames, hq)
         if windows is not None and windows.are_needed(map(as_prompt, plan.anchors)):
             return partial(windows.follow, plan, is_cancelled, watch.left)
-        outputs = self._outputs(plan.line, plan.frames, plan.anchors, hq)
-        return partial(self._whole_pass, plan, outputs, hq, watch, is_cancelled)
-
-    def _whole_pass(
-        self,
-        plan: RunPlan,
-        outputs: _Outputs,
-        hq: HqMode,
-        watch: _Watch,
-        is_cancelled: Callable[[], bool],
-        *,
-        reverse: bool,
-    ) -> _Frames:
-        session = self._session(plan.line, plan.frames, outputs, hq)
-        # SAM 2 has nothing to do backward from frame 0; its result is also that of the
-        # first step forward.
-        if reverse and not plan.forward():
-            reverse = plan.backward().start > plan.frames.start
-            frames = self._pass(session, plan, watch, is_cancelled, reverse=reverse)
-            yield from frames if reverse else islice(frames, 1)
-            return
-        yield from self._pass(session, plan, watch, is_cancelled, reverse=reverse)
-
-    def _pass(
-        self,
-        session: VideoSession,
-        plan: RunPlan,
-        watch: _Watch,
-        is_cancelled: Callable[[], bool],
-        *,
-        reverse: bool,
-    ) -> _Frames:
-        firsts = plan.first_frames().values()
-        start = max(firsts) if reverse else min(firsts)
-        for logits in self.predictor().propagate(
-            session,
-            start_frame_idx=start - plan.frames.start,
-            reverse=reverse,
-            from_own_prompts=plan.start is None,
-            is_cancelled=is_cancelled,
-        ):
-            frame = logits.frame + plan.frames.start
-            objects = FrameObjects.whole(_objects(logits), session.hw)
-            yield frame, objects
-            for obj_id in watch.left(frame + (-1 if reverse else 1), objects):
-                del session.objects[obj_id]
-            if not session.objects:
-                return
+        whole = self._whole(plan.line, plan.frames, hq)
+        remembered = whole.remembered(plan.anchors)
+        return partial(whole.follow, plan, remembered, is_cancelled, watch.left)
 
     def _joined(
         self,
@@ -363,6 +306,18 @@ class Tracker:
         """Where objects are looked for; None is on whole frames."""
         return self._settings.window_rule(self._stack.axes.hw, self.predictor())
 
+    def _whole(self, line: Line, frames: range, hq: HqMode) -> WholeLine:
+        """Frames of a line as they are."""
+        return WholeLine(
+            self.predictor(),
+            self._stack,
+            line,
+            frames,
+            hq,
+            self._features,
+            self._memories,
+        )
+
     def _windows(self, line: Line, frames: range, hq: HqMode) -> WindowLine | None:
         """Frames of a line as windows show them; None if they are shown whole."""
         rule = self._rule()
@@ -379,68 +334,9 @@ class Tracker:
             self._window_memories,
         )
 
-    def _session(
-        self, line: Line, frames: range, outputs: _Outputs, hq: HqMode
-    ) -> VideoSession:
-        """A session on a line, in which objects have their conditioning memories."""
-        stack = self._stack
-        session = self.predictor().init_state(
-            stack.frames(line, frames), contrast_limits=stack.limits
-        )
-        session.hq = hq
-        numbers = [stack.number(line.position(frame)) for frame in frames]
-        session.features = LineFeatures(self._features, numbers)
-        for (obj_id, frame), output in outputs.items():
-            state = session.add_object(obj_id)
-            state.bank.add_conditioning(frame - frames.start, output)
-        return session
-
-    def _outputs(
-        self, line: Line, frames: range, anchors: Iterable[Anchor], hq: HqMode
-    ) -> _Outputs:
-        """Results and memories of conditioning frames, computed or remembered."""
-        predictor, hw = self.predictor(), self._stack.axes.hw
-        outputs: _Outputs = {}
-        keys: dict[tuple[int, int], MemoryKey] = {}
-        session = self._session(line, frames, {}, hq)
-        for anchor in sorted(anchors, key=lambda anchor: (anchor.frame, anchor.obj_id)):
-            place, index = (anchor.obj_id, anchor.frame), anchor.frame - frames.start
-            number = self._stack.number(line.position(anchor.frame))
-            keys[place] = (number, anchor.key, hq)
-            remembered = self._memories.get(keys[place])
-            if remembered is not None:
-                outputs[place] = remembered
-            elif anchor.clicks is not None:
-                clicks = to_clicks(anchor.clicks, hw, predictor.image_size)
-                predictor.predict_clicks(session, index, anchor.obj_id, clicks)
-            elif anchor.mask is not None:
-                mask = anchor.mask.unpacked()
-                predictor.predict_mask(session, index, anchor.obj_id, mask)
-        if session.objects:
-            _remember_prompts(predictor, session)
-        for obj_id, state in session.objects.items():
-            for index, output in state.bank.conditioning.items():
-                place = (obj_id, index + frames.start)
-                outputs[place] = output
-                self._memories.put(keys[place], output)
-        return outputs
-
-    def _resume(
-        self, session: VideoSession, frame: int, obj_id: int, mask: BoolArray
-    ) -> None:
-        """Make a mask the present result of a frame, which prompts will correct."""
-        side = self.predictor().image_size // 4
-        state = session.add_object(obj_id)
-        low_res = to_model_mask(mask, side)[0, 0].bool().numpy()
-        state.bank.archive.put(frame, low_res)
-        state.directions[frame] = FORWARD
-
 
 _Frames: TypeAlias = "Iterator[tuple[int, FrameObjects]]"
 """Frames in the order of processing, and the objects there."""
-
-_Outputs = dict[tuple[int, int], "FrameOutput"]
-"""Conditioning memories by object and frame of a line."""
 
 
 class _Watch:
@@ -464,16 +360,3 @@ class _Watch:
             if is_lost or not self._plan.may_visit(obj_id, following):
                 leaving.append(obj_id)
         return leaving
-
-
-def _remember_prompts(predictor: SAM2VideoPredictor, session: VideoSession) -> None:
-    """Turn results of prompts into memories, and track nothing."""
-    run = predictor.propagate(session, start_frame_idx=0, max_frame_num_to_track=0)
-    for _ in run:
-        pass
-
-
-def _objects(logits: FrameLogits) -> GridObjects:
-    values = zip(logits.obj_ids, logits.object_scores, logits.iou_scores, strict=True)
-    scores = [ObjectScores(*each) for each in values]
-    return GridObjects.of(scores, logits.low_res[:, 0])
