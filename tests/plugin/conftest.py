@@ -19,6 +19,7 @@ from napari_hqsam2.plugin.snapshots import (
     ImageSnapshot,
     LabelsSnapshot,
     LayerChoice,
+    PlaceToClick,
     PointSet,
     PromptSource,
     Shape,
@@ -71,6 +72,7 @@ class FakeViewer:
         self.hidden: set[int] = set()
         self.clipboard = ""
         self.pointer: tuple[int, ...] = ()
+        self.hovered: PlaceToClick | None = None
         self.is_closed = False
 
     def add(self, layer: FakeLayer) -> FakeLayer:
@@ -255,6 +257,30 @@ class FakeViewer:
             if layer.made_for is image:
                 self.remove(layer)
 
+    def place_to_click(self, points: Any, image: Any) -> PlaceToClick | None:
+        del points, image
+        return self.hovered
+
+    def show_preview(
+        self, points: Any, image: Any, position: Any, mask: Any, colour: Any
+    ) -> FakeLayer:
+        del points
+        layer = next((x for x in self.layers if x.kind == "preview"), None)
+        if layer is None:
+            layer = self.add(FakeLayer("preview", "preview", made_for=image))
+        layer.data = (position, mask.unpacked(), colour)
+        return layer
+
+    def hide_preview(self, image: Any) -> None:
+        for layer in self.layers:
+            if layer.kind == "preview" and layer.made_for is image:
+                layer.data = None
+
+    def remove_preview(self, image: Any) -> None:
+        for layer in [x for x in self.layers if x.kind == "preview"]:
+            if layer.made_for is image:
+                self.remove(layer)
+
     def copy_text(self, text: str) -> bool:
         self.clipboard = text
         return True
@@ -354,6 +380,9 @@ class FakeTracker:
         picture = np.full((4, 4, 3), sum(where), dtype=np.uint8)
         top, left, bottom, right = box or (0, 0, 4, 4)
         return ModelView(picture, Crop(top, left, bottom - top, right - left))
+
+    def has_features(self, record: Any) -> bool:
+        return record.position in self._engine.prepared
 
     def configure(self, settings: Any) -> None:
         pass

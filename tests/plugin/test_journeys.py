@@ -5,7 +5,8 @@ import threading
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_hqsam2.plugin.menu_commands import segment_with_hqsam2
@@ -199,3 +200,55 @@ def test_the_viewer_stays_usable_while_many_objects_are_followed(
     assert late == []
     assert len(np.unique(state.labels.data)) == len(rows) + 1
     assert "torchvision" not in sys.modules
+
+
+def test_the_pointer_shows_what_a_click_would_give(opened, qtbot):
+    viewer, widget = opened
+    state, canvas = widget.state, canvas_of(viewer)
+    qtbot.waitUntil(lambda: state.whereabouts != "", timeout=10_000)
+    qtbot.wait(200)
+    place = QPoint(canvas.width() // 2, canvas.height() // 2)
+
+    def preview():
+        layers = [x for x in viewer.layers if x.name.startswith("Preview")]
+        return next((layer for layer in layers if layer.visible), None)
+
+    def is_shown():
+        layer = preview()
+        middle = layer and layer.data_to_world((0, 2, 2))
+        return layer is not None and np.allclose(middle, (12, 60, 50), atol=1)
+
+    def point_at(offset):
+        where, none = QPointF(place + QPoint(offset, 0)), Qt.MouseButton.NoButton
+        keys = Qt.KeyboardModifier.NoModifier
+        there = canvas.mapToGlobal(where)
+        kind = QEvent.Type.MouseMove
+        move = QMouseEvent(kind, where, there, none, none, keys)
+        QApplication.sendEvent(canvas, move)
+        qtbot.wait(50)
+
+    viewer.mouse_over_canvas = True
+    point_at(40)
+    point_at(0)
+    qtbot.waitUntil(is_shown, timeout=10_000)
+    layer = preview()
+    assert viewer.layers.selection.active is state.points
+    assert viewer.layers.index(layer) < viewer.layers.index(state.points)
+    assert not state.labels.data.any()
+    assert widget.image.currentText() == "nuclei over time"
+
+    QApplication.sendEvent(canvas, QEvent(QEvent.Type.Leave))
+    assert preview() is None
+    viewer.mouse_over_canvas = True
+    state.points.mode = "pan_zoom"
+    point_at(6)
+    qtbot.wait(400)
+    assert preview() is None
+    state.points.mode = "add"
+    point_at(0)
+    qtbot.waitUntil(is_shown, timeout=10_000)
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+    assert preview() is None
+    qtbot.waitUntil(lambda: state.labels.data[12, 60, 50] == 1, timeout=10_000)
+    state.hover = False
+    assert all(not x.name.startswith("Preview") for x in viewer.layers)

@@ -7,6 +7,7 @@ from napari.components import ViewerModel
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
 from napari_hqsam2.segmentation.crops import Crop
 from napari_hqsam2.session.model_view import ModelView
+from napari_hqsam2.session.packed_masks import PackedMask
 
 LYING = {
     "scale": (3.0, 0.5, 0.25),
@@ -55,3 +56,76 @@ def test_one_layer_is_moved_and_taken_away():
     port.hide_view(image)
     port.hide_view(image)
     assert list(viewer.layers) == [image, points]
+
+
+def test_a_preview_lies_on_its_pixels_below_the_points():
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((5, 40, 80)), **LYING)
+    port = NapariViewer(viewer)
+    points, shapes = port.add_prompt_layers(image)
+    mask = np.zeros((40, 80), dtype=bool)
+    mask[8:12, 12:20] = True
+    mask[7, 15] = True
+    packed = PackedMask.of(mask)
+    layer = port.show_preview(points, image, (3,), packed, (1.0, 0.5, 0.0))
+    assert list(viewer.layers) == [image, shapes, layer, points]
+    assert viewer.layers.selection.active is points
+    for own, there in (((0, 0, 0), (3, 7, 12)), ((0, 4, 7), (3, 11, 19))):
+        assert layer.data_to_world(own) == pytest.approx(image.data_to_world(there))
+    assert layer.data.shape == (1, 5, 8, 4)
+    assert layer.data[0, 1, 3].tolist() == [255, 128, 0, 64], "inside, below row 7"
+    assert layer.data[0, 1, 2].tolist() == [255, 128, 0, 255], "on the border"
+    assert layer.data[0, 0, 0, 3] == 0, "not of the mask"
+    assert [choice.handle for choice in port.images()] == [image]
+    port.hide_preview(image)
+    assert not layer.visible
+    view = port.show_view(image, (3,), VIEW)
+    assert port.show_preview(points, image, (1,), packed, (0, 0, 1)) is layer
+    assert layer.visible
+    port.remove_preview(image)
+    assert list(viewer.layers) == [image, view, shapes, points]
+
+
+def test_places_to_click_are_those_of_the_tool_that_adds_points():
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((5, 40, 80)), **LYING)
+    port = NapariViewer(viewer)
+    points, shapes = port.add_prompt_layers(image)
+    port.show_frame(image, (2,))
+    viewer.cursor.position = image.data_to_world((2, 10.25, 70.5))
+    place = port.place_to_click(points, image)
+    assert place.position == (2,)
+    assert place.yx == pytest.approx((10.25, 70.5))
+    points.mode = "select"
+    assert port.place_to_click(points, image) is None
+    points.mode = "add"
+    viewer.layers.selection.active = shapes
+    assert port.place_to_click(points, image) is None
+    viewer.layers.selection.active = points
+    viewer.cursor.position = image.data_to_world((2, 39.6, 70.5))
+    assert port.place_to_click(points, image) is None
+    viewer.cursor.position = image.data_to_world((2, 39.4, -0.4))
+    assert port.place_to_click(points, image) is not None
+    viewer.dims.ndisplay = 3
+    assert port.place_to_click(points, image) is None
+
+
+def test_moves_of_the_pointer_are_told_until_the_end():
+    viewer = ViewerModel()
+    port = NapariViewer(viewer)
+    heard = []
+    port.events.pointer_moved.connect(lambda: heard.append("moved"))
+    port.events.pointer_left.connect(lambda: heard.append("left"))
+
+    def move():
+        viewer.mouse_over_canvas = True
+        for callback in viewer.mouse_move_callbacks:
+            callback(viewer, None)
+        viewer.mouse_over_canvas = False
+
+    move()
+    assert heard == ["moved", "left"]
+    port.close()
+    move()
+    assert heard == ["moved", "left"]
+    assert viewer.mouse_move_callbacks == []

@@ -10,6 +10,7 @@ from napari_hqsam2.plugin.choices import LayerKeeper
 from napari_hqsam2.plugin.costs import CostBook
 from napari_hqsam2.plugin.desk import Desk
 from napari_hqsam2.plugin.hand_painting import HandPainting
+from napari_hqsam2.plugin.hover import Hover
 from napari_hqsam2.plugin.inference import Task
 from napari_hqsam2.plugin.live import Live, NoTimer
 from napari_hqsam2.plugin.model_window import ModelWindow
@@ -76,6 +77,7 @@ class PluginController:
         self.runs = Runs(state, viewer, self.desk, self.teller, self.costs)
         self.layers = LayerKeeper(state, viewer)
         self.live = Live(state, viewer, self.desk, make_timer)
+        self._hover = Hover(state, viewer, self.desk, make_timer)
         self._model_window = ModelWindow(state, viewer, self.desk)
         self.starter = RunStarter(self)
         self.objects = ObjectVerbs(self)
@@ -152,6 +154,7 @@ class PluginController:
         events.data_replaced.disconnect(self._on_data_replaced)
         events.label_selected.disconnect(self._on_label_selected)
         self.live.close()
+        self._hover.close()
         self._model_window.close()
         self._painting.close()
         self.layers.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.plugin.inference import Task
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.state import PluginState
     from napari_hqsam2.plugin.viewer_port import ViewerPort
     from napari_hqsam2.plugin.views import Report
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True, eq=False)
@@ -198,6 +200,17 @@ class Desk:
 
         task = Task(partial(work, order), done, on_error, key, is_background)
         return self._inference.submit(task)
+
+    def ask(
+        self,
+        look: Callable[[], Answer],
+        on_done: Callable[[Answer], None],
+        on_error: Callable[[Exception], None],
+        key: str,
+    ) -> None:
+        """Hand in a question that changes nothing, for when there is nothing to do."""
+        task = Task(lambda _: look(), on_done, on_error, key, is_background=True)
+        self._inference.submit(task)
 
     def take(self, item: OpenImage, outcome: Outcome) -> None:
         """Show what came of a task."""

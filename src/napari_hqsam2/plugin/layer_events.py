@@ -31,6 +31,8 @@ class LayerEvents:
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.current_step.connect(self._on_step)
         viewer.dims.events.ndisplay.connect(self._on_step)
+        viewer.mouse_move_callbacks.append(self._on_pointer)
+        viewer.events.mouse_over_canvas.connect(self._on_canvas)
         for layer in viewer.layers:
             self._follow(layer)
 
@@ -43,6 +45,8 @@ class LayerEvents:
         viewer.layers.events.removed.disconnect(self._on_removed)
         viewer.dims.events.current_step.disconnect(self._on_step)
         viewer.dims.events.ndisplay.disconnect(self._on_step)
+        viewer.mouse_move_callbacks.remove(self._on_pointer)
+        viewer.events.mouse_over_canvas.disconnect(self._on_canvas)
         for layer in viewer.layers:
             self._unfollow(layer)
 
@@ -89,6 +93,13 @@ class LayerEvents:
 
     def _on_step(self, _: Any = None) -> None:
         self._events.frame_changed.emit()
+
+    def _on_pointer(self, *_: Any) -> None:
+        self._events.pointer_moved.emit()
+
+    def _on_canvas(self, _: Any = None) -> None:
+        if not self._viewer.mouse_over_canvas:
+            self._events.pointer_left.emit()
 
     def _on_data(self, event: Any) -> None:
         self._events.data_replaced.emit(event.source)

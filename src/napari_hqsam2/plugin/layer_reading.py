@@ -9,7 +9,7 @@ import numpy as np
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.plugin.axis_names import NamedAxes, is_default_label, name_axes
 from napari_hqsam2.plugin.prompt_features import read_object_ids, read_polarity
-from napari_hqsam2.plugin.snapshots import ImageSnapshot, PointSet, Shape
+from napari_hqsam2.plugin.snapshots import ImageSnapshot, PlaceToClick, PointSet, Shape
 from napari_hqsam2.plugin.transforms import LayerAffine, between_layers
 
 if TYPE_CHECKING:
@@ -161,6 +161,29 @@ def read_position(viewer: ViewerModel, image: Image) -> tuple[int, ...] | None:
     position = index_on_show(viewer, image)[first : first + len(stack.leading)]
     inside = (0 <= i < n for i, n in zip(position, stack.leading_shape, strict=True))
     return position if all(inside) else None
+
+
+def selected_layer(viewer: ViewerModel) -> Layer | None:
+    """The one selected layer itself, where napari hands out a proxy of it."""
+    active = viewer.layers.selection.active
+    return next((layer for layer in viewer.layers if layer == active), None)
+
+
+def read_place_to_click(
+    viewer: ViewerModel, points: Points, image: Image
+) -> PlaceToClick | None:
+    """Where on an image a click would add a point to a layer; None if it would not."""
+    is_adding = str(points.mode) == "add" and selected_layer(viewer) is points
+    position = read_position(viewer, image) if is_adding else None
+    if position is None:
+        return None
+    world = np.asarray(viewer.cursor.position, dtype=np.float64)[-image.ndim :]
+    place = layer_affine(viewer, image).to_data(world[np.newaxis])[0]
+    y, x = float(place[-2]), float(place[-1])
+    height, width = read_axes(viewer, image).stack.hw
+    if not (-0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5):
+        return None
+    return PlaceToClick(position, (y, x))
 
 
 def show_position(viewer: ViewerModel, image: Image, position: tuple[int, ...]) -> None:

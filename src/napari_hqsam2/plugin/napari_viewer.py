@@ -31,12 +31,14 @@ if TYPE_CHECKING:
         Coordinates,
         ImageSnapshot,
         LabelsSnapshot,
+        PlaceToClick,
         PointSet,
         PromptSource,
         Shape,
     )
     from napari_hqsam2.plugin.viewer_port import Colour
     from napari_hqsam2.session.model_view import ModelView
+    from napari_hqsam2.session.packed_masks import PackedMask
     from napari_hqsam2.session.records import FrameScores
 
 L = TypeVar("L", bound=Layer)
@@ -85,7 +87,7 @@ class NapariViewer:
 
     def selected(self) -> Layer | None:
         """The one selected layer."""
-        return self._viewer.layers.selection.active
+        return layer_reading.selected_layer(self._viewer)
 
     def snapshot_image(self, image: Image) -> ImageSnapshot:
         """Read an image layer; raises StackError if it cannot be segmented."""
@@ -244,7 +246,32 @@ class NapariViewer:
 
     def hide_view(self, image: Image) -> None:
         """Take the layer of `show_view` away, if it is there."""
-        view_layers.hide(self._viewer, image)
+        view_layers.remove(self._viewer, image, view_layers.SEEN)
+
+    def place_to_click(self, points: Points, image: Image) -> PlaceToClick | None:
+        """Where on an image a click would add a point; None if it would not."""
+        return layer_reading.read_place_to_click(self._viewer, points, image)
+
+    def show_preview(
+        self,
+        points: Points,
+        image: Image,
+        position: tuple[int, ...],
+        mask: PackedMask,
+        colour: Colour,
+    ) -> Image:
+        """Show a mask in a layer that lies on an image, right below the points."""
+        return view_layers.show_preview(
+            self._viewer, points, image, position, mask, colour
+        )
+
+    def hide_preview(self, image: Image) -> None:
+        """Show the layer of `show_preview` no more, if it is there."""
+        view_layers.hide_preview(self._viewer, image)
+
+    def remove_preview(self, image: Image) -> None:
+        """Take the layer of `show_preview` away, if it is there."""
+        view_layers.remove(self._viewer, image, view_layers.PREVIEW)
 
     def copy_text(self, text: str) -> bool:
         """Put a text on the clipboard; False where there is none."""

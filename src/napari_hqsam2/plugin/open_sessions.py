@@ -72,6 +72,11 @@ class OpenSessions:
             _take_over(subject, session)
         return session
 
+    def with_model(self, subject: Subject) -> Session | None:
+        """The session of a subject, if it is there and has its model."""
+        is_ready = subject is self._open and not subject.needs_model
+        return subject.session if is_ready else None
+
     def open_saved(self, order: Order, folder: Path) -> Session:
         """Let a saved session be the one of the subject.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
     from napari_hqsam2.plugin.views import Line, Report, Reporter
     from napari_hqsam2.session.model_view import ModelView
+    from napari_hqsam2.session.packed_masks import PackedMask
     from napari_hqsam2.session.records import Position
     from napari_hqsam2.session.session import Session
     from napari_hqsam2.session.settings import RunOptions
@@ -96,6 +97,16 @@ class Outcome:
     """Of a session that was opened, as the state names them."""
     view: ModelView | None = None
     """What the model sees, if that was asked for and there is a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What a click would give."""
+
+    mask: PackedMask | None
+    """None if nothing can be said."""
+    seconds: float
+    """How long it took."""
 
 
 @dataclass(frozen=True, slots=True)

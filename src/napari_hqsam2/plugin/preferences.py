@@ -44,6 +44,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "crop": lambda value: not isinstance(value, bool) and value in CROPS,
     "one_piece": lambda value: isinstance(value, bool),
     "live": lambda value: isinstance(value, bool),
+    "hover": lambda value: isinstance(value, bool),
 }
 REMEMBERED = (*_CHECKS, "resolution")
 """Fields of the state: how one works, not what one works on."""

@@ -69,6 +69,15 @@ class LayerChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceToClick:
+    """Where a click would put a point, in the data space of an image."""
+
+    position: tuple[int, ...]
+    """Leading indices of the frame."""
+    yx: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class PromptSource:
     """A layer of the user's that prompts can be taken from."""
 

@@ -109,6 +109,8 @@ class PluginState:
     """Frames in a row without an object that end its run; None is any number."""
     live: bool = True
     """Whether the frame on show is segmented with every change of its prompts."""
+    hover: bool = True
+    """Whether the mask that a click would give is shown under the pointer."""
     shows_view: bool = False
     """Whether what the model sees of the frame is shown in a layer."""
     object_id: int = 1

@@ -1,4 +1,7 @@
-"""An image layer with what the model sees, exactly where it sees it."""
+"""Image layers that show something exactly where it lies on an image.
+
+One is what the model sees; another one is the mask that a click would give.
+"""
 
 from __future__ import annotations
 
@@ -7,82 +10,147 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 
+from napari_hqsam2.plugin.layer_reading import selected_layer
 from napari_hqsam2.plugin.prompt_layers import (
     image_of,
     remember,
     transform_without_channels,
 )
 from napari_hqsam2.plugin.transforms import LayerAffine
+from napari_hqsam2.segmentation.crops import Crop
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
+    from napari_hqsam2._types import BoolArray
+    from napari_hqsam2.plugin.viewer_port import Colour
     from napari_hqsam2.session.model_view import ModelView
+    from napari_hqsam2.session.packed_masks import PackedMask
 
 VIEW = "napari-hqsam2 view"
-"""Key in the metadata of these layers."""
+"""Key in the metadata of these layers; its value says what they show."""
+SEEN, PREVIEW = "What the model sees", "Preview"
+INSIDE, BORDER = 64, 255
+"""Opacities of a preview, of 255."""
 
 
 def is_view(layer: Any) -> bool:
-    """Whether a layer shows what the model sees."""
+    """Whether a layer is one of these."""
     return VIEW in layer.metadata
 
 
 def show(
     viewer: ViewerModel, image: Image, position: tuple[int, ...], view: ModelView
 ) -> Image:
-    """Show a view of a frame; the layer lies above the image, on that frame alone.
+    """Show what the model sees of a frame, above the image, on that frame alone.
 
     Raises
     ------
     StackError
         The transform of the image cannot be copied.
     """
-    lying = transform_without_channels(viewer, image)
-    shape = (1,) * len(position) + view.picture.shape
-    affine = _affine(lying, position, view)
-    layer = _view_of(viewer, image)
+    return _show(viewer, SEEN, image, position, view.picture, view.crop, image)
+
+
+def show_preview(
+    viewer: ViewerModel,
+    points: Layer,
+    image: Image,
+    position: tuple[int, ...],
+    mask: PackedMask,
+    colour: Colour,
+) -> Image:
+    """Show a mask on a frame, right below the points; see `show`."""
+    top, left, bottom, right = mask.box
+    crop = Crop(top, left, bottom - top, right - left)
+    picture = _outlined(mask.part(), colour)
+    layer = _show(viewer, PREVIEW, image, position, picture, crop, points)
+    if not layer.visible:
+        layer.visible = True
+    return layer
+
+
+def hide_preview(viewer: ViewerModel, image: Image) -> None:
+    """Make the preview of an image invisible, if it is there."""
+    layer = _view_of(viewer, image, PREVIEW)
     if layer is not None:
-        layer.data = view.picture.reshape(shape)
+        layer.visible = False
+
+
+def remove(viewer: ViewerModel, image: Image, kind: str) -> None:
+    """Take a view of an image away, if it is there."""
+    layer = _view_of(viewer, image, kind)
+    if layer is not None:
+        viewer.layers.remove(layer)
+
+
+def _show(
+    viewer: ViewerModel,
+    kind: str,
+    image: Image,
+    position: tuple[int, ...],
+    picture: npt.NDArray[np.uint8],
+    crop: Crop,
+    neighbour: Layer,
+) -> Image:
+    """Let the layer of a kind show a picture; a new one lies beside `neighbour`.
+
+    That is above it if that is the image, else below.
+    """
+    lying = transform_without_channels(viewer, image)
+    data = picture.reshape((1,) * len(position) + picture.shape)
+    affine = _affine(lying, position, picture.shape[:2], crop)
+    layer = _view_of(viewer, image, kind)
+    if layer is not None:
+        layer.data = data
         layer.affine = affine
         return layer
     layer = Image(
-        view.picture.reshape(shape),
+        data,
         rgb=True,
-        name=f"What the model sees [{image.name}]",
+        name=f"{kind} [{image.name}]",
         interpolation2d="nearest",
         affine=affine,
         units=lying["units"],
         axis_labels=lying["axis_labels"],
-        metadata={VIEW: True},
+        metadata={VIEW: kind},
     )
     remember(layer, image)
-    selected = viewer.layers.selection.active
+    selected = selected_layer(viewer)
     viewer.add_layer(layer)
-    viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(image) + 1)
+    place = viewer.layers.index(neighbour) + (neighbour is image)
+    viewer.layers.move(viewer.layers.index(layer), place)
     if selected is not None:
         viewer.layers.selection.active = selected
     return layer
 
 
-def hide(viewer: ViewerModel, image: Image) -> None:
-    """Take the view of an image away, if it is there."""
-    layer = _view_of(viewer, image)
-    if layer is not None:
-        viewer.layers.remove(layer)
-
-
-def _view_of(viewer: ViewerModel, image: Image) -> Image | None:
-    views = (layer for layer in viewer.layers if is_view(layer))
+def _view_of(viewer: ViewerModel, image: Image, kind: str) -> Image | None:
+    views = (layer for layer in viewer.layers if layer.metadata.get(VIEW) == kind)
     return next((layer for layer in views if image_of(layer) is image), None)
 
 
+def _outlined(mask: BoolArray, colour: Colour) -> npt.NDArray[np.uint8]:
+    """(h, w, 4) picture of a mask: its border, and faintly what is inside."""
+    padded = np.pad(mask, 1)
+    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    picture = np.zeros((*mask.shape, 4), dtype=np.uint8)
+    picture[mask, :3] = [round(255 * part) for part in colour]
+    picture[mask, 3] = BORDER
+    picture[mask & inside, 3] = INSIDE
+    return picture
+
+
 def _affine(
-    lying: dict[str, Any], position: tuple[int, ...], view: ModelView
+    lying: dict[str, Any],
+    position: tuple[int, ...],
+    shape: tuple[int, ...],
+    crop: Crop,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Map from pixels of the picture to the world, (n + 1, n + 1)."""
-    crop, (height, width) = view.crop, view.picture.shape[:2]
-    steps = np.array([crop.height / height, crop.width / width])
+    """Map from pixels of a picture of some shape to the world, (n + 1, n + 1)."""
+    steps = np.array([crop.height / shape[0], crop.width / shape[1]])
     corner = np.array([crop.top, crop.left]) + (steps - 1) / 2
     ndim = len(position) + 2
     blank = Image(np.zeros((1,) * ndim), **lying)

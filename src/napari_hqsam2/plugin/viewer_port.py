@@ -18,11 +18,13 @@ if TYPE_CHECKING:
         ImageSnapshot,
         LabelsSnapshot,
         LayerChoice,
+        PlaceToClick,
         PointSet,
         PromptSource,
         Shape,
     )
     from napari_hqsam2.session.model_view import ModelView
+    from napari_hqsam2.session.packed_masks import PackedMask
     from napari_hqsam2.session.records import FrameScores
 
     Colour = tuple[float, float, float]
@@ -52,6 +54,10 @@ class ViewerEvents(SignalGroup):
     positions of the planes that may have changed."""
     frame_changed = Signal()
     """Another frame is on show."""
+    pointer_moved = Signal()
+    """The pointer moved over the canvas, with no button down."""
+    pointer_left = Signal()
+    """The pointer is not over the canvas any more."""
 
 
 class ViewerPort(Protocol):
@@ -231,6 +237,29 @@ class ViewerPort(Protocol):
 
     def hide_view(self, image: Handle) -> None:
         """Take the layer of `show_view` away, if it is there."""
+        ...
+
+    def place_to_click(self, points: Handle, image: Handle) -> PlaceToClick | None:
+        """Where on an image a click would add a point; None if it would not."""
+        ...
+
+    def show_preview(
+        self,
+        points: Handle,
+        image: Handle,
+        position: tuple[int, ...],
+        mask: PackedMask,
+        colour: Colour,
+    ) -> Handle:
+        """Show a mask in a layer that lies on an image, right below the points."""
+        ...
+
+    def hide_preview(self, image: Handle) -> None:
+        """Show the layer of `show_preview` no more, if it is there."""
+        ...
+
+    def remove_preview(self, image: Handle) -> None:
+        """Take the layer of `show_preview` away, if it is there."""
         ...
 
     def copy_text(self, text: str) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from napari_hqsam2.errors import PromptError, SessionError
-from napari_hqsam2.plugin.orders import Outcome
+from napari_hqsam2.plugin.orders import Glimpse, Outcome
 from napari_hqsam2.plugin.prompt_mail import (
     all_prompts,
     deliver,
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.plugin.inference import Ticket
     from napari_hqsam2.plugin.open_sessions import OpenSessions
-    from napari_hqsam2.plugin.orders import Order
+    from napari_hqsam2.plugin.orders import Order, Subject
+    from napari_hqsam2.plugin.snapshots import PlaceToClick
     from napari_hqsam2.session.records import Position
     from napari_hqsam2.session.session import Session
 
@@ -78,6 +80,34 @@ class Workbench:
         known = obj_id if obj_id in session.obj_ids else None
         shown = session.model_view(position, known)
         return Outcome(self._sessions.report(order), view=shown)
+
+    def glimpse(
+        self,
+        subject: Subject,
+        obj_id: int,
+        place: PlaceToClick,
+        *,
+        positive: bool,
+        only_prepared: bool,
+    ) -> Glimpse:
+        """What a click would give, if the model is there; nothing changes.
+
+        `only_prepared` is as of `Session.preview`.
+        """
+        session, since = self._sessions.with_model(subject), time.monotonic()
+        mask = None
+        if session is not None:
+            try:
+                mask = session.preview(
+                    obj_id,
+                    place.position,
+                    place.yx,
+                    positive=positive,
+                    only_prepared=only_prepared,
+                )
+            except PromptError:  # such a click gives nothing either, and says why
+                mask = None
+        return Glimpse(mask, time.monotonic() - since)
 
     def follow_prompts(
         self, order: Order, position: Position | None, ticket: Ticket

@@ -46,6 +46,9 @@ ONE_PIECE_TIP = """\
 Keep the largest piece of each mask only,
 for objects that are in one piece on every frame"""
 
+HOVER_TIP = """\
+With Live and the tool that adds points: show under the pointer
+the mask that a click there would give"""
 
 VIEW_TIP = """\
 Show the picture that the model is given of this frame (W):
@@ -90,6 +93,8 @@ class ModelPanel(QWidget):
             self.crop.addItem(_crop_title(crop), crop)
         self.one_piece = QCheckBox("in one piece")
         self.one_piece.setToolTip(ONE_PIECE_TIP)
+        self.hover = QCheckBox("preview before a click")
+        self.hover.setToolTip(HOVER_TIP)
         self.shows_view = QCheckBox("what the model sees")
         self.shows_view.setToolTip(VIEW_TIP)
         self._lay_out()
@@ -109,6 +114,7 @@ class ModelPanel(QWidget):
             row("View", self.crop),
             row("Overlap", self.overlap),
             row("", self.one_piece),
+            row("", self.hover),
             row("", self.shows_view),
         ):
             layout.addWidget(line)
@@ -116,14 +122,16 @@ class ModelPanel(QWidget):
     def _connect(self) -> None:
         state, events = self._state, self._state.events
         self.shows_view.toggled.connect(lambda on: setattr(state, "shows_view", on))
+        self.hover.toggled.connect(lambda on: setattr(state, "hover", on))
         self.one_piece.toggled.connect(lambda on: setattr(state, "one_piece", on))
         for combo, name in self._combos():
             combo.activated.connect(
                 lambda _, c=combo, n=name: setattr(state, n, c.currentData())
             )
             getattr(events, name).connect(self._show)
-        for event in (events.shows_view, events.one_piece, events.whereabouts):
+        for event in (events.shows_view, events.one_piece, events.hover):
             event.connect(self._show)
+        events.whereabouts.connect(self._show)
 
     def _combos(self) -> tuple[tuple[CompactCombo, str], ...]:
         return (
@@ -140,6 +148,7 @@ class ModelPanel(QWidget):
         self.whereabouts.setText(self._state.whereabouts)
         self._where.setVisible(bool(self._state.whereabouts))
         self.one_piece.setChecked(self._state.one_piece)
+        self.hover.setChecked(self._state.hover)
         self.shows_view.setChecked(self._state.shows_view)
 
 
