@@ -29,6 +29,13 @@ def click_canvas(qtbot, viewer):
     qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
 
 
+def move_pointer(canvas, place):
+    where, none = QPointF(place), Qt.MouseButton.NoButton
+    there, keys = canvas.mapToGlobal(where), Qt.KeyboardModifier.NoModifier
+    move = QMouseEvent(QEvent.Type.MouseMove, where, there, none, none, keys)
+    QApplication.sendEvent(canvas, move)
+
+
 def click(qtbot, button):
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
@@ -219,12 +226,7 @@ def test_the_pointer_shows_what_a_click_would_give(opened, qtbot):
         return layer is not None and np.allclose(middle, (12, 60, 50), atol=1)
 
     def point_at(offset):
-        where, none = QPointF(place + QPoint(offset, 0)), Qt.MouseButton.NoButton
-        keys = Qt.KeyboardModifier.NoModifier
-        there = canvas.mapToGlobal(where)
-        kind = QEvent.Type.MouseMove
-        move = QMouseEvent(kind, where, there, none, none, keys)
-        QApplication.sendEvent(canvas, move)
+        move_pointer(canvas, place + QPoint(offset, 0))
         qtbot.wait(50)
 
     viewer.mouse_over_canvas = True
