@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,37 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+class AttentionWithoutCudnn:
+    """While a thread is inside, no attention of the process is given to cuDNN.
+
+    cuDNN plans the attention of each shape first, in each thread anew and for longer
+    than a frame takes, and memories change their shape with every frame at first. The
+    other kernels need no plan. The switch is the process's own, so it is turned back
+    when the last thread leaves.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = torch.backends.cuda.cudnn_sdp_enabled()
+                torch.backends.cuda.enable_cudnn_sdp(enabled=False)
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.cuda.enable_cudnn_sdp(enabled=self._before)
+
+
+_ATTENTION = AttentionWithoutCudnn()
+
+
 @contextmanager
 def inference(device: torch.device, *, keep_casts: bool = True) -> Iterator[None]:
     """Run without gradients, with autocast where the device gains from it.
@@ -34,6 +66,7 @@ def inference(device: torch.device, *, keep_casts: bool = True) -> Iterator[None
     """
     dtype = compute_dtype(device)
     with (
+        _ATTENTION if device.type == "cuda" else nullcontext(),
         torch.inference_mode(),
         torch.autocast(
             device.type,
