@@ -1,15 +1,13 @@
-"""``python -m napari_hqsam2.training`` and its pool of scenes."""
+"""The command ``python -m napari_hqsam2.training``."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 from tests.training.conftest import MICRO
 
-from napari_hqsam2.training import pool
 from napari_hqsam2.training.__main__ import main
 from napari_hqsam2.training.config import Budget, default_phase, large_phase
 
@@ -38,16 +36,16 @@ def test_a_run_is_done_in_sittings(data: Path, tmp_path: Path) -> None:
     assert steps_done(out / "hq") == [1, 2]
 
 
-def test_pool_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
-    pool.main([str(tmp_path / "one"), "--stills=3", "--clips=2"])
-    pool.main([str(tmp_path / "two"), "--stills=3", "--clips=2", "--workers=2"])
-    for name in (pool.STILLS_NAME, pool.CLIPS_NAME):
-        with (
-            np.load(tmp_path / "one" / name) as one,
-            np.load(tmp_path / "two" / name) as two,
-        ):
-            assert sorted(one.files) == sorted(two.files)
-            assert all(np.array_equal(one[key], two[key]) for key in one.files)
+def test_scenes_are_drawn_anew_beside_the_images(data: Path, tmp_path: Path) -> None:
+    command = [f"--data={data}", f"--out={tmp_path}", "--device=cpu", "--no-bf16"]
+    command += ["--phases", "image", "--steps=2", "--workers=0"]
+    command += [f"--override={override}" for override in MICRO]
+    losses = []
+    for options in ([], ["--generate"]):
+        main([*command, *options, f"--out={tmp_path / str(len(options))}"])
+        log = (tmp_path / str(len(options)) / "image" / "log.jsonl").read_text()
+        losses.append(json.loads(log.splitlines()[0])["loss"])
+    assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("name", ["image", "clip", "hq"])

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tifffile
 
-from napari_hqsam2.training.pool import write_archive
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -32,6 +30,16 @@ if TYPE_CHECKING:
 DARKEST, BRIGHTEST = 0.1, 99.9
 """Percentiles of a stack that become 0 and 255."""
 CLIP_LENGTH = 15
+
+
+def write_archive(path: Path, pairs: Sequence[Pair]) -> None:
+    """Write pairs of image and labels as an archive that `sources.read_pairs` reads."""
+    arrays: dict[str, AnyArray] = {}
+    for index, (image, labels) in enumerate(pairs):
+        arrays[f"{index:05d}.image"] = image
+        arrays[f"{index:05d}.labels"] = labels
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 class Wheel:
