@@ -19,7 +19,7 @@ from napari_hqsam2 import batch
 from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.cli import app
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
-from napari_hqsam2.segmentation.stack_view import StackView
+from napari_hqsam2.segmentation.options import ImageSettings
 from napari_hqsam2.stack_files import PixelSize, open_stack
 from napari_hqsam2.weights import own_files, registry
 
@@ -130,7 +130,7 @@ def test_segment_takes_all_options(run, files, quick):
         "segment", "stack.ome.tif", "--points", "points.csv", "-o", "labels.tif",
         "--axes", "CZYX", "--axis", "Z", "--frames", "1,3",
         "--direction", "forward", "--contrast", "0,60000", "--channels", "0",
-        "--hq", "off", "--tracking", "local", "--resolution", "96",
+        "--hq", "off", "--tracking", "local", "--resolution", "96", "--gamma", "0.5",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     labels = tifffile.imread(files / "labels.tif")
@@ -142,7 +142,7 @@ def test_segment_takes_all_options(run, files, quick):
         "off",
         "(0,)",
     )
-    assert said["contrast_limits"] == "((0.0, 60000.0),)"
+    assert said["contrast_limits"] == "(0.0, 60000.0, 0.5)"
     assert (said["tracking"], said["resolution"]) == ("local", "96")
 
 
@@ -255,11 +255,11 @@ def test_a_frame_that_cannot_be_read_keeps_those_before(run, files, quick, rng):
 def test_frames_are_waited_for_as_long_as_is_said(run, files, quick, monkeypatch):
     asked = []
 
-    def view(*arguments):
-        asked.append(arguments[-1])
-        return StackView(*arguments)
+    def settings(**options):
+        asked.append(options["read_timeout"])
+        return ImageSettings(**options)
 
-    monkeypatch.setattr(batch, "StackView", view)
+    monkeypatch.setattr(batch, "ImageSettings", settings)
     command = ("segment", "stack.ome.tif", *PROMPTS, "-o", "labels.tif")
     for more in ((), ("--read-timeout", "0.5"), ("--read-timeout", "0")):
         assert run(*command, *more).exit_code == 0
@@ -331,6 +331,7 @@ def test_what_cannot_be_done_is_said_without_a_traceback(
         ("--hq", "maybe"),
         ("--tracking", "fast"),
         ("--resolution", "500"),
+        ("--gamma", "0"),
     ],
 )
 def test_values_that_make_no_sense_are_wrong_usage(run, files, option):

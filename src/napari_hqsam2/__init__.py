@@ -34,12 +34,20 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.image_predictor import SAM2ImagePredictor
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.prompts import BoxPrompt, FramePrompts, PointPrompt
+    from napari_hqsam2.segmentation.mixing import Mix, MixChannel
     from napari_hqsam2.session.session import Session
+    from napari_hqsam2.weights.inventory import (
+        download_model,
+        list_models,
+        remove_model,
+    )
 
 __all__ = [
     "BoxPrompt",
     "FramePrompts",
     "FrameResult",
+    "Mix",
+    "MixChannel",
     "ObjectMask",
     "PointPrompt",
     "ProposalSettings",
@@ -88,6 +96,7 @@ _HOMES = {
     "predictors.image_predictor": ("SAM2ImagePredictor",),
     "predictors.video_predictor": ("SAM2VideoPredictor",),
     "prompts": ("BoxPrompt", "FramePrompts", "PointPrompt"),
+    "segmentation.mixing": ("Mix", "MixChannel"),
     "session.session": ("Session",),
     "weights.inventory": ("download_model", "list_models", "remove_model"),
 }

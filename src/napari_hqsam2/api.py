@@ -35,7 +35,6 @@ from napari_hqsam2.segmentation.options import (
 )
 from napari_hqsam2.segmentation.prompt_groups import check_prompts
 from napari_hqsam2.segmentation.stack_plan import StackPlan, plan_stack
-from napari_hqsam2.segmentation.stack_view import StackView
 from napari_hqsam2.weights import download
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
@@ -169,15 +168,12 @@ def segment_image(
         )
         raise StackError(msg)
     checked = check_prompts(prompts, image_axes)
-    view = StackView.of_image(
-        array, image_axes.letters, settings.channels, settings.read_timeout
-    )
-    limits = settings.contrast_limits
+    view = settings.image_view(array, image_axes.letters)
     predictor = predictor_for(settings)
     masks = segment_frame(
         StillModel(
             predictor.model,
-            view.limits() if limits is None else limits,
+            view.limits(),
             settings.hq_mode,
             one_piece=settings.one_piece,
         ),
@@ -311,7 +307,7 @@ def _plan(
         file = resources.enter_context(open_stack(stack, axes))
         stack, axes = file.array, file.axes.letters
     return plan_stack(
-        StackView(stack, axes, options.channels, options.read_timeout),
+        options.view(stack, axes),
         prompts,
         axis=options.axis,
         frames=options.frames,
@@ -327,13 +323,11 @@ def _results(
 ) -> Iterator[FrameResult]:
     """Load the model now, and do the work as results are taken."""
     predictor = predictor_for(options, options.tracking)
-    limits = options.contrast_limits
-    if limits is None:
-        try:
-            with reads_cancelled_by(cancel or _never):
-                limits = plan.view.limits()
-        except ReadCancelledError:
-            return iter(())
+    try:
+        with reads_cancelled_by(cancel or _never):
+            limits = plan.view.limits()
+    except ReadCancelledError:
+        return iter(())
     logger.info(
         "Following %d objects along %s of %s, frames %d to %d, contrast limits %s",
         len(plan.obj_ids),

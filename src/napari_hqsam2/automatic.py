@@ -19,7 +19,6 @@ from napari_hqsam2.segmentation.crops import Crop, crops_of
 from napari_hqsam2.segmentation.masks import ObjectMask, paint, tight_window
 from napari_hqsam2.segmentation.options import ImageOptions, ImageSettings
 from napari_hqsam2.segmentation.proposals import Chooser, ProposalSettings, Proposer
-from napari_hqsam2.segmentation.stack_view import StackView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from napari_hqsam2._types import HW, AnyArray, LabelArray
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.predictors.intensity import IntensityLimits
+    from napari_hqsam2.segmentation.stack_view import StackView
 
 __all__ = ["ProposalSettings", "propose_objects", "segment_everything", "to_prompts"]
 
@@ -83,7 +83,6 @@ def propose_objects(
     """
     image_settings = ImageSettings(**options)
     view, place = _view(stack, axes, position, image_settings)
-    limits = image_settings.contrast_limits
     predictor = predictor_for(image_settings)
     proposer = Proposer(
         predictor.model,
@@ -95,7 +94,7 @@ def propose_objects(
     try:
         with reads_cancelled_by(proposer.cancel):
             frame = view.frames(place, axis).read(place[-1])
-            shown = view.limits() if limits is None else limits
+            shown = view.limits()
     except ReadCancelledError:
         return ()
     return _propose(proposer, frame, shown, crops, progress)
@@ -171,12 +170,10 @@ def _view(
     if letters is None and getattr(stack, "ndim", 0) == 2:
         letters = "YX"
     if letters is not None and not set(letters) - set("YXC"):
-        view = StackView.of_image(
-            stack, letters, settings.channels, settings.read_timeout
-        )
+        view = settings.image_view(stack, letters)
         place: tuple[int, ...] = (0, *position)
     else:
-        view = StackView(stack, letters, settings.channels, settings.read_timeout)
+        view = settings.view(stack, letters)
         place = tuple(position)
     shape = view.axes.leading_shape
     if len(place) != len(shape) or not all(

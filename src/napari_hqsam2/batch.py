@@ -26,10 +26,10 @@ from napari_hqsam2.errors import HqSam2Error, PromptError, StackError
 from napari_hqsam2.export import check_tiff_name, write_labels
 from napari_hqsam2.outlines import write_outlines
 from napari_hqsam2.prompt_tables import read_prompts
+from napari_hqsam2.segmentation.options import ImageSettings
 from napari_hqsam2.segmentation.overview import overview_tiles
 from napari_hqsam2.segmentation.prompt_groups import check_prompts
 from napari_hqsam2.segmentation.stack_plan import plan_stack
-from napari_hqsam2.segmentation.stack_view import StackView
 from napari_hqsam2.stack_files import open_stack
 from napari_hqsam2.weights import download
 
@@ -90,6 +90,7 @@ class SegmentJob:
     direction: Direction
     frames: tuple[int, int] | None
     contrast_limits: tuple[tuple[float, float], ...] | None
+    gamma: float
     channels: Sequence[int] | None
     hq_mode: HqMode
     one_piece: bool
@@ -167,16 +168,17 @@ class _Work:
         self.prompts = prompts
         self.console = console
         self.summary = JobSummary()
-        self.view = (
-            StackView(stack.array, stack.axes.letters, job.channels, job.read_timeout)
-            if stack.axes.leading
-            else StackView.of_image(
-                stack.array, stack.axes.letters, job.channels, job.read_timeout
-            )
+        shown = ImageSettings(
+            contrast_limits=job.contrast_limits,
+            gamma=job.gamma,
+            channels=job.channels,
+            read_timeout=job.read_timeout,
         )
+        view = shown.view if stack.axes.leading else shown.image_view
+        self.view = view(stack.array, stack.axes.letters)
         if not job.everything:
             self._check_prompts()
-        self.limits: IntensityLimits = job.contrast_limits or self.view.limits()
+        self.limits: IntensityLimits = self.view.limits()
         self.labels: LabelArray = np.zeros(stack.axes.labels_shape, dtype=np.int32)
 
     def fill(self) -> None:

@@ -11,7 +11,12 @@ from hypothesis.extra import numpy as hnp
 
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.predictors.frame_source import open_frames
-from napari_hqsam2.predictors.intensity import estimate_limits, to_unit_rgb
+from napari_hqsam2.predictors.intensity import (
+    estimate_limits,
+    shows_bytes,
+    to_unit_rgb,
+    with_gamma,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,7 +174,8 @@ def test_equal_limits_show_nothing() -> None:
         (np.zeros((2, 2), np.uint8), (5, 4), r"low <= high, got \(5.0, 4.0\)"),
         (np.zeros((2, 2), np.uint8), (0, np.nan), "finite"),
         (np.zeros((2, 2), np.uint8), (-np.inf, 0), "finite"),
-        (np.zeros((2, 2), np.uint8), (1, 2, 3), "pair of numbers"),
+        (np.zeros((2, 2), np.uint8), (1, 2, 3, 4), "pair of numbers"),
+        (np.zeros((2, 2), np.uint8), (1, 2, -1), "gamma=-1.0 must be"),
         (np.zeros((2, 2), np.uint8), ("a", "b"), "pair of numbers"),
         (np.zeros((2, 2), np.uint8), ((0, 1), (0, 1)), "2 pairs .* for 1 channels"),
         (np.zeros((2, 2, 3), np.uint8), ((0, 1), (0, 1)), "2 pairs .* 3 channels"),
@@ -281,3 +287,20 @@ def test_a_bad_frame_is_left_out_of_the_estimate(
     source.bad = (0, 1, 2)
     with pytest.raises(StackError, match="Frame 0 cannot be read"):
         estimate_limits(source)
+
+
+def test_gamma_is_that_of_napari() -> None:
+    frame = np.array([[0, 100, 150, 200, 300]], np.uint16)
+    linear = to_unit_rgb(frame, (100, 200))[0, :, 0]
+    for gamma in (0.4, 1.0, 2.0):
+        rgb = to_unit_rgb(frame, (100, 200, gamma))
+        np.testing.assert_allclose(rgb[0, :, 2], linear**gamma, atol=1e-6)
+    assert with_gamma((100, 200), 1.0) == (100, 200)
+    assert with_gamma((100, 200), 2) == (100, 200, 2.0)
+    assert with_gamma(((1, 2), (3, 4)), 0.5) == ((1, 2, 0.5), (3, 4, 0.5))
+    for bad in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(StackError, match="must be a number above 0"):
+            with_gamma((0, 1), bad)
+    bytes_ = np.zeros((2, 2), np.uint8)
+    assert shows_bytes(bytes_, (0, 255))
+    assert not shows_bytes(bytes_, (0, 255, 0.5))

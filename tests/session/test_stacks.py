@@ -9,12 +9,13 @@ import pytest
 
 from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.predictors.feature_cache import FeatureCache
+from napari_hqsam2.segmentation.mixing import Mix, MixChannel
+from napari_hqsam2.segmentation.options import ImageSettings
 from napari_hqsam2.session.stacks import Line, LineFeatures, SessionStack
 
 
 def opened(stack, axes=None, **options):
-    values = {"channels": None, "limits": None, "read_timeout": 9.0, **options}
-    return SessionStack(stack, axes, resources=ExitStack(), **values)
+    return SessionStack(stack, axes, ImageSettings(**options), ExitStack())
 
 
 @pytest.fixture
@@ -75,9 +76,27 @@ def test_fingerprints_tell_stacks_apart(tzyx):
 def test_limits_are_looked_for_once_and_can_change(tzyx):
     stack = opened(tzyx.astype(np.uint16), "TZYX")
     assert stack.limits is stack.limits
-    assert opened(tzyx, "TZYX", limits=(3, 5)).limits == (3, 5)
-    stack.show(None, (1, 2), None)
+    assert opened(tzyx, "TZYX", contrast_limits=(3, 5)).limits == (3, 5)
+    stack.show(ImageSettings(contrast_limits=(1, 2)))
     assert stack.limits == (1, 2)
+    stack.show(ImageSettings(contrast_limits=(1, 2), gamma=0.5))
+    assert stack.limits == (1, 2, 0.5)
+
+
+def test_a_mix_changes_what_is_shown_and_not_what_the_stack_is(tzyx):
+    stack = opened(tzyx, "TZYX")
+    before = stack.fingerprint
+    mix = Mix(green=MixChannel(), blue=MixChannel(tzyx[::-1].astype(np.uint16)))
+    stack.show(ImageSettings(mix=mix, contrast_limits=(3, 5), gamma=2))
+    line = stack.line((2, 1), "T")
+    frame = stack.frames(line, range(3)).read(2)
+    np.testing.assert_array_equal(frame[..., 0], 0)
+    np.testing.assert_array_equal(frame[..., 1], tzyx[2, 1])
+    np.testing.assert_array_equal(frame[..., 2], tzyx[0, 1])
+    assert stack.limits[:2] == ((0, 1, 1), (3, 5, 2))
+    assert stack.axes.letters == "TZYX"
+    assert stack.fingerprint == before
+    assert opened(tzyx, "TZYX", mix=mix).fingerprint == before
 
 
 def test_a_path_is_opened_and_closed(tmp_path, tzyx):

@@ -19,6 +19,7 @@ from napari_hqsam2.cli.app import (
 )
 from napari_hqsam2.cli.values import (
     checked_crop,
+    checked_gamma,
     checked_resolution,
     integers,
     limits,
@@ -114,6 +115,13 @@ ContrastOption = Annotated[
         "channel."
     ),
 ]
+GammaOption = Annotated[
+    float,
+    typer.Option(
+        help="Power to which intensities between the limits are raised; less than 1 "
+        "lightens what is dark."
+    ),
+]
 ChannelsOption = Annotated[
     str | None, typer.Option(help="One to three channel indices, such as 0,2.")
 ]
@@ -185,6 +193,7 @@ def segment(  # noqa: PLR0913 - one argument per option
     direction: DirectionOption = DirectionChoice.both,
     frames: FramesOption = None,
     contrast: ContrastOption = None,
+    gamma: GammaOption = 1.0,
     channels: ChannelsOption = None,
     hq: HqOption = HqChoice.add,
     one_piece: OnePieceOption = False,
@@ -219,6 +228,7 @@ def segment(  # noqa: PLR0913 - one argument per option
         direction=direction.value,
         frames=pair("--frames", frames),
         contrast_limits=tuple(limits(text) for text in contrast or ()) or None,
+        gamma=checked_gamma(gamma),
         channels=None if channels is None else integers("--channels", channels),
         hq_mode=hq.value,
         one_piece=one_piece,

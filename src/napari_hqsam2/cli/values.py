@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from napari_hqsam2.configs.resolution import check_resolution
+from napari_hqsam2.predictors.intensity import check_gamma
 
 if TYPE_CHECKING:
     from napari_hqsam2._types import CropMode
@@ -47,6 +48,15 @@ def limits(text: str) -> tuple[float, float]:
         msg = f"{text!r} must be low,high with low not above high."
         raise typer.BadParameter(msg, param_hint="--contrast")
     return numbers[0], numbers[1]
+
+
+def checked_gamma(gamma: float) -> float:
+    """The same number, if it is a gamma."""
+    try:
+        check_gamma(gamma)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--gamma") from error
+    return gamma
 
 
 def checked_resolution(resolution: int | None) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-IntensityLimits: TypeAlias = Limits | tuple[Limits, ...]
-"""(low, high) for all channels, or one pair each; low is shown as 0, high as 1."""
+Ramp: TypeAlias = tuple[float, float, float]
+"""(low, high, gamma): what lies between the two is raised to the power of gamma."""
+IntensityLimits: TypeAlias = Limits | Ramp | tuple[Limits | Ramp, ...]
+"""(low, high) for all channels, or one pair each; low is shown as 0, high as 1. A third
+number is the gamma."""
 
 FULL_RANGES: dict[str, Limits] = {"uint8": (0.0, 255.0), "bool": (0.0, 1.0)}
 """Types whose whole range is shown when no limits are given."""
@@ -43,7 +46,8 @@ def to_unit_rgb(
         (H, W), or (H, W, C) with C one (grey), two (the third is black), three (RGB) or
         four (RGBA, opacity is dropped). Boolean, integer or real floating.
     limits : pair of float or one pair per channel, optional
-        Values that become 0 and 1; what lies outside is clipped. None takes the full
+        Values that become 0 and 1; what lies outside is clipped, and what lies between
+        is raised to the power of a third number if there is one. None takes the full
         range of uint8 and bool, and is an error for other types.
 
     Returns
@@ -76,8 +80,8 @@ def to_unit_rgb(
     if len(pairs) == 1:
         unit[..., :channels] = _scaled(values, *pairs[0])
     else:
-        for channel, (low, high) in enumerate(pairs):
-            unit[..., channel] = _scaled(values[..., channel], low, high)
+        for channel, ramp in enumerate(pairs):
+            unit[..., channel] = _scaled(values[..., channel], *ramp)
     if channels == 1:
         unit[..., 1:] = unit[..., :1]
     return unit
@@ -87,13 +91,50 @@ def shows_bytes(frame: AnyArray, limits: IntensityLimits) -> bool:
     """Whether `to_unit_rgb` only divides by 255: uint8, shown from 0 to 255."""
     channels = frame.shape[2] if frame.ndim == 3 else 1
     pairs = _limit_pairs(limits, min(channels, 3), frame.dtype)
-    return frame.dtype == np.uint8 and set(pairs) == {FULL_RANGES["uint8"]}
+    return frame.dtype == np.uint8 and set(pairs) == {(*FULL_RANGES["uint8"], 1.0)}
+
+
+def with_gamma(limits: IntensityLimits, gamma: float) -> IntensityLimits:
+    """Limits with the same gamma for all channels; 1 changes nothing.
+
+    Raises
+    ------
+    StackError
+        Gamma is not a finite number above 0.
+    """
+    check_gamma(gamma)
+    if gamma == 1:
+        return limits
+    ramps = tuple((*ramp[:2], float(gamma)) for ramp in _listed(limits))
+    return ramps[0] if len(ramps) == 1 else ramps
+
+
+def check_gamma(gamma: float) -> None:
+    """Refuse what is no gamma.
+
+    Raises
+    ------
+    StackError
+        It is not a finite number above 0.
+    """
+    if not 0 < gamma < math.inf:
+        msg = (
+            f"gamma={gamma!r} must be a number above 0: 1 shows intensities as they "
+            "are, less than 1 lightens what is dark."
+        )
+        raise StackError(msg)
+
+
+def _listed(limits: IntensityLimits) -> list[Any]:
+    """Limits of each channel, or one for all."""
+    is_one = all(np.ndim(item) == 0 for item in limits)
+    return [limits] if is_one else list(limits)
 
 
 def _limit_pairs(
     limits: IntensityLimits | None, channels: int, dtype: np.dtype[np.generic]
-) -> tuple[Limits, ...]:
-    """Checked limits: one pair for all channels, or one per channel."""
+) -> tuple[Ramp, ...]:
+    """Checked limits with gamma: of all channels, or of each."""
     if limits is None:
         if dtype.name not in FULL_RANGES:
             msg = (
@@ -101,32 +142,35 @@ def _limit_pairs(
                 "show as black and white, or take them from estimate_limits(source)."
             )
             raise StackError(msg)
-        return (FULL_RANGES[dtype.name],)
-    is_one_pair = all(np.ndim(item) == 0 for item in limits)
-    listed = [limits] if is_one_pair else limits
+        return ((*FULL_RANGES[dtype.name], 1.0),)
+    listed = _listed(limits)
     if len(listed) not in (1, channels):
         msg = (
             f"Got {len(listed)} pairs of limits for {channels} channels; give one "
             "pair, or one per channel."
         )
         raise StackError(msg)
-    return tuple(map(_checked_pair, listed))
+    return tuple(map(_checked_ramp, listed))
 
 
-def _checked_pair(pair: object) -> Limits:
+def _checked_ramp(pair: object) -> Ramp:
     try:
-        low, high = (float(value) for value in pair)  # type: ignore[attr-defined]
+        low, high, *rest = (float(value) for value in pair)  # type: ignore[attr-defined]
+        (gamma,) = rest or (1.0,)
     except (TypeError, ValueError) as error:
         msg = f"Intensity limits are a pair of numbers (low, high), got {pair!r}."
         raise StackError(msg) from error
+    check_gamma(gamma)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         msg = f"Intensity limits must be finite with low <= high, got ({low}, {high})."
         raise StackError(msg)
-    return low, high
+    return low, high, gamma
 
 
-def _scaled(values: AnyArray, low: float, high: float) -> npt.NDArray[np.floating]:
-    """(values - low) / (high - low), clipped to [0, 1] and finite."""
+def _scaled(
+    values: AnyArray, low: float, high: float, gamma: float
+) -> npt.NDArray[np.floating]:
+    """(values - low) / (high - low), clipped to [0, 1] and finite, to the gamma."""
     # Halves keep the span finite over the whole range of float64.
     half_span = high / 2 - low / 2
     if half_span <= 0:
@@ -150,7 +194,8 @@ def _scaled(values: AnyArray, low: float, high: float) -> npt.NDArray[np.floatin
             work *= 0.5
             work -= low / 2
             work /= half_span
-    return np.clip(work, 0, 1, out=work)
+    np.clip(work, 0, 1, out=work)
+    return work if gamma == 1 else np.power(work, gamma, out=work)
 
 
 def estimate_limits(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 from napari_hqsam2.configs.resolution import check_resolution
+from napari_hqsam2.predictors.intensity import check_gamma
 from napari_hqsam2.predictors.slow_reads import DEFAULT_TIMEOUT, check_timeout
 from napari_hqsam2.predictors.tracking_config import TrackingMode
+from napari_hqsam2.segmentation.mixing import Look
+from napari_hqsam2.segmentation.stack_view import StackView
 from napari_hqsam2.segmentation.windows import check_crop, window_rule
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
+    from napari_hqsam2.segmentation.mixing import Mix
     from napari_hqsam2.segmentation.windows import WindowRule
 
 DIRECTIONS = ("forward", "backward", "both")
@@ -39,8 +43,14 @@ class ImageOptions(TypedDict, total=False):
     contrast_limits: IntensityLimits | None
     """(low, high) intensities shown to the model as black and white, or a pair for each
     channel; None takes the full range of uint8, else percentiles of the whole stack."""
+    gamma: float
+    """Power to which intensities between the limits are raised, as in napari: 1
+    (default) leaves them, less lightens what is dark."""
     channels: Sequence[int] | None
     """One to three indices along C, shown to the model as red, green and blue."""
+    mix: Mix | None
+    """Up to three stacks shown to the model as red, green and blue, instead of the
+    stack alone; `channels` is not heeded then."""
     hq_mode: HqMode
     """How the high-quality mask is used: "add" (default), "only" or "off"."""
     one_piece: bool
@@ -96,7 +106,9 @@ class ImageSettings:
     checkpoint: str | None = None
     device: str | torch.device = "auto"
     contrast_limits: IntensityLimits | None = None
+    gamma: float = 1.0
     channels: Sequence[int] | None = None
+    mix: Mix | None = None
     hq_mode: HqMode = "add"
     one_piece: bool = False
     resolution: int | None = None
@@ -114,8 +126,23 @@ class ImageSettings:
             raise ValueError(msg)
         check_crop(self.crop)
         check_timeout(self.read_timeout)
+        check_gamma(self.gamma)
         if self.resolution is not None:
             check_resolution(self.resolution)
+
+    def view(self, stack: Any, axes: str | None) -> StackView:
+        """A stack as the model sees it."""
+        return StackView(stack, axes, self.channels, self.read_timeout, self._look)
+
+    def image_view(self, image: Any, axes: str) -> StackView:
+        """A single image as the model sees it, as a stack of one frame."""
+        return StackView.of_image(
+            image, axes, self.channels, self.read_timeout, self._look
+        )
+
+    @property
+    def _look(self) -> Look:
+        return Look(self.contrast_limits, self.gamma, self.mix)
 
     def window_rule(self, hw: HW, predictor: SAM2VideoPredictor) -> WindowRule | None:
         """Where objects are looked for on (H, W) frames; None is on the whole.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,11 +22,13 @@ from napari_hqsam2.predictors.frame_source import (
 )
 from napari_hqsam2.predictors.intensity import estimate_limits
 from napari_hqsam2.predictors.slow_reads import DEFAULT_TIMEOUT, PatientSource
+from napari_hqsam2.segmentation.mixing import Look, MixedStack, is_in_memory
 
 if TYPE_CHECKING:
     from napari_hqsam2._types import HW, AnyArray
     from napari_hqsam2.predictors.array_source import ArrayLike
     from napari_hqsam2.predictors.intensity import IntensityLimits
+    from napari_hqsam2.segmentation.mixing import Mix
 
 
 class StackView:
@@ -45,6 +47,8 @@ class StackView:
     read_timeout
         Seconds to wait for a frame of a stack that is not in memory; None waits until
         it comes.
+    look
+        How intensities are shown, and whether other stacks are mixed in.
 
     Raises
     ------
@@ -58,8 +62,10 @@ class StackView:
         axes: str | None = None,
         channels: Sequence[int] | None = None,
         read_timeout: float | None = DEFAULT_TIMEOUT,
+        look: Look | None = None,
     ) -> None:
         self.channels = None if channels is None else tuple(channels)
+        self._look = look or Look()
         self._timeout = read_timeout
         self._kind = f"a {type(stack).__name__}"
         self._is_lazy = not is_in_memory(stack)
@@ -79,6 +85,8 @@ class StackView:
             )
             raise StackError(msg)
         self.axes = self._resolve(axes)
+        if self._look.mix is not None:
+            self._mix_in(self._look.mix)
 
     @classmethod
     def of_image(
@@ -87,9 +95,32 @@ class StackView:
         axes: str,
         channels: Sequence[int] | None = None,
         read_timeout: float | None = DEFAULT_TIMEOUT,
+        look: Look | None = None,
     ) -> StackView:
         """A single image without leading axes, as a stack of one frame."""
-        return cls([image], f"T{axes}", channels, read_timeout)
+        if look is not None and look.mix is not None:
+            look = replace(look, mix=look.mix.of_images())
+        return cls([image], f"T{axes}", channels, read_timeout, look)
+
+    def _mix_in(self, mix: Mix) -> None:
+        """Show several stacks as channels instead of this one."""
+        pairs = zip(self.axes.letters, self.axes.shape, strict=True)
+        plain = [(letter, length) for letter, length in pairs if letter != "C"]
+        shows_itself = any(c is not None and c.stack is None for c in mix.channels)
+        if shows_itself and (self._array is None or "C" in self.axes.letters):
+            msg = (
+                f"This stack ({self.axes.described}) cannot be one colour of a mix: "
+                "that takes an array without channels. Give its channels as arrays of "
+                "their own: Mix(red=MixChannel(stack[0]), ...)."
+            )
+            raise StackError(msg)
+        shape = tuple(length for _, length in plain)
+        self._look = self._look.with_own(self._array)
+        mixed = MixedStack(cast("Mix", self._look.mix), shape)
+        self._array, self._source = mixed, None
+        self.axes = StackAxes("C" + "".join(x for x, _ in plain), mixed.shape)
+        self.channels = (0, 1, 2)
+        self._is_lazy = not is_in_memory(mixed)
 
     def _resolve(self, axes: str | None) -> StackAxes:
         if self._array is not None:
@@ -137,10 +168,13 @@ class StackView:
         return _EveryFrame(self)
 
     def limits(self) -> IntensityLimits:
-        """Intensities to show as black and white, the same for the whole stack.
+        """Intensities to show as black and white, and gamma, for the whole stack.
 
         Channels that were chosen one by one are stains and get limits of their own.
         """
+        return self._look.limits(self._estimated)
+
+    def _estimated(self) -> IntensityLimits:
         are_stains = self.channels is not None and len(self.channels) > 1
         return estimate_limits(
             self.every_frame(), per_channel=True if are_stains else None
@@ -188,13 +222,6 @@ class _FixedAxes:
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
         rest = iter(key)
         return self._array[tuple(next(rest) if k is None else k for k in self._key)]
-
-
-def is_in_memory(stack: object) -> bool:
-    """Whether frames of a stack are there without being waited for."""
-    if isinstance(stack, list | tuple):
-        return all(isinstance(frame, np.ndarray) for frame in stack)
-    return isinstance(stack, np.ndarray)
 
 
 class _EveryFrame:

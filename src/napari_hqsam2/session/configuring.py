@@ -81,7 +81,5 @@ class SessionSettings(PromptEditing):
     def _settle(self, step: Step) -> None:
         if step.touched(self._records.settings):
             settings = self.settings
-            self._stack.show(
-                settings.channels, settings.contrast_limits, settings.read_timeout
-            )
+            self._stack.show(settings)
             self._tracker.configure(settings)

@@ -37,6 +37,7 @@ STORED_SETTINGS = (
     "contrast_limits",
     "channels",
     "crop",
+    "gamma",
     "hq_mode",
     "one_piece",
     "resolution",
@@ -52,8 +53,13 @@ class SessionExchange(SessionImport):
 
         The digest is that of the weights file for a model given by name (None as long
         as it is not on disk), and that of names and values of all parameters for one
-        that was passed as an object.
+        that was passed as an object. Stacks that are mixed in are named under "mix".
         """
+        mix = self.settings.mix
+        mixed = {} if mix is None else {"mix": mix.described}
+        return {**self._model_provenance(), **mixed}
+
+    def _model_provenance(self) -> dict[str, str | None]:
         software = f"napari-hqsam2 {napari_hqsam2.__version__}"
         model = self.settings.model
         if isinstance(model, str):

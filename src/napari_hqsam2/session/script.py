@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hqsam2.segmentation.mixing import COLOURS
 from napari_hqsam2.session.settings import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NAMES = ("BoxPrompt", "Mix", "MixChannel", "PointPrompt")
+"""What calls may name."""
 MASKS = "from napari_hqsam2.session.packed_masks import PackedMask\n"
 
 
@@ -62,7 +65,10 @@ def whole_script(header: ScriptHeader, calls: Sequence[str]) -> str:
     given = ", ".join(["stack", *(f"{k}={v}" for k, v in header.arguments.items())])
     notes = "".join(f"# {line}\n" for line in header.comments)
     body = "\n".join([f"session = Session({given})", *calls])
-    names = [name for name in ("BoxPrompt", "PointPrompt") if f"{name}(" in body]
+    names = [name for name in NAMES if f"{name}(" in body]
+    for colour in COLOURS:
+        if f"MixChannel({colour}_stack" in body:
+            notes += f"# {colour}_stack: the array that was shown as {colour}\n"
     imports = f"from napari_hqsam2 import {', '.join([*names, 'Session'])}\n"
     imports += MASKS if "PackedMask." in body else ""
     return f"{imports}\n{notes}{body}\n"

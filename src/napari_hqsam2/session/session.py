@@ -101,14 +101,7 @@ class Session(SessionExchange):
     ) -> None:
         settings = StackSettings(axes=axes, **options)
         with ExitStack() as resources:
-            opened = SessionStack(
-                stack,
-                axes,
-                settings.channels,
-                settings.contrast_limits,
-                settings.read_timeout,
-                resources,
-            )
+            opened = SessionStack(stack, axes, settings, resources)
             super().__init__(opened, settings, labels, history_bytes)
             self._resources = resources.pop_all()
         self._autosave: Autosave | None = None
@@ -352,6 +345,12 @@ class Session(SessionExchange):
                     before.get(name),
                     now.get(name),
                 )
+        if before.get("mix"):
+            logger.warning(
+                "The session was made with several stacks mixed (%s), which are not "
+                "saved; mix them again with configure(mix=...).",
+                before["mix"],
+            )
         self._stack.pixel_sizes = self._stack.pixel_sizes or saved.pixel_sizes
         saved.fill(self._records)
         if "labels" not in self._header.arguments:
@@ -384,6 +383,8 @@ def _header(
         value = getattr(settings, name)
         if value != getattr(defaults, name):
             arguments[name] = literal(value)
+    if settings.mix is not None:
+        arguments["mix"] = literal(settings.mix)
     return ScriptHeader(comments, arguments)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from os import PathLike
@@ -13,7 +13,7 @@ import numpy as np
 from napari_hqsam2.axes import StackAxes
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.predictors.feature_cache import FeatureCache
-from napari_hqsam2.segmentation.stack_view import FrameRange, StackView
+from napari_hqsam2.segmentation.stack_view import FrameRange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.modeling.outputs import ImageFeatures
     from napari_hqsam2.predictors.intensity import IntensityLimits
+    from napari_hqsam2.segmentation.options import ImageSettings
+    from napari_hqsam2.segmentation.stack_view import StackView
     from napari_hqsam2.session.records import Position
     from napari_hqsam2.stack_files import PixelSize
 
@@ -63,10 +65,10 @@ class SessionStack:
     ----------
     stack
         As in `api.iter_stack`, or a single image.
-    axes, channels, read_timeout
+    axes
         As in `StackView`.
-    limits
-        Contrast limits; None takes those of the whole stack when they are first needed.
+    settings
+        What the model sees of it.
     resources
         Closes the file if `stack` is a path.
 
@@ -80,9 +82,7 @@ class SessionStack:
         self,
         stack: Any,
         axes: str | None,
-        channels: Sequence[int] | None,
-        limits: IntensityLimits | None,
-        read_timeout: float | None,
+        settings: ImageSettings,
         resources: ExitStack,
     ) -> None:
         self.pixel_sizes: Mapping[str, PixelSize] = {}
@@ -100,24 +100,20 @@ class SessionStack:
         if axes is not None and self._is_image:
             self._stack = stack if hasattr(stack, "shape") else np.asarray(stack)
             self.axes = StackAxes(axes.upper(), tuple(self._stack.shape))
-        self.show(channels, limits, read_timeout)
+        self.show(settings)
         if not self._is_image:
-            self.axes = self._view.axes
+            self.axes = self._plain.axes
 
-    def show(
-        self,
-        channels: Sequence[int] | None,
-        limits: IntensityLimits | None,
-        read_timeout: float | None,
-    ) -> None:
-        """Change what the model sees; arguments as those of the class."""
+    def show(self, settings: ImageSettings) -> None:
+        """Change what the model sees."""
+        self._plain = self._viewed(replace(settings, mix=None))
+        self._view = self._plain if settings.mix is None else self._viewed(settings)
+        self._limits: IntensityLimits | None = None
+
+    def _viewed(self, settings: ImageSettings) -> StackView:
         if self._is_image:
-            self._view = StackView.of_image(
-                self._stack, self.axes.letters, channels, read_timeout
-            )
-        else:
-            self._view = StackView(self._stack, self._letters, channels, read_timeout)
-        self._limits = limits
+            return settings.image_view(self._stack, self.axes.letters)
+        return settings.view(self._stack, self._letters)
 
     @property
     def limits(self) -> IntensityLimits:
@@ -182,7 +178,7 @@ class SessionStack:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of axes, type and some frames; these are read, one at a time."""
-        source = self._view.every_frame()
+        source = self._plain.every_frame()
         digest = blake2b(self.axes.described.encode(), digest_size=16)
         for index in np.unique(
             np.linspace(0, len(source) - 1, SAMPLED_FRAMES, dtype=int)
