@@ -104,6 +104,10 @@ class FakeViewer:
     def images(self) -> tuple[LayerChoice, ...]:
         return self._of("image")
 
+    def mixable(self, image: Any) -> tuple[LayerChoice, ...]:
+        others = (c for c in self._of("image") if c.handle is not image)
+        return (LayerChoice(image, image.name), *others)
+
     def points(self) -> tuple[LayerChoice, ...]:
         return self._of("points")
 

@@ -56,6 +56,26 @@ def test_a_new_contrast_is_shown(controller, fake_viewer, fake_engine):
     assert len(views(fake_viewer)) == 1
 
 
+def test_layers_that_are_mixed_are_shown(controller, fake_viewer, fake_engine):
+    image = fake_viewer.add_image((6, 20, 30), "TYX")
+    other = fake_viewer.add_image((6, 20, 30), "TYX")
+    controller.state.image = image
+    controller.toggle_view()
+    session = fake_engine.sessions[0]
+    assert session.settings.mix is None
+    controller.state.mix = (None, image, other)
+    mix = session.settings.mix
+    assert mix.red is None
+    assert (mix.green.stack, mix.green.name) == (None, image.name)
+    assert (mix.blue.stack is other.data, mix.blue.name) == (True, other.name)
+    other.limits = (3.0, 7.0)
+    fake_viewer.events.contrast_changed.emit(other)
+    assert session.settings.mix.blue.contrast_limits == (3.0, 7.0)
+    fake_viewer.remove(other)
+    assert controller.state.mix is None
+    assert session.settings.mix is None
+
+
 def test_deleting_the_layer_ends_it(controller, fake_viewer):
     fake_viewer.add_image((6, 20, 30), "TYX")
     controller.toggle_view()

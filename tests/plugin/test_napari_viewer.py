@@ -550,3 +550,37 @@ def test_points_chosen_with_the_arrow_tool_are_flipped():
     assert list(points.features["label"]) == ["positive", "positive"]
     points.selected_data = set()
     assert not port.flip_selected(points)
+
+
+def test_layers_that_lie_on_the_image_can_be_mixed():
+    viewer = ViewerModel()
+    scale = {"scale": (1, 0.5, 0.5)}
+    grey = {"contrast_limits": (0, 1), **scale}
+    data = np.zeros((4, 20, 30))
+    image = viewer.add_image(data, name="nuclei", **grey)
+    viewer.add_image(data, name="membranes", **grey)
+    viewer.add_image([data, data[:, ::2, ::2]], name="levels", multiscale=True, **grey)
+    viewer.add_image(data, name="elsewhere", contrast_limits=(0, 1))
+    viewer.add_image(data[:2], name="shorter", **grey)
+    viewer.add_image(np.zeros((4, 20, 30, 3)), rgb=True, name="colours", **scale)
+    port = NapariViewer(viewer)
+    names = [choice.name for choice in port.mixable(image)]
+    assert names == ["nuclei", "levels", "membranes"]
+    channels = viewer.add_image(np.zeros((2, 4, 20, 30)), axis_labels=tuple("ctyx"))
+    assert port.mixable(channels) == ()
+    port.close()
+
+
+def test_gamma_is_that_of_the_layer():
+    viewer = ViewerModel()
+    image = add_image(viewer, contrast_limits=(10, 90), gamma=0.5)
+    port = NapariViewer(viewer)
+    told = []
+    port.events.contrast_changed.connect(told.append)
+    assert port.snapshot_image(image).gamma == 0.5
+    image.gamma = 1.5
+    assert told == [image]
+    assert port.snapshot_image(image).gamma == 1.5
+    colours = viewer.add_image(np.zeros((20, 30, 3)), rgb=True)
+    assert port.snapshot_image(colours).gamma == 1.0
+    port.close()

@@ -42,6 +42,8 @@ def test_a_session_is_told_all_choices():
         "tracking": "local",
         "resolution": 256,
         "contrast_limits": (0.0, 9.0),
+        "gamma": 1.0,
+        "mix": None,
         "channels": None,
     }
 

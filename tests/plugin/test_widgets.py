@@ -342,6 +342,39 @@ def test_model_settings_unfold(opened, qtbot):
     assert widget.state.device == "cpu"
 
 
+def test_layers_are_mixed_by_a_switch_and_three_choices(opened, qtbot):
+    viewer, widget = opened
+    widget.show()
+    click(qtbot, widget.settings)
+    panel, state, image = widget.mix, widget.state, widget.state.image
+    assert not panel.isVisible()
+    other = viewer.add_image(
+        np.zeros_like(image.data), name="other", affine=image.affine, scale=image.scale
+    )
+    widget.choose_image(image)
+    assert panel.isVisible()
+    assert not panel.combos[0].isVisible()
+    click(qtbot, panel.is_on)
+    assert state.mix == (image, other, None)
+    assert [combo.currentText() for combo in panel.combos] == [
+        image.name,
+        "other",
+        "—",
+    ]
+    assert panel.combos[2].isVisible()
+    panel.combos[2].chosen.emit(other)
+    panel.combos[1].chosen.emit(None)
+    assert state.mix == (image, None, other)
+    panel.combos[0].chosen.emit(None)
+    panel.combos[2].chosen.emit(None)
+    assert state.mix is None
+    assert not panel.is_on.isChecked()
+    click(qtbot, panel.is_on)
+    viewer.layers.remove(other)
+    assert state.mix is None
+    assert not panel.isVisible()
+
+
 def test_the_model_row_downloads_and_removes(opened, qtbot, tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     _, widget = opened

@@ -86,6 +86,9 @@ class LayerKeeper:
             state.image = selected if _has(images, selected) else _first(images)
         if not _has(labels, state.labels):
             state.labels = None
+        mixed = [layer for layer in state.mix or () if layer is not None]
+        if not all(_has(images, layer) for layer in mixed):
+            state.mix = None
         new = {c.handle for c in (*points, *shapes)} - self._known
         state.points = _kept(points, state.points, new)
         state.shapes = _kept(shapes, state.shapes, new)
@@ -174,6 +177,7 @@ class LayerKeeper:
         companions = self._viewer.companions(state.image)
         state.points, state.shapes = companions.points, companions.shapes
         state.labels = companions.labels
+        state.mix = None
         state.axis = state.then_axis = None
         state.frames = None
         self._check_axes()

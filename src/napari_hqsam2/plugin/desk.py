@@ -17,6 +17,7 @@ from napari_hqsam2.plugin.run_tasks import RunTasks
 from napari_hqsam2.plugin.state import Message
 from napari_hqsam2.plugin.views import Line
 from napari_hqsam2.plugin.workbench import Workbench
+from napari_hqsam2.segmentation.mixing import Mix, MixChannel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,7 +161,8 @@ class Desk:
         StackError
             The image cannot be segmented with the present choices.
         """
-        options = session_options(self._viewer.snapshot_image(item.image), self._state)
+        image = self._viewer.snapshot_image(item.image)
+        options = session_options(image, self._state, self._mix(item))
         return Order(
             item.subject,
             options,
@@ -169,6 +171,21 @@ class Desk:
             self._on_report,
             self._state.overlap,
         )
+
+    def _mix(self, item: OpenImage) -> Mix | None:
+        """Layers as colours, if that is wanted."""
+        layers = self._state.mix
+        if layers is None or item.image is not self._state.image:
+            return None
+
+        def channel(layer: Handle | None) -> MixChannel | None:
+            if layer is None:
+                return None
+            seen = self._viewer.snapshot_image(layer)
+            stack = None if layer is item.image else seen.data
+            return MixChannel(stack, seen.contrast_limits, seen.gamma, seen.name)
+
+        return Mix(*map(channel, layers))
 
     def line(self, item: OpenImage) -> Line | None:
         """What the timeline is to show."""

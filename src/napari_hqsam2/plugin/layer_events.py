@@ -59,6 +59,7 @@ class LayerEvents:
         if isinstance(layer, Image):
             pairs.append((layer.events.axis_labels, self._on_list_changed))
             pairs.append((layer.events.contrast_limits, self._on_contrast))
+            pairs.append((layer.events.gamma, self._on_contrast))
         if isinstance(layer, Image | Labels):
             pairs.append((layer.events.data, self._on_data))
         if isinstance(layer, Labels):

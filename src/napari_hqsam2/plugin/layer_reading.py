@@ -37,6 +37,7 @@ def read_image(viewer: ViewerModel, image: Image) -> ImageSnapshot:
         data=data,
         axes=read_axes(viewer, image),
         contrast_limits=_contrast_limits(image),
+        gamma=1.0 if image.rgb else float(image.gamma),
         is_multiscale=bool(image.multiscale),
     )
 

@@ -94,7 +94,7 @@ class Live:
         events = state.events
         for event in (events.live, events.overlap):
             event.connect(self._on_chosen)
-        for event in (events.hq_mode, events.one_piece, events.crop):
+        for event in (events.hq_mode, events.one_piece, events.crop, events.mix):
             event.connect(self._on_configured)
 
     def close(self) -> None:

@@ -41,6 +41,7 @@ class ModelWindow:
             events.resolution,
             events.crop,
             events.channels,
+            events.mix,
             events.object_id,
             events.run,
             events.is_thinking,
@@ -100,7 +101,8 @@ class ModelWindow:
             self._viewer.hide_view(image)
 
     def _on_contrast(self, image: Handle) -> None:
-        if image is self._state.image:
+        state = self._state
+        if image in (state.image, *(state.mix or ())):
             self.refresh()
 
     def _on_layer_removed(self, layer: Handle) -> None:

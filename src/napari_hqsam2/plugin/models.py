@@ -151,6 +151,8 @@ class ModelEngine:
             cancel=is_cancelled,
             model=self._loaded.predictor if self._loaded else settings.model,
             contrast_limits=settings.contrast_limits,
+            gamma=settings.gamma,
+            mix=settings.mix,
             channels=settings.channels,
             hq_mode=settings.hq_mode,
             resolution=settings.resolution,

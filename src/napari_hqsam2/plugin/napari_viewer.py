@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari.layers import Image, Labels, Layer, Points, Shapes, Tracks
 from napari.utils.notifications import show_info, show_warning
 
+from napari_hqsam2.errors import StackError
 from napari_hqsam2.plugin import (
     label_layers,
     layer_reading,
@@ -72,6 +73,14 @@ class NapariViewer:
         """Image layers, the topmost first."""
         choices = self._choices(Image)
         return tuple(c for c in choices if not view_layers.is_view(c.handle))
+
+    def mixable(self, image: Image) -> tuple[LayerChoice, ...]:
+        """Layers that can be colours of one picture with an image, itself first."""
+        try:
+            layers = view_layers.mixable(self._viewer, image)
+        except StackError:
+            return ()
+        return tuple(LayerChoice(layer, layer.name) for layer in layers)
 
     def points(self) -> tuple[LayerChoice, ...]:
         """Points layers, the topmost first."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.rows import ObjectRow
     from napari_hqsam2.plugin.snapshots import ImageSnapshot, LabelsSnapshot
     from napari_hqsam2.plugin.state import PluginState
+    from napari_hqsam2.segmentation.mixing import Mix
 
 MAX_CHANNELS = 3
 """The model sees red, green and blue."""
@@ -28,7 +29,9 @@ SECONDS_IN_WORDS = 100
 """As many seconds, or minutes, are told in the next larger unit."""
 
 
-def session_options(image: ImageSnapshot, state: PluginState) -> dict[str, Any]:
+def session_options(
+    image: ImageSnapshot, state: PluginState, mix: Mix | None = None
+) -> dict[str, Any]:
     """Settings of a session on an image.
 
     Raises
@@ -48,6 +51,8 @@ def session_options(image: ImageSnapshot, state: PluginState) -> dict[str, Any]:
         "resolution": state.resolution,
         "crop": state.crop,
         "contrast_limits": image.contrast_limits,
+        "gamma": image.gamma,
+        "mix": mix,
         "channels": shown_channels(state.channels, image.axes),
     }
 

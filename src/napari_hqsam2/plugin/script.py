@@ -37,6 +37,9 @@ class RunOptions(TypedDict, total=False):
     """Half-open range along the axis; None is all of it."""
     channels: tuple[int, ...] | None
     """One to three indices along C; None takes all of up to three channels."""
+    mix: tuple[Image | None, Image | None, Image | None] | None
+    """Image layers shown to the model as red, green and blue, with their contrast
+    limits and gamma, instead of the image alone."""
     hq_mode: HqMode
     """"add" (default), "only" or "off"."""
     one_piece: bool

@@ -30,6 +30,8 @@ class ImageSnapshot:
     axes: NamedAxes
     contrast_limits: Limits | None
     """Data values shown black and white, or None for colour images."""
+    gamma: float = 1.0
+    """Of the layer; 1 for colour images, which napari shows without."""
     is_multiscale: bool = False
 
 

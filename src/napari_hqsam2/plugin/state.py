@@ -94,6 +94,9 @@ class PluginState:
     them and ask."""
     channels: tuple[int, ...] | None = None
     """Channels shown to the model; None where the image has no channel axis."""
+    mix: tuple[Any, Any, Any] | None = None
+    """Image layers shown to the model as red, green and blue; None shows the image
+    alone."""
     axis: str | None = None
     """Letter of the axis objects are followed along; None for a single frame."""
     then_axis: str | None = None

@@ -1,6 +1,7 @@
-"""Image layers that show something exactly where it lies on an image.
+"""Image layers that show something exactly where it lies on an image, or could.
 
-One is what the model sees; another one is the mask that a click would give.
+One is what the model sees, which others may be mixed into; another one is the mask that
+a click would give.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 
-from napari_hqsam2.plugin.layer_reading import selected_layer
+from napari_hqsam2.plugin.layer_reading import (
+    layer_affine,
+    read_axes,
+    selected_layer,
+)
 from napari_hqsam2.plugin.prompt_layers import (
     image_of,
     remember,
@@ -39,6 +44,40 @@ INSIDE, BORDER = 64, 255
 def is_view(layer: Any) -> bool:
     """Whether a layer is one of these."""
     return VIEW in layer.metadata
+
+
+def mixable(viewer: ViewerModel, image: Image) -> tuple[Image, ...]:
+    """Layers that can be colours of one picture with an image, which comes first.
+
+    They have its shape, no channels, and lie on it pixel on pixel. None if the image
+    itself has channels.
+
+    Raises
+    ------
+    StackError
+        The axes of the image cannot be read.
+    """
+    if "C" in read_axes(viewer, image).stack.letters:
+        return ()
+    place, shape = layer_affine(viewer, image), _shape(image)
+    return (
+        image,
+        *(
+            layer
+            for layer in reversed(viewer.layers)
+            if isinstance(layer, Image)
+            and layer is not image
+            and not (layer.rgb or is_view(layer))
+            and _shape(layer) == shape
+            and layer_affine(viewer, layer).is_close(place, shape)
+        ),
+    )
+
+
+def _shape(image: Image) -> tuple[int, ...]:
+    """Shape of the finest level."""
+    data = image.data[0] if image.multiscale else image.data
+    return tuple(int(length) for length in data.shape)
 
 
 def show(

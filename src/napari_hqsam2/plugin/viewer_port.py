@@ -46,7 +46,7 @@ class ViewerEvents(SignalGroup):
     shape_added = Signal(object, int)
     """Handle of a shapes layer and index of a shape that was just drawn."""
     contrast_changed = Signal(object)
-    """Handle of an image layer whose contrast limits changed."""
+    """Handle of an image layer whose contrast limits or gamma changed."""
     label_selected = Signal(object, int)
     """Handle of a labels layer, and the label that was chosen in it."""
     painted = Signal(object, int, tuple)
@@ -70,6 +70,10 @@ class ViewerPort(Protocol):
 
     def images(self) -> tuple[LayerChoice, ...]:
         """Image layers, the topmost first."""
+        ...
+
+    def mixable(self, image: Handle) -> tuple[LayerChoice, ...]:
+        """Layers that can be colours of one picture with an image, itself first."""
         ...
 
     def points(self) -> tuple[LayerChoice, ...]:

@@ -30,6 +30,7 @@ from napari_hqsam2.plugin.widgets.layout import (
     unfold,
 )
 from napari_hqsam2.plugin.widgets.lineage_panel import lineage_section
+from napari_hqsam2.plugin.widgets.mix_panel import MixPanel
 from napari_hqsam2.plugin.widgets.model_panel import ModelPanel
 from napari_hqsam2.plugin.widgets.objects_panel import ObjectsPanel
 from napari_hqsam2.plugin.widgets.prompt_panel import PromptPanel
@@ -92,7 +93,8 @@ class SegmentWidget(QWidget):
         self.store = ModelStore(
             self.state, InferenceThread(self._main_thread.post), self.controller.teller
         )
-        self.model = ModelPanel(self.state, self.store)
+        self.mix = MixPanel(self.controller)
+        self.model = ModelPanel(self.state, self.store, self.mix)
         self.settings = unfold(
             "Model", "Which model, and where it computes", self.model
         )
@@ -184,6 +186,7 @@ class SegmentWidget(QWidget):
         self.labels.set_layers(viewer.labels(), state.labels)
         self.prompts.show_layers()
         self.tracking.show_axes()
+        self.mix.show_layers()
         axes = self.controller.layers.axes
         self.summary.setText("" if axes is None else axes.summary)
         self.summary.setVisible(axes is not None)

@@ -64,13 +64,20 @@ class ModelPanel(QWidget):
         Shown and changed.
     store
         Downloads and removes weights.
+    mix
+        Which layers the model sees; shown with the rest.
     """
 
     def __init__(
-        self, state: PluginState, store: ModelStore, parent: QWidget | None = None
+        self,
+        state: PluginState,
+        store: ModelStore,
+        mix: QWidget,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._state = state
+        self._mix = mix
         self.model = CompactCombo()
         for spec in registry.REGISTRY.values():
             if spec.packaged or spec.url:
@@ -116,6 +123,7 @@ class ModelPanel(QWidget):
             row("", self.one_piece),
             row("", self.hover),
             row("", self.shows_view),
+            self._mix,
         ):
             layout.addWidget(line)
 
