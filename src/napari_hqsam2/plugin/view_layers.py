@@ -49,8 +49,8 @@ def is_view(layer: Any) -> bool:
 def mixable(viewer: ViewerModel, image: Image) -> tuple[Image, ...]:
     """Layers that can be colours of one picture with an image, which comes first.
 
-    They have its shape, no channels, and lie on it pixel on pixel. None if the image
-    itself has channels.
+    They have its shape, no channels, and lie on it pixel on pixel. There are none if
+    the image itself has channels.
 
     Raises
     ------
