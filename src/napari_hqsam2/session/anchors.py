@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from napari_hqsam2._types import Direction
     from napari_hqsam2.prompts import FramePrompts
@@ -110,6 +110,14 @@ class RunPlan:
     """Frame on which all objects start; None starts each at its first anchor."""
     spans: Mapping[int, range] | None = None
     """Frames to visit by object; None is all of `frames`."""
+
+    def of_objects(self, obj_ids: Collection[int]) -> RunPlan:
+        """The same run with some of its objects."""
+        spans = self.spans
+        if spans is not None:
+            spans = {obj_id: spans[obj_id] for obj_id in spans if obj_id in obj_ids}
+        anchors = tuple(a for a in self.anchors if a.obj_id in obj_ids)
+        return replace(self, anchors=anchors, spans=spans)
 
     def first_frames(self) -> dict[int, int]:
         """Frame on which each object starts."""

@@ -11,6 +11,9 @@ from napari_hqsam2.session.script import call
 from napari_hqsam2.session.tracker import Tracker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.segmentation.options import StackSettings
     from napari_hqsam2.session.history import Step
@@ -77,6 +80,17 @@ class SessionSettings(PromptEditing):
         """
         with self._turn():
             self._tracker.use(predictor)
+
+    def _hq_modes(
+        self, obj_ids: Iterable[int], asked: HqMode | None = None
+    ) -> dict[int, HqMode]:
+        """How masks are made: as asked, else as each object says, or the session."""
+        modes = {}
+        for obj_id in obj_ids:
+            item = self._records.objects.get(obj_id, ())
+            own = None if item is None else item.hq_mode
+            modes[obj_id] = asked or own or self.settings.hq_mode
+        return modes
 
     def _settle(self, step: Step) -> None:
         if step.touched(self._records.settings):

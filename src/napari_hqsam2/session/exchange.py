@@ -159,7 +159,8 @@ def tracked_labels(
         Software, model and settings; prompts are added.
     """
     prompts = [_described(placed) for _, _, placed in records.prompts.items()]
-    told = {**provenance, "prompts": prompts}
+    modes = {i: item.hq_mode for i, _, item in records.objects.items() if item.hq_mode}
+    told = {**provenance, "prompts": prompts, "hq_modes": modes or None}
     return TrackedLabels(
         labels=labels,
         axes=letters,

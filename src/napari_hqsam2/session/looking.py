@@ -103,7 +103,7 @@ class SessionLooks(SessionClaims):
             check_prompts([record.clicks()], self._stack.axes)
             if only_prepared and not self._is_prepared(record):
                 return None
-            (mask,) = self._predicted([record], self.settings.hq_mode)
+            (mask,) = self._predicted([record])
         hw = self._stack.axes.hw
         return PackedMask.placed(mask.mask, mask.top, mask.left, hw)
 
@@ -114,7 +114,7 @@ class SessionLooks(SessionClaims):
         return not has_others and self._tracker.has_features(record)
 
     def _predicted(
-        self, prompts: Sequence[PlacedPrompts], hq: HqMode
+        self, prompts: Sequence[PlacedPrompts], hq_mode: HqMode | None = None
     ) -> tuple[ObjectMask, ...]:
         """What the model says to prompts that all lie on one frame."""
         asked: list[tuple[Line, PlacedPrompts]] = []
@@ -123,7 +123,8 @@ class SessionLooks(SessionClaims):
             line = self._line_of(record)
             asked.append((line, record))
             memories.setdefault(line, []).extend(self._memories(record, line))
-        return self._tracker.segment(asked, memories, hq)
+        modes = self._hq_modes((record.obj_id for record in prompts), hq_mode)
+        return self._tracker.segment(asked, memories, modes)
 
     def _line_of(self, record: PlacedPrompts) -> Line:
         """Frames among which an object is looked for."""

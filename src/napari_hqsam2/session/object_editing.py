@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_hqsam2.errors import SessionError
+from napari_hqsam2.segmentation.options import HQ_MODES
 from napari_hqsam2.session.core import SessionCore
 from napari_hqsam2.session.records import PlacedPrompts, Track, TrackedObject
 from napari_hqsam2.session.script import call
+from napari_hqsam2.session.settings import check_choice
 
 if TYPE_CHECKING:
+    from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.session.history import Step
 
 
@@ -68,6 +71,22 @@ class ObjectEditing(SessionCore):
         """Undo `hide`."""
         script = call("show", obj_id)
         self._set_object("show object", script, obj_id, is_hidden=False)
+
+    def set_hq_mode(self, obj_id: int, hq_mode: HqMode | None) -> None:
+        """Choose how the masks of an object are made; those that are there stay.
+
+        Parameters
+        ----------
+        obj_id
+            The object.
+        hq_mode
+            "add" takes the high-quality mask with the plain one, "only" the former
+            alone, "off" the latter alone. None is as in the settings of the session.
+        """
+        if hq_mode is not None:
+            check_choice("hq_mode", hq_mode, HQ_MODES)
+        script = call("set_hq_mode", obj_id, hq_mode)
+        self._set_object("masks of object", script, obj_id, hq_mode=hq_mode)
 
     def delete_object(self, obj_id: int) -> None:
         """Remove an object with its prompts, locks, scores and all pixels of its label.

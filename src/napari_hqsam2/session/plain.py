@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_hqsam2.prompts import BoxPrompt, PointPrompt
+from napari_hqsam2.segmentation.options import HQ_MODES
 from napari_hqsam2.session.packed_masks import PackedMask
 from napari_hqsam2.session.records import (
     FrameScores,
@@ -18,6 +19,7 @@ from napari_hqsam2.session.records import (
     Track,
     TrackedObject,
 )
+from napari_hqsam2.session.settings import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -168,8 +170,19 @@ def _scores_from(values: Mapping[str, Any]) -> FrameScores:
     return FrameScores(**{**values, **changes})
 
 
+def _object_to(item: TrackedObject) -> dict[str, Any]:
+    """Values by name; what earlier versions do not know only if it is there."""
+    values = asdict(item)
+    if item.hq_mode is None:
+        del values["hq_mode"]
+    return values
+
+
 def _object_from(values: Mapping[str, Any]) -> TrackedObject:
-    return TrackedObject(**values)
+    item = TrackedObject(**values)
+    if item.hq_mode is not None:
+        check_choice("hq_mode", item.hq_mode, HQ_MODES)
+    return item
 
 
 _STORED = tuple(
@@ -178,7 +191,7 @@ _STORED = tuple(
     if field.name not in ("jump", "area_ratio")
 )
 TABLES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "objects": (asdict, _object_from),
+    "objects": (_object_to, _object_from),
     "prompts": (_prompts_to, _prompts_from),
     "locks": (bool, bool),
     "scores": (_scores_to, _scores_from),

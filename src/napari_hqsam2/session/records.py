@@ -14,6 +14,7 @@ from napari_hqsam2.prompts import FramePrompts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.prompts import BoxPrompt, PointPrompt
     from napari_hqsam2.segmentation.options import StackSettings
     from napari_hqsam2.session.packed_masks import PackedMask
@@ -41,6 +42,8 @@ class TrackedObject:
     """Object that it comes from by division."""
     born: int | None = None
     """Frame along T of that division: the first without the mother."""
+    hq_mode: HqMode | None = None
+    """How its masks are made; None is as in the session."""
 
 
 @dataclass(frozen=True, slots=True)

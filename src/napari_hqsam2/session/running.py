@@ -107,8 +107,7 @@ class SessionRuns(SessionLooks):
             with self._step("segment", script) as step:
                 if not keeps_claims:
                     self._drop_claims(step)
-                hq = hq_mode or self.settings.hq_mode
-                masks = self._predicted(prompts, hq)
+                masks = self._predicted(prompts, hq_mode)
                 self._paint(step, place, masks, overlap)
                 by_id = {record.obj_id: record for record in prompts}
                 kept = []
@@ -182,11 +181,14 @@ class SessionRuns(SessionLooks):
         self, axis: str, settings: RunSettings
     ) -> Generator[PropagationStep, None, None]:
         with self._turn():
-            hq = settings.hq_mode or self.settings.hq_mode
             waiting = corrections_to_segment(self._records, self._plans(axis, settings))
             for number, (place, obj_ids) in enumerate(waiting.items()):
                 self._segment(
-                    place, obj_ids, hq, settings.overlap, keeps_claims=number > 0
+                    place,
+                    obj_ids,
+                    settings.hq_mode,
+                    settings.overlap,
+                    keeps_claims=number > 0,
                 )
             plans = self._plans(axis, settings)
             step = Step("propagate", "", self._store)
@@ -196,7 +198,7 @@ class SessionRuns(SessionLooks):
         done = 0
         is_whole = False
         try:
-            for result in self._results(step, plans, settings, hq):
+            for result in self._results(step, plans, settings):
                 done += 1
                 yield result
                 if _is_over(settings, done):
@@ -210,13 +212,14 @@ class SessionRuns(SessionLooks):
             self._tell(step, labels=False)
 
     def _results(
-        self, step: Step, plans: Sequence[RunPlan], settings: RunSettings, hq: HqMode
+        self, step: Step, plans: Sequence[RunPlan], settings: RunSettings
     ) -> Iterator[PropagationStep]:
         total, done = sum(plan.num_steps for plan in plans), 0
         is_cancelled = settings.cancel or _never
         for plan in plans:
+            modes = self._hq_modes(plan.first_frames(), settings.hq_mode)
             for frame, masks in self._tracker.follow(
-                plan, hq, settings.stop_after_empty, is_cancelled
+                plan, modes, settings.stop_after_empty, is_cancelled
             ):
                 done += 1
                 here = [anchor for anchor in plan.anchors if anchor.frame == frame]

@@ -54,7 +54,8 @@ class RunOptions(TypedDict, total=False):
     except those of objects that are locked on that frame; "ask" keeps them, and
     `Session.disputes` says which ones `Session.take_disputed` would take."""
     hq_mode: HqMode | None
-    """How the high-quality mask is used; None is as in the session."""
+    """How the high-quality mask is used; None is as each object says, or the
+    session."""
     max_steps: int | None
     """Stop after so many frames in all; None does all."""
     cancel: Callable[[], bool] | None

@@ -7,9 +7,9 @@ what can be seen - prompts, locks, labels - and not on what was called before.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -35,7 +35,7 @@ from napari_hqsam2.session.whole_lines import WholeLine
 from napari_hqsam2.session.windows import WindowLine, as_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.memory_bank import FrameOutput
@@ -172,7 +172,7 @@ class Tracker:
         self,
         prompts: Sequence[tuple[Line, PlacedPrompts]],
         memories: Mapping[Line, Sequence[Anchor]],
-        hq: HqMode,
+        modes: HqModes,
     ) -> tuple[ObjectMask, ...]:
         """Masks of objects on one frame, from the prompts there.
 
@@ -183,7 +183,7 @@ class Tracker:
             it was followed, if prompts correct that.
         memories
             Other conditioning frames of objects that are corrected.
-        hq
+        modes
             Use of the high-quality mask.
 
         Raises
@@ -197,17 +197,19 @@ class Tracker:
         )
         given = {r.obj_id: r.mask.unpacked() for r in records if r.is_given and r.mask}
         scores = [ObjectScores(obj_id, IN_VIEW_SCORE, 1.0) for obj_id in given]
-        asked = defaultdict(list)
+        asked: dict[tuple[Line, HqMode], list[PlacedPrompts]] = {}
         for line, record in prompts:
             if not record.is_given:
-                asked[line].append(record)
+                asked.setdefault((line, modes[record.obj_id]), []).append(record)
         side = self.predictor().image_size // 4 if asked else 1
         device = self.predictor().device if asked else torch.device("cpu")
         nothing = torch.zeros(len(given), side, side, device=device)
         hw = self._stack.axes.hw
         parts = [WindowObjects(GridObjects.of(scores, nothing), Crop(0, 0, *hw))]
-        for line, corrected in asked.items():
-            parts += self._answers(line, corrected, memories.get(line, ()), hq)
+        for (line, hq), some in asked.items():
+            ids = {record.obj_id for record in some}
+            own = [a for a in memories.get(line, ()) if a.obj_id in ids]
+            parts += self._answers(line, some, own, hq)
         return FrameObjects(tuple(parts)).masks(hw, given)
 
     def _answers(
@@ -231,7 +233,7 @@ class Tracker:
     def follow(
         self,
         plan: RunPlan,
-        hq: HqMode,
+        modes: HqModes,
         stop_after_empty: int | None,
         is_cancelled: Callable[[], bool],
     ) -> Iterator[tuple[int, tuple[ObjectMask, ...]]]:
@@ -240,7 +242,7 @@ class Tracker:
         Objects that are locked on a frame are left out of its masks.
         """
         watch = _Watch(plan, stop_after_empty)
-        for frame, objects in self._passes(plan, hq, watch, is_cancelled):
+        for frame, objects in self._passes(plan, modes, watch, is_cancelled):
             here = [anchor for anchor in plan.anchors if anchor.frame == frame]
             locked = [anchor.obj_id for anchor in here if anchor.is_locked]
             given = {
@@ -253,12 +255,12 @@ class Tracker:
     def _passes(
         self,
         plan: RunPlan,
-        hq: HqMode,
+        modes: HqModes,
         watch: _Watch,
         is_cancelled: Callable[[], bool],
     ) -> _Frames:
         forward, backward = plan.forward(), plan.backward()
-        run = self._runner(plan, hq, watch, is_cancelled)
+        run = self._runner(plan, modes, watch, is_cancelled)
         kept: dict[int, KeptObjects] = {}
         if forward:
             watch.restart()
@@ -277,11 +279,28 @@ class Tracker:
     def _runner(
         self,
         plan: RunPlan,
-        hq: HqMode,
+        modes: HqModes,
         watch: _Watch,
         is_cancelled: Callable[[], bool],
     ) -> Callable[..., _Frames]:
         """What does a pass of a run, from its anchors alone."""
+        by_mode: dict[HqMode, set[int]] = {}
+        for obj_id in plan.first_frames():
+            by_mode.setdefault(modes[obj_id], set()).add(obj_id)
+        runs = [
+            self._runner_of_one_mode(plan.of_objects(ids), hq, watch, is_cancelled)
+            for hq, ids in by_mode.items()
+        ]
+        return partial(_side_by_side, runs)
+
+    def _runner_of_one_mode(
+        self,
+        plan: RunPlan,
+        hq: HqMode,
+        watch: _Watch,
+        is_cancelled: Callable[[], bool],
+    ) -> Callable[..., _Frames]:
+        """The same of objects whose masks are made alike."""
         windows = self._windows(plan.line, plan.frames, hq)
         if windows is not None and windows.are_needed(map(as_prompt, plan.anchors)):
             return partial(windows.follow, plan, is_cancelled, watch.left)
@@ -335,8 +354,26 @@ class Tracker:
         )
 
 
+HqModes: TypeAlias = "Mapping[int, HqMode]"
+"""Use of the high-quality mask by object."""
+
 _Frames: TypeAlias = "Iterator[tuple[int, FrameObjects]]"
 """Frames in the order of processing, and the objects there."""
+
+
+def _side_by_side(runs: Iterable[Callable[..., _Frames]], *, reverse: bool) -> _Frames:
+    """Passes over the same frames as one, so that each frame is encoded once."""
+    passes = [run(reverse=reverse) for run in runs]
+    nearest = max if reverse else min
+    heads = [(each, next(each, None)) for each in passes]
+    while waiting := [(each, head) for each, head in heads if head is not None]:
+        frame = nearest(head[0] for _, head in waiting)
+        parts = [head[1].parts for _, head in waiting if head[0] == frame]
+        yield frame, FrameObjects(tuple(chain.from_iterable(parts)))
+        heads = [
+            (each, next(each, None) if head[0] == frame else head)
+            for each, head in waiting
+        ]
 
 
 class _Watch:
