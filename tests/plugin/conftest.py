@@ -315,6 +315,7 @@ class FakeEngine:
         self.finds = True
         self.found: tuple[ObjectMask, ...] = ()
         self.prepared: list[tuple[int, ...]] = []
+        self.modes: dict[int, str] = {}
         self.num_loaded = 0
         self.is_released = False
         self.threads: set[int] = set()
@@ -358,16 +359,17 @@ class FakeTracker:
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
 
-    def segment(self, prompts: Any, memories: Any, hq: str) -> tuple[ObjectMask, ...]:
-        del memories, hq
+    def segment(self, prompts: Any, memories: Any, modes: Any) -> Any:
+        del memories
+        self._engine.modes.update(modes)
         check_positive(record.clicks() for _, record in prompts if not record.is_given)
         self._meet(0)
         return tuple(self._mask(record) for _, record in prompts)
 
     def follow(
-        self, plan: RunPlan, hq: str, stop: Any, is_cancelled: Callable[[], bool]
+        self, plan: RunPlan, modes: Any, stop: Any, is_cancelled: Callable[[], bool]
     ) -> Iterator[tuple[int, tuple[ObjectMask, ...]]]:
-        del hq, stop
+        del modes, stop
         for number, frame in enumerate((*plan.forward(), *plan.backward())):
             self._meet(number)
             if is_cancelled():

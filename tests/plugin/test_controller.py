@@ -702,20 +702,58 @@ def test_accepted_frames_hold(controller, state, drawn, fake_viewer):
     assert not state.timeline.frames[3].is_locked
 
 
-def test_ways_to_make_masks_are_compared(controller, state, drawn, fake_engine):
+def test_ways_to_make_masks_of_an_object_are_compared(
+    controller, state, drawn, fake_engine
+):
+    def modes():
+        return [row.hq_mode for row in state.objects]
+
+    state.object_id = 1
     seen = []
     for _ in range(3):
-        controller.next_hq_mode()
-        seen.append((state.hq_mode, state.message.text))
+        controller.objects.next_hq_mode()
+        seen.append((*modes(), state.message.text))
     assert seen == [
-        ("only", "Masks: High-quality head alone."),
-        ("off", "Masks: Plain SAM 2."),
-        ("add", "Masks: High quality."),
+        ("only", None, "Masks of object 1: High-quality head alone."),
+        ("off", None, "Masks of object 1: Plain SAM 2."),
+        (None, None, "Masks of object 1: High quality."),
     ]
-    state.model = "sam2.1_hiera_large"
-    controller.next_hq_mode()
     assert state.hq_mode == "add"
+    state.hq_mode = "off"
+    controller.objects.next_hq_mode()
+    controller.objects.set_hq_mode(2, "off")
+    assert modes() == ["add", "off"]
+    assert fake_engine.modes == {1: "add", 2: "off"}
+    controller.review.undo()
+    assert modes() == ["add", None]
+    state.model = "sam2.1_hiera_large"
+    controller.objects.next_hq_mode()
+    assert modes() == ["add", None]
     assert "no high-quality head" in state.message.text
+
+
+def test_another_way_shows_on_the_frame_unless_it_is_accepted(
+    controller, state, drawn, fake_engine
+):
+    state.object_id = 1
+    fake_engine.modes.clear()
+    controller.objects.next_hq_mode()
+    assert fake_engine.modes == {1: "only"}, "that object alone"
+    assert state.undo_name == "masks of object"
+    controller.review.lock_here(is_locked=True)
+    fake_engine.modes.clear()
+    controller.objects.next_hq_mode()
+    state.live = False
+    controller.objects.set_hq_mode(2, "only")
+    assert fake_engine.modes == {}
+    assert [row.hq_mode for row in state.objects] == ["off", "only"]
+
+
+def test_masks_are_not_compared_before_there_are_any(controller, state, drawn):
+    state.object_id = 7
+    controller.objects.next_hq_mode()
+    assert "Click on an object first" in state.message.text
+    assert len(state.objects) == 2
 
 
 def test_what_a_run_took_is_remembered_for_its_settings(controller, state, drawn):

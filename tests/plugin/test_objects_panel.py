@@ -64,6 +64,10 @@ class FakeController:
         self.state.objects = tuple(row for row in rows if row.obj_id != obj_id)
         self.state.object_id = rows[0].obj_id
 
+    def set_hq_mode(self, obj_id, hq_mode):
+        self.calls.append(("masks", obj_id, hq_mode))
+        self._change(obj_id, hq_mode=hq_mode)
+
     def propose_everything(self):
         self.calls.append("propose")
 
@@ -275,6 +279,27 @@ def test_the_menu_offers_what_the_keys_do(opened):
     assert editor(panel).text() == "cell 1"
 
 
+def test_the_menu_offers_ways_to_make_masks(opened):
+    panel, controller = opened
+    menu = panel.objects.masks
+    assert menu.menuAction() in panel.objects.actions()
+
+    def offers():
+        menu.aboutToShow.emit()
+        return {action.text(): action for action in menu.actions()}
+
+    def marked():
+        return [text for text, action in offers().items() if action.isChecked()]
+
+    assert marked() == ["As those of all objects"]
+    offers()["Plain SAM 2"].trigger()
+    assert marked() == ["Plain SAM 2"]
+    offers()["As those of all objects"].trigger()
+    assert controller.calls == [("masks", 2, "off"), ("masks", 2, None)]
+    controller.state.model = "sam2.1_hiera_large"
+    assert not menu.isEnabled(), "this model has one way only"
+
+
 def test_other_keys_go_on_to_the_viewer(opened):
     class Watch(QObject):
         keys: ClassVar[list[int]] = []
@@ -375,10 +400,12 @@ def test_the_tool_tip_says_everything():
         num_locked=2,
         prompts=(3, 2, 0),
         confidence=0.823,
+        hq_mode="only",
     )
     assert describe_object(row) == (
         "cell 7 · label 7\nT 3 to 41 · 39 frames\n3 points, 2 boxes\n"
-        "82% sure on average\n1 doubtful frame to look at\n2 frames accepted"
+        "82% sure on average\nmasks: High-quality head alone\n"
+        "1 doubtful frame to look at\n2 frames accepted"
     )
     fresh = ObjectRow(8, "cell 8", (1, 0, 0), "", 0)
     assert describe_object(fresh) == "cell 8 · label 8"

@@ -20,8 +20,6 @@ from napari_hqsam2.plugin.review import Review
 from napari_hqsam2.plugin.run_starter import RunStarter
 from napari_hqsam2.plugin.runs import Runs, Teller
 from napari_hqsam2.plugin.session_files import SessionFiles
-from napari_hqsam2.plugin.state import HQ_MODES
-from napari_hqsam2.weights import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -128,15 +126,6 @@ class PluginController:
         if points is None or not self.viewer.flip_selected(points):
             self.state.positive = not self.state.positive
 
-    def next_hq_mode(self) -> None:
-        """Make masks in the next way; those of the frame on show change at once."""
-        state, modes = self.state, list(HQ_MODES)
-        if not registry.get(state.model).is_hq:
-            self.teller.tell(f"{state.model} has no high-quality head to compare.")
-            return
-        state.hq_mode = modes[(modes.index(state.hq_mode) + 1) % len(modes)]
-        self.teller.tell(f"Masks: {HQ_MODES[state.hq_mode]}.")
-
     def toggle_view(self) -> None:
         """Show what the model sees of the frame on show, or hide it again."""
         self.state.shows_view = not self.state.shows_view
@@ -178,21 +167,28 @@ class PluginController:
         self, change: Callable[[Session], Any], objects: Iterable[int] = ()
     ) -> None:
         """Change the session, unless a run is under way."""
+        item, bench = self.ready_to_edit(), self.desk.bench
+        if item is not None:
+            self.submit(
+                item,
+                lambda order, _: bench.edit(order, change, objects),
+                self._on_edited,
+            )
+
+    def ready_to_edit(self) -> OpenImage | None:
+        """The image that is worked on, its prompts read; None (and why) in a run."""
         item = self.desk.open
         if self.is_busy:
             self.teller.tell("Wait for the run to end, or cancel it first.")
-            return
+            return None
         if item is None:
-            return
+            return None
         self.live.stop()
         try:
             self.desk.read_prompts(item)
         except HqSam2Error as error:
             self.teller.tell(str(error))
-        bench = self.desk.bench
-        self.submit(
-            item, lambda order, _: bench.edit(order, change, objects), self._on_edited
-        )
+        return item
 
     def submit(
         self,

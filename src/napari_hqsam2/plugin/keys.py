@@ -39,7 +39,7 @@ class Keys:
             "K": controller.review.toggle_lock,
             "G": controller.objects.pick_object,
             "Q": controller.flip_polarity,
-            "H": controller.next_hq_mode,
+            "H": controller.objects.next_hq_mode,
             "W": controller.toggle_view,
         }
         self._on_prompts = {UNDO: controller.review.undo, REDO: controller.review.redo}

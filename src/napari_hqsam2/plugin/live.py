@@ -119,9 +119,7 @@ class Live:
             if not desk.read_prompts(item):
                 return
             position = self._position if state.live else None
-            self._start(
-                partial(desk.bench.follow_prompts, position=position), "prompts"
-            )
+            self.start(partial(desk.bench.follow_prompts, position=position), "prompts")
         except HqSam2Error as error:
             state.message = Message(str(error))
 
@@ -177,7 +175,8 @@ class Live:
         layers = (self._state.points, self._state.shapes)
         return any(self._viewer.num_prompts(x) for x in layers if x is not None)
 
-    def _start(self, work: Callable[..., Outcome], key: str) -> None:
+    def start(self, work: Callable[..., Outcome], key: str) -> None:
+        """Hand in a task that answers prompts, and think until it is done."""
         item = self._desk.open
         if item is None:
             return
@@ -232,4 +231,4 @@ class Live:
             work = partial(
                 desk.bench.answer_again, position=position, only_if_new=only_if_new
             )
-            self._start(work, "again")
+            self.start(work, "again")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.plugin.resolve import count_words
+from napari_hqsam2.plugin.state import HQ_MODES
+from napari_hqsam2.weights import registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_hqsam2.plugin.controller import PluginController
-    from napari_hqsam2.plugin.state import PluginState
+    from napari_hqsam2.plugin.inference import Ticket
+    from napari_hqsam2.plugin.orders import Order, Outcome
+    from napari_hqsam2.plugin.state import HqMode, PluginState
     from napari_hqsam2.session.session import Session
 
 
@@ -60,6 +68,36 @@ class ObjectVerbs:
         """Hide or show the pixels of an object."""
         self._main.edit(lambda s: s.hide(obj_id) if is_hidden else s.show(obj_id))
 
+    def set_hq_mode(self, obj_id: int, hq_mode: HqMode | None) -> None:
+        """Make the masks of an object in another way; None is as those of all."""
+        main, state = self._main, self.state
+        row = next((row for row in state.objects if row.obj_id == obj_id), None)
+        if not registry.get(state.model).is_hq:
+            main.teller.tell(f"{state.model} has no high-quality head to compare.")
+        elif row is None:
+            main.teller.tell("Click on an object first, then compare its masks.")
+        elif main.ready_to_edit() is not None:
+            work = partial(
+                main.desk.bench.change_masks,
+                obj_id=obj_id,
+                hq_mode=hq_mode,
+                position=main.position_on_show() if state.live else None,
+            )
+            words = HQ_MODES[hq_mode or state.hq_mode]
+            main.live.start(
+                partial(_with_hint, work, f"Masks of {row.name}: {words}."),
+                f"masks of {obj_id}",
+            )
+
+    def next_hq_mode(self) -> None:
+        """Make the masks of the current object in the next way, to compare them."""
+        state, modes = self.state, list(HQ_MODES)
+        rows = (row for row in state.objects if row.obj_id == state.object_id)
+        own = next((row.hq_mode for row in rows), None)
+        following = modes[(modes.index(own or state.hq_mode) + 1) % len(modes)]
+        is_common = following == state.hq_mode
+        self.set_hq_mode(state.object_id, None if is_common else following)
+
     def delete_object(self, obj_id: int) -> None:
         """Remove an object with its prompts and pixels; undo brings it back."""
         self._main.edit(lambda session: session.delete_object(obj_id))
@@ -76,3 +114,11 @@ class ObjectVerbs:
     def propose_everything(self) -> None:
         """Make an object of everything that is found on the frame on show."""
         self._main.starter.propose_everything()
+
+
+def _with_hint(
+    work: Callable[..., Outcome], words: str, order: Order, ticket: Ticket
+) -> Outcome:
+    """Carry out a task, and say something when it is done, unless it says more."""
+    outcome = work(order, ticket=ticket)
+    return replace(outcome, hint=outcome.hint or words)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from napari_hqsam2.plugin.state import HqMode
 
 FrameKind = Literal["", "prompt", "tracked", "mask"]
 """What an object on a frame came from; empty where it was not segmented."""
@@ -33,6 +36,8 @@ class ObjectRow:
     """Mean over its frames, 0 to 1; None if the model said nothing of it."""
     starts: frozenset[tuple[int, ...]] = frozenset()
     """Positions that runs start from: with prompts of it, or where it was accepted."""
+    hq_mode: HqMode | None = None
+    """How its masks are made; None is as those of all objects."""
 
 
 @dataclass(frozen=True, slots=True)

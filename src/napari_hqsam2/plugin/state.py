@@ -81,6 +81,7 @@ class PluginState:
     """Path of a weights file of one's own for the model; None is the model's."""
     device: str = "auto"
     hq_mode: HqMode = "add"
+    """How the masks of objects are made that have no way of their own."""
     one_piece: bool = False
     """Whether only the largest piece of each mask is kept."""
     tracking: TrackingMode = "exact"

@@ -162,6 +162,7 @@ class Reporter:
             ),
             fmean(map(_confidence, seen)) if seen else None,
             frozenset((*(each.position for each in placed), *session.locked(obj_id))),
+            item.hq_mode,
         )
 
     def _painted(self, obj_id: int) -> dict[Position, int]:

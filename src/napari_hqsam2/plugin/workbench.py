@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.open_sessions import OpenSessions
     from napari_hqsam2.plugin.orders import Order, Subject
     from napari_hqsam2.plugin.snapshots import PlaceToClick
+    from napari_hqsam2.plugin.state import HqMode
     from napari_hqsam2.session.records import Position
     from napari_hqsam2.session.session import Session
 
@@ -147,6 +148,30 @@ class Workbench:
             hint = ""
             if ids and self._sessions.make_ready(order, ticket, ask=False):
                 hint = self._answer(order, position, ids)
+        return Outcome(self._sessions.report(order), hint)
+
+    def change_masks(
+        self,
+        order: Order,
+        obj_id: int,
+        hq_mode: HqMode | None,
+        position: Position | None,
+        ticket: Ticket,
+    ) -> Outcome:
+        """Make the masks of an object in another way; that of a frame at once.
+
+        It stays if it was accepted, or does not come of prompts there.
+        """
+        session, hint = self._sessions.of(order), ""
+        with session.one_step("masks of object"):
+            self._sessions.configure(order)
+            deliver(order.subject)
+            session.set_hq_mode(obj_id, hq_mode)
+            is_prompted = has_prompts(session, obj_id, position)
+            if position is not None and is_prompted:
+                is_free = position not in session.locked(obj_id)
+                if is_free and self._sessions.make_ready(order, ticket, ask=False):
+                    hint = self._answer(order, position, [obj_id])
         return Outcome(self._sessions.report(order), hint)
 
     def edit(

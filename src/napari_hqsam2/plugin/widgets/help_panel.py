@@ -13,7 +13,7 @@ KEYS = (
     ("Q", "next clicks on or off the object; flips points chosen with the arrow tool"),
     ("J, Shift+J", "next, previous doubtful frame"),
     ("K", "accept this frame, or take that back"),
-    ("H", "high quality, its head alone, plain SAM 2"),
+    ("H", "masks of the object: high quality, its head alone, plain SAM 2"),
     ("W", "what the model sees"),
     ("Ctrl+Z", "undo, on the prompt layers"),
 )

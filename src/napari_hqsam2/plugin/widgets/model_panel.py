@@ -34,6 +34,9 @@ OVERLAPS = {
     "overwrite": "Paint over them",
     "ask": "Keep them and ask",
 }
+HQ_TIP = """\
+How the masks of all objects are made but those
+that have a way of their own (H)"""
 OVERLAP_TIP = """\
 What becomes of pixels that another object has already.
 Accepted frames are never painted over."""
@@ -89,7 +92,7 @@ class ModelPanel(QWidget):
             self.device.addItem(title, name)
         self.whereabouts = quiet_label()
         self._where = row("", self.whereabouts)
-        self.hq_mode = CompactCombo("H takes the next one, to compare them")
+        self.hq_mode = CompactCombo(HQ_TIP)
         for name, title in HQ_MODES.items():
             self.hq_mode.addItem(title, name)
         self.overlap = CompactCombo(OVERLAP_TIP)

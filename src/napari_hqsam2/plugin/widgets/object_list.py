@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, Qt
 from qtpy.QtGui import QAction  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QAbstractItemView, QFrame, QListView, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QFrame, QListView, QMenu, QWidget
 
 from napari_hqsam2.plugin.resolve import count_words
+from napari_hqsam2.plugin.state import HQ_MODES
 from napari_hqsam2.plugin.widgets.object_delegate import (
     ROW_HEIGHT,
     ROW_ROLE,
@@ -19,12 +20,13 @@ from napari_hqsam2.plugin.widgets.object_delegate import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qtpy.QtCore import QPoint
     from qtpy.QtGui import QKeyEvent, QMouseEvent
 
     from napari_hqsam2.plugin.rows import ObjectRow
+    from napari_hqsam2.plugin.state import HqMode
 
 MAX_ROWS = 8
 """Rows that the list shows without scrolling."""
@@ -49,6 +51,8 @@ def describe_object(row: ObjectRow) -> str:
         lines.append(given)
     if row.confidence is not None:
         lines.append(f"{row.confidence:.0%} sure on average")
+    if row.hq_mode is not None:
+        lines.append(f"masks: {HQ_MODES[row.hq_mode]}")
     if row.num_doubts:
         lines.append(f"{count_words(row.num_doubts, 'doubtful frame')} to look at")
     if row.num_locked:
@@ -135,14 +139,16 @@ class ObjectList(QListView):
     """Shows objects, one of them current.
 
     Signals: `chosen` (object that the user made current), `renamed` (object, name),
-    `hiding` (object, whether to hide it) and `deleted` (object). Keys that the list
-    has no use for go on to the viewer, so that its shortcuts work from here too.
+    `hiding` (object, whether to hide it), `hq_chosen` (object, how to make its masks;
+    None is as those of all) and `deleted` (object). Keys that the list has no use for
+    go on to the viewer, so that its shortcuts work from here too.
     """
 
     chosen = Signal(int)
     renamed = Signal(int, str)
     hiding = Signal(int, bool)
     deleted = Signal(int)
+    hq_chosen = Signal(int, object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -161,6 +167,9 @@ class ObjectList(QListView):
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
         self.setAccessibleName("Objects")
+        self.masks = QMenu("Masks", self)
+        self.masks.aboutToShow.connect(self._offer_masks)
+        self.masks.triggered.connect(self._choose_masks)
         self._add_actions()
 
     def show_objects(self, rows: tuple[ObjectRow, ...], current: int) -> None:
@@ -222,12 +231,37 @@ class ObjectList(QListView):
         for text, slot in (
             ("Rename\tF2", self._rename),
             ("Hide or show", self._hide),
-            ("Delete\tDel", self._delete),
         ):
-            action = QAction(text, self)
-            action.triggered.connect(slot)
-            self.addAction(action)
+            self._add_action(text, slot)
+        self.addAction(self.masks.menuAction())
+        self._add_action("Delete\tDel", self._delete)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+
+    def _add_action(self, text: str, slot: Callable[[], None]) -> None:
+        action = QAction(text, self)
+        action.triggered.connect(slot)
+        self.addAction(action)
+
+    def _offer_masks(self) -> None:
+        """Offer the ways to make the masks of the current object, its own marked."""
+        self.masks.clear()
+        row = self._current_row()
+        if row is None:
+            return
+        self._offer_mode(None, "As those of all objects", row)
+        for mode, words in HQ_MODES.items():
+            self._offer_mode(mode, words, row)
+
+    def _offer_mode(self, mode: HqMode | None, words: str, row: ObjectRow) -> None:
+        action = QAction(words, self.masks)
+        action.setCheckable(True)
+        action.setChecked(mode == row.hq_mode)
+        action.setData(mode)
+        self.masks.addAction(action)
+
+    def _choose_masks(self, action: QAction) -> None:
+        if (row := self._current_row()) is not None:
+            self.hq_chosen.emit(row.obj_id, action.data())
 
     def _current_row(self) -> ObjectRow | None:
         row: ObjectRow | None = self.currentIndex().data(ROW_ROLE)

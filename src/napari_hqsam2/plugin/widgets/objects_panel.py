@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_hqsam2.plugin.widgets.layout import beside, quiet_button, quiet_label
 from napari_hqsam2.plugin.widgets.object_list import ObjectList
+from napari_hqsam2.weights import registry
 
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.rows import ObjectRow
@@ -67,11 +68,13 @@ class ObjectsPanel(QWidget):
         self.objects.renamed.connect(controller.rename_object)
         self.objects.hiding.connect(controller.hide_object)
         self.objects.deleted.connect(controller.delete_object)
+        self.objects.hq_chosen.connect(controller.set_hq_mode)
         self.new_object.clicked.connect(lambda _: controller.new_object())
         self.find_all.clicked.connect(lambda _: controller.propose_everything())
         events = self._state.events
         for event in (events.objects, events.object_id, events.image, events.run):
             event.connect(self._show)
+        events.model.connect(self._show)
         for event in (events.points, events.shapes):
             event.connect(self._show)
 
@@ -83,6 +86,7 @@ class ObjectsPanel(QWidget):
         hint = next_step(state.objects, state.object_id, can_click=can_click)
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint))
+        self.objects.masks.setEnabled(registry.get(state.model).is_hq)
         has_image = state.image is not None
         self.new_object.setEnabled(has_image)
         self.find_all.setEnabled(has_image and not state.run.is_busy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from napari_hqsam2.plugin.state import PluginState
+    from napari_hqsam2.plugin.state import HqMode, PluginState
 
 
 class StatePort(Protocol):
@@ -30,6 +30,9 @@ class ObjectsPort(StatePort, Protocol):
 
     def hide_object(self, obj_id: int, is_hidden: bool) -> None:
         """Hide or show the pixels of an object."""
+
+    def set_hq_mode(self, obj_id: int, hq_mode: HqMode | None) -> None:
+        """Make the masks of an object in another way; None is as those of all."""
 
     def delete_object(self, obj_id: int) -> None:
         """Remove an object with its prompts and pixels; undo brings it back."""
