@@ -72,6 +72,8 @@ class FakeViewer:
         self.hidden: set[int] = set()
         self.clipboard = ""
         self.pointer: tuple[int, ...] = ()
+        self.strokes: list[Any] = []
+        self.unmade: list[Any] = []
         self.hovered: PlaceToClick | None = None
         self.is_closed = False
 
@@ -207,6 +209,27 @@ class FakeViewer:
 
     def select_label(self, labels: Any, obj_id: int) -> None:
         labels.selected = obj_id
+
+    def undo_stroke(self, labels: Any) -> None:
+        self.strokes[-1](labels, is_undo=True)
+        self.unmade.append(self.strokes.pop())
+
+    def redo_stroke(self, labels: Any) -> None:
+        self.unmade[-1](labels, is_undo=False)
+        self.strokes.append(self.unmade.pop())
+
+    def stroke(self, labels: Any, obj_id: int, frame: int, where: Any) -> None:
+        """Paint with the brush."""
+        before = labels.data[frame].copy()
+        labels.data[frame][where] = obj_id
+        after = labels.data[frame].copy()
+
+        def replay(layer: Any, *, is_undo: bool) -> None:
+            layer.data[frame] = before if is_undo else after
+
+        self.strokes.append(replay)
+        self.unmade.clear()
+        self.events.painted.emit(labels, obj_id, ((frame,),))
 
     def label_under_pointer(self, labels: Any) -> int:
         return int(labels.data[self.pointer])

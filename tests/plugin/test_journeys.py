@@ -254,3 +254,29 @@ def test_the_pointer_shows_what_a_click_would_give(opened, qtbot):
     qtbot.waitUntil(lambda: state.labels.data[12, 60, 50] == 1, timeout=10_000)
     state.hover = False
     assert all(not x.name.startswith("Preview") for x in viewer.layers)
+
+
+def test_undo_of_strokes_is_followed(opened, qtbot):
+    viewer, widget = opened
+    state, canvas = widget.state, canvas_of(viewer)
+    qtbot.waitUntil(lambda: state.labels is not None, timeout=10_000)
+    labels = state.labels
+    viewer.layers.selection.active = labels
+    labels.mode, labels.brush_size = "paint", 6
+    click_canvas(qtbot, viewer)
+    qtbot.waitUntil(lambda: len(state.objects) == 1, timeout=10_000)
+    assert state.objects[0].num_locked == 1
+    assert labels.data[12, 60, 50] == 1
+    control = Qt.KeyboardModifier.ControlModifier
+    canvas.setFocus()
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, control)
+    qtbot.waitUntil(lambda: not state.objects, timeout=10_000)
+    assert not labels.data.any()
+    both = control | Qt.KeyboardModifier.ShiftModifier
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, both)
+    qtbot.waitUntil(lambda: len(state.objects) == 1, timeout=10_000)
+    assert state.objects[0].num_locked == 1
+    assert labels.data[12, 60, 50] == 1
+    state.labels = None
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, control)
+    assert not labels.data.any(), "napari's own undo, as without the plugin"

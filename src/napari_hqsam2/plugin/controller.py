@@ -82,7 +82,7 @@ class PluginController:
         self.review = Review(self)
         self.sources = PromptSources(self)
         self.files = SessionFiles(self)
-        self._painting = HandPainting(self)
+        self.painting = HandPainting(self)
         events = viewer.events
         events.layer_removed.connect(self._on_layer_removed)
         events.data_replaced.connect(self._on_data_replaced)
@@ -145,7 +145,7 @@ class PluginController:
         self.live.close()
         self._hover.close()
         self._model_window.close()
-        self._painting.close()
+        self.painting.close()
         self.layers.close()
         self.viewer.close()
         self.desk.close(keep_model=keep_model)

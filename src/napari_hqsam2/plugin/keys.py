@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Labels
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,8 +20,8 @@ class Keys:
     """Binds keys as long as the widget lives.
 
     The letters work everywhere in the viewer, unless they are bound to something else
-    there; undo and redo on the layers with prompts alone, as Labels have
-    an undo of their own.
+    there; undo and redo on the layers with prompts. On the chosen Labels these keys
+    are napari's own undo of strokes, which is followed.
 
     Parameters
     ----------
@@ -43,13 +45,17 @@ class Keys:
             "W": controller.toggle_view,
         }
         self._on_prompts = {UNDO: controller.review.undo, REDO: controller.review.redo}
+        painting = controller.painting
+        self._on_labels = {UNDO: painting.undo, REDO: painting.redo}
         self._bound: list[tuple[Any, str]] = []
         for key, verb in self._everywhere.items():
             self._bind(viewer, key, verb)
         state = controller.state
         state.events.points.connect(self._bind_layers)
         state.events.shapes.connect(self._bind_layers)
+        state.events.labels.connect(self._bind_labels)
         self._bind_layers()
+        self._bind_labels()
 
     def close(self) -> None:
         """Take all keys back."""
@@ -63,6 +69,17 @@ class Keys:
             if layer is not None:
                 for key, verb in {**self._everywhere, **self._on_prompts}.items():
                     self._bind(layer, key, verb)
+
+    def _bind_labels(self) -> None:
+        """Bind the chosen labels alone: others have nothing that can be followed."""
+        chosen = self._controller.state.labels
+        for target, key in list(self._bound):
+            if isinstance(target, Labels) and target is not chosen:
+                target.bind_key(key, None)
+                self._bound.remove((target, key))
+        if chosen is not None:
+            for key, verb in self._on_labels.items():
+                self._bind(chosen, key, verb)
 
     def _bind(self, target: Any, key: str, verb: Callable[[], None]) -> None:
         if any(each is target and name == key for each, name in self._bound):

@@ -195,6 +195,14 @@ class NapariViewer:
         if labels.selected_label != obj_id:
             labels.selected_label = obj_id
 
+    def undo_stroke(self, labels: Labels) -> None:
+        """Take back the last stroke of the brush, as napari does."""
+        labels.undo()
+
+    def redo_stroke(self, labels: Labels) -> None:
+        """Make the stroke again that was taken back last."""
+        labels.redo()
+
     def label_under_pointer(self, labels: Labels) -> int:
         """Label where the mouse is; 0 if there is none."""
         return label_layers.label_under_pointer(self._viewer, labels)

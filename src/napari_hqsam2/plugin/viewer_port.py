@@ -183,6 +183,14 @@ class ViewerPort(Protocol):
         """Choose the label that is painted with."""
         ...
 
+    def undo_stroke(self, labels: Handle) -> None:
+        """Take back the last stroke of the brush, as napari does."""
+        ...
+
+    def redo_stroke(self, labels: Handle) -> None:
+        """Make the stroke again that was taken back last."""
+        ...
+
     def label_under_pointer(self, labels: Handle) -> int:
         """Label where the mouse is; 0 if there is none."""
         ...

@@ -15,7 +15,7 @@ KEYS = (
     ("K", "accept this frame, or take that back"),
     ("H", "masks of the object: high quality, its head alone, plain SAM 2"),
     ("W", "what the model sees"),
-    ("Ctrl+Z", "undo, on the prompt layers"),
+    ("Ctrl+Z", "undo on the prompt layers; on the Labels layer, of strokes"),
 )
 """Keys and what they do."""
 WORDS = (
