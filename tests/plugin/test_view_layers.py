@@ -112,6 +112,7 @@ def test_places_to_click_are_those_of_the_tool_that_adds_points():
 
 def test_moves_of_the_pointer_are_told_until_the_end():
     viewer = ViewerModel()
+    before = list(viewer.mouse_move_callbacks)
     port = NapariViewer(viewer)
     heard = []
     port.events.pointer_moved.connect(lambda: heard.append("moved"))
@@ -128,4 +129,4 @@ def test_moves_of_the_pointer_are_told_until_the_end():
     port.close()
     move()
     assert heard == ["moved", "left"]
-    assert viewer.mouse_move_callbacks == []
+    assert viewer.mouse_move_callbacks == before
