@@ -726,6 +726,8 @@ def test_ways_to_make_masks_of_an_object_are_compared(
     assert fake_engine.modes == {1: "add", 2: "off"}
     controller.review.undo()
     assert modes() == ["add", None]
+    assert controller.segment_frame()
+    assert state.labels.provenance["hq_modes"] == "{1: 'add'}"
     state.model = "sam2.1_hiera_large"
     controller.objects.next_hq_mode()
     assert modes() == ["add", None]

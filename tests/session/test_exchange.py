@@ -58,6 +58,7 @@ def test_tables_tell_of_prompts_and_locks(session, tmp_path):
 
 
 def test_provenance_is_whole(session, tmp_path):
+    session.set_hq_mode(2, "off")
     path = session.export(tmp_path / "it.zarr", pixel_sizes=SIZES)
     told = zarr.open_group(path, mode="r").attrs["napari-hqsam2"]
     assert told["software"].startswith("napari-hqsam2 ")
@@ -66,6 +67,7 @@ def test_provenance_is_whole(session, tmp_path):
     (prompts,) = json.loads(told["prompts"])
     assert (prompts["object"], prompts["position"]) == (2, [4])
     assert prompts["mask"]
+    assert json.loads(told["hq_modes"]) == {"2": "off"}
 
 
 def test_what_goes_out_comes_in(session, stack, labels, tmp_path):

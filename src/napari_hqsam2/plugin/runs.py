@@ -255,6 +255,8 @@ class Runs:
         state, axes = self._state, run.item.subject.axes
         images = self._viewer.images()
         names = (c.name for c in images if c.handle is run.item.image)
+        rows = run.item.rows.values()
+        own = {row.obj_id: row.hq_mode for row in rows if row.hq_mode}
         return {
             **{name: str(value) for name, value in outcome.provenance.items()},
             "version": version("napari-hqsam2"),
@@ -264,6 +266,7 @@ class Runs:
             "direction": state.direction,
             "checkpoint": str(state.checkpoint or "the model's own"),
             "hq_mode": state.hq_mode,
+            "hq_modes": str(own),
             "one_piece": str(state.one_piece),
             "crop": str(state.crop),
             "overlap": state.overlap,
