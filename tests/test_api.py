@@ -20,6 +20,7 @@ import napari_hqsam2
 from napari_hqsam2 import (
     BoxPrompt,
     FramePrompts,
+    Multiscale,
     PointPrompt,
     SAM2ImagePredictor,
     Session,
@@ -797,3 +798,57 @@ def test_work_that_waits_for_a_frame_can_be_cancelled(stuck, predictor, limits, 
 def test_impossible_times_to_wait_are_refused(stack, predictor, seconds):
     with pytest.raises(ValueError, match="read_timeout"):
         segment_stack(stack, [click(1, 1)], model=predictor, read_timeout=seconds)
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Two bright discs on large frames, and what lies at a quarter of the detail."""
+    rows, columns = np.mgrid[:1024, :1024]
+    frames = np.full((3, 1024, 1024), 40, np.uint8)
+    for t, frame in enumerate(frames):
+        for y, x in ((300, 300 + 9 * t), (700, 600)):
+            frame[(rows - y) ** 2 + (columns - x) ** 2 < 150**2] = 200
+    coarse = frames.reshape(3, 256, 4, 256, 4).mean(axis=(2, 4)).astype(np.uint8)
+    return frames, coarse
+
+
+@pytest.mark.parametrize("crop", ["off", "auto"])
+def test_a_coarser_level_gives_the_masks_of_the_finest(large, predictor, crop):
+    fine, coarse = large
+    read = []
+
+    class Level:
+        shape, dtype = fine.shape, fine.dtype
+
+        def __getitem__(self, key):
+            read.append(fine[key].size)
+            return fine[key]
+
+    prompts = [
+        FramePrompts((0,), 1, box=BoxPrompt(150, 150, 450, 450)),
+        FramePrompts((0,), 2, (PointPrompt(700, 600),)),
+    ]
+    shown = {"model": predictor, "crop": crop, "contrast_limits": (0, 255)}
+    options = {"axes": "TYX", **shown}
+    expected = segment_stack(fine, prompts, **options)
+    del read[:]
+    labels = segment_stack(Multiscale([Level(), coarse]), prompts, **options)
+    assert labels.shape == fine.shape
+    for obj_id in (1, 2):
+        both = (labels == obj_id) & (expected == obj_id)
+        either = (labels == obj_id) | (expected == obj_id)
+        assert both.sum() / either.sum() > 0.95
+    assert sum(read) < fine[0].size
+    session = Session(Multiscale([fine, coarse]), **options)
+    for prompt in prompts:
+        session.new_object(obj_id=prompt.obj_id)
+        session.set_prompts(prompt.obj_id, (0,), points=prompt.points, box=prompt.box)
+    list(session.propagate())
+    np.testing.assert_array_equal(session.labels, labels)
+    picture = session.model_view(1).picture
+    whole = Session(fine, **options).model_view(1).picture
+    assert np.abs(picture.astype(int) - whole).mean() < 1
+    image = [FramePrompts((), p.obj_id, p.points, p.box) for p in prompts]
+    by_level = segment_image(Multiscale([fine[0], coarse[0]]), image, **shown)
+    of_finest = segment_image(fine[0], image, **shown)
+    assert ((by_level > 0) == (of_finest > 0)).mean() > 0.97

@@ -137,12 +137,26 @@ def test_ome_zarr_opens_at_full_resolution(ome_zarr, pixels):
     with open_stack(ome_zarr) as stack:
         assert stack.axes.letters == "TZYX"
         np.testing.assert_array_equal(stack.array[1, 2], pixels[1, 2])
+        first, second = stack.array.levels
+        assert first.shape == pixels.shape
+        np.testing.assert_array_equal(second[1, 2], pixels[1, 2, ..., ::2, ::2])
         assert stack.pixel_sizes == {
             "T": PixelSize(30.0, "s"),
             "Z": PixelSize(2.0, "µm"),
             "Y": PixelSize(0.5, "µm"),
             "X": PixelSize(0.25, "µm"),
         }
+
+
+def test_a_level_that_is_missing_is_left_out(ome_zarr, pixels):
+    group = zarr.open_group(ome_zarr, mode="r+")
+    content = dict(group.attrs)
+    multiscales = content.get("ome", content)["multiscales"]
+    multiscales[0]["datasets"][1]["path"] = "gone"
+    group.attrs.update(content)
+    with open_stack(ome_zarr) as stack:
+        assert isinstance(stack.array, zarr.Array)
+        assert stack.array.shape == pixels.shape
 
 
 def test_damaged_ome_zarr_is_refused(ome_zarr):

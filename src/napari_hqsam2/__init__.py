@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         build_sam2_video_predictor,
     )
     from napari_hqsam2.predictors.image_predictor import SAM2ImagePredictor
+    from napari_hqsam2.predictors.multiscale import Multiscale
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.prompts import BoxPrompt, FramePrompts, PointPrompt
     from napari_hqsam2.segmentation.mixing import Mix, MixChannel
@@ -48,6 +49,7 @@ __all__ = [
     "FrameResult",
     "Mix",
     "MixChannel",
+    "Multiscale",
     "ObjectMask",
     "PointPrompt",
     "ProposalSettings",
@@ -95,6 +97,7 @@ _HOMES = {
     ),
     "predictors.image_predictor": ("SAM2ImagePredictor",),
     "predictors.video_predictor": ("SAM2VideoPredictor",),
+    "predictors.multiscale": ("Multiscale",),
     "prompts": ("BoxPrompt", "FramePrompts", "PointPrompt"),
     "segmentation.mixing": ("Mix", "MixChannel"),
     "session.session": ("Session",),

@@ -14,11 +14,12 @@ import zarr
 from napari_hqsam2.axes import StackAxes, resolve_axes
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.predictors.frame_source import open_frames
+from napari_hqsam2.predictors.multiscale import Multiscale
 from napari_hqsam2.predictors.tiff_chain import check_page_chain
 from napari_hqsam2.predictors.tiff_file import check_segments, only_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
     from types import TracebackType
 
@@ -261,7 +262,26 @@ def _full_resolution(
             ):
                 unit = str(axis.get("unit", "pixel"))
                 sizes[letter] = PixelSize(float(value), OME_ZARR_UNITS.get(unit, unit))
-    return StackFile(array, resolve_axes(array.shape, axes or letters), sizes)
+    levels = [array, *_coarser(group, image["datasets"][1:], array)]
+    stack = array if len(levels) == 1 else Multiscale(levels)
+    return StackFile(stack, resolve_axes(array.shape, axes or letters), sizes)
+
+
+def _coarser(
+    group: zarr.Group, datasets: list[dict[str, Any]], finest: zarr.Array[Any]
+) -> Iterator[zarr.Array[Any]]:
+    """Further levels of an image; one that is missing or does not fit is left out."""
+    last = finest
+    for level in datasets:
+        array = group.get(level["path"])
+        if (
+            isinstance(array, zarr.Array)
+            and array.ndim == last.ndim
+            and array.dtype == last.dtype
+            and all(map(int.__le__, array.shape, last.shape))
+        ):
+            last = array
+            yield array
 
 
 def _zarr_letters(names: Any) -> str | None:

@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.plugin.label_view import LabelWrite
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
+from napari_hqsam2.predictors.multiscale import Multiscale
 from napari_hqsam2.session.records import FrameScores
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
@@ -169,6 +170,14 @@ def test_multiscale_takes_the_finest_level():
     snapshot = NapariViewer(viewer).snapshot_image(image)
     assert snapshot.is_multiscale
     assert snapshot.axes.stack.shape == (5, 40, 60)
+    assert isinstance(snapshot.stack, Multiscale)
+    assert [level.shape for level in snapshot.stack.levels] == [
+        (5, 40, 60),
+        (5, 20, 30),
+    ]
+    single = NapariViewer(viewer).snapshot_image(add_image(viewer))
+    assert not single.is_multiscale
+    assert single.stack is single.data
 
 
 def test_lazy_data_is_not_computed():

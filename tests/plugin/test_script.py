@@ -37,6 +37,29 @@ def test_prompts_in_the_world_of_the_image(fake_engine):
     assert not fake_engine.is_released
 
 
+def test_labels_of_a_multiscale_layer_are_those_of_its_finest_level(fake_engine):
+    viewer = ViewerModel()
+    fine = np.random.default_rng(0).integers(0, 200, (5, 64, 96)).astype(np.uint8)
+    image = viewer.add_image(
+        [fine, fine[:, ::2, ::2], fine[:, ::4, ::4]],
+        multiscale=True,
+        name="cells",
+        axis_labels=tuple("tyx"),
+        scale=(1, 0.5, 0.5),
+        translate=(0, 10, 10),
+    )
+    viewer.add_points([[2, 25, 40]], name="clicks", features={"object_id": [4]})
+    labels = segment_layers(viewer, "cells", points="clicks", engine=fake_engine)
+    assert labels.data.shape == fine.shape
+    assert (labels.data[:, 30, 60] == 4).all()
+    np.testing.assert_allclose(labels.scale, image.scale)
+    np.testing.assert_allclose(labels.translate, image.translate)
+    world = (2, 25, 40)
+    assert labels.get_value(world, world=True) == 4
+    levels = fake_engine.sessions[0]._stack._stack.levels
+    assert [level.shape for level in levels] == [(5, 64, 96), (5, 32, 48), (5, 16, 24)]
+
+
 def test_shapes_and_existing_labels(fake_engine):
     viewer = make_viewer()
     old = np.zeros((5, 20, 30), dtype=np.uint16)

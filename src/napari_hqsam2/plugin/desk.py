@@ -119,7 +119,7 @@ class Desk:
         if state.labels is None:
             state.labels = self._viewer.add_labels(state.image)
         view = LabelView(self._viewer, state.labels, self._inference.tell)
-        subject = Subject(snapshot.data, snapshot.axes, view)
+        subject = Subject(snapshot.stack, snapshot.axes, view)
         memory = PromptMemory(state.object_id)
         item = OpenImage(state.image, state.labels, subject, memory)
         self._images.append(item)

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 def read_image(viewer: ViewerModel, image: Image) -> ImageSnapshot:
     """Read an image layer.
 
-    Of a multiscale layer the finest level is taken, which is also the level that its
-    data coordinates count in.
+    Of a multiscale layer the finest level is that of all coordinates, as in napari.
 
     Raises
     ------
@@ -38,7 +37,7 @@ def read_image(viewer: ViewerModel, image: Image) -> ImageSnapshot:
         axes=read_axes(viewer, image),
         contrast_limits=_contrast_limits(image),
         gamma=1.0 if image.rgb else float(image.gamma),
-        is_multiscale=bool(image.multiscale),
+        levels=tuple(image.data) if image.multiscale else (),
     )
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from napari_hqsam2.predictors.multiscale import Multiscale
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -32,7 +34,18 @@ class ImageSnapshot:
     """Data values shown black and white, or None for colour images."""
     gamma: float = 1.0
     """Of the layer; 1 for colour images, which napari shows without."""
-    is_multiscale: bool = False
+    levels: tuple[Any, ...] = field(default=(), repr=False)
+    """Arrays of a multiscale layer, the finest first; empty of any other."""
+
+    @property
+    def is_multiscale(self) -> bool:
+        """Whether the layer has several levels."""
+        return bool(self.levels)
+
+    @property
+    def stack(self) -> Any:
+        """What a session is made on."""
+        return Multiscale(self.levels) if self.levels else self.data
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_hqsam2.modeling.outputs import ImageFeatures
+from napari_hqsam2.predictors.frame_source import read_seen
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.prefetch import Prefetcher, one_thread
 from napari_hqsam2.predictors.transforms import to_video_image
@@ -105,7 +106,7 @@ class FeatureLoader:
 
     def _read(self, session: VideoSession, frame: int) -> Tensor:
         with self._reading:
-            pixels = session.frames.read(frame)
+            pixels = read_seen(session.frames, frame, None, self._model.image_size)
         size, device = self._model.image_size, self._model.device
         return to_video_image(pixels, session.contrast_limits, size, device)
 

@@ -28,6 +28,7 @@ __all__ = [
     "StackInput",
     "open_frames",
     "read_part",
+    "read_seen",
 ]
 
 ZARR_MARKERS = (".zarray", ".zgroup", "zarr.json")
@@ -92,6 +93,48 @@ def read_part(source: FrameSource, index: int, window: tuple[slice, slice]) -> A
     if isinstance(source, PartSource):
         return source.read_part(index, window)
     return source.read(index)[window]
+
+
+@runtime_checkable
+class SeenSource(Protocol):
+    """A `FrameSource` that need not read more than can be seen."""
+
+    def read_seen(
+        self, index: int, window: tuple[slice, slice] | None, side: int
+    ) -> AnyArray:
+        """Read a window, or all, of frame `index` for a picture of a given side."""
+        ...
+
+
+def read_seen(
+    source: FrameSource, index: int, window: tuple[slice, slice] | None, side: int
+) -> AnyArray:
+    """Read what is shown in a small picture; at a coarser resolution if there is one.
+
+    Parameters
+    ----------
+    source : FrameSource
+        Where the frame is.
+    index : int
+        Its number, from 0.
+    window : pair of slice, optional
+        Rows and columns that are shown, as of `read_part`; None is all of the frame.
+    side : int
+        Side of the square picture in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        (h, w) or (h, w, C); it covers the window, whatever its height and width.
+
+    Raises
+    ------
+    StackError
+        If the frame cannot be read.
+    """
+    if isinstance(source, SeenSource):
+        return source.read_seen(index, window, side)
+    return source.read(index) if window is None else read_part(source, index, window)
 
 
 StackInput: TypeAlias = (

@@ -11,6 +11,7 @@ import numpy as np
 from napari_hqsam2._types import Limits
 from napari_hqsam2.errors import FrameTimeoutError, StackError
 from napari_hqsam2.predictors.frame_checks import real_dtype
+from napari_hqsam2.predictors.frame_source import read_seen
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,6 +33,8 @@ PERCENTILES = (0.1, 99.9)
 SAMPLED_FRAMES = 8
 SAMPLED_PIXELS = 2**19
 """At most about so many pixels of a frame enter the percentiles."""
+ENOUGH_TO_ESTIMATE = 512
+"""Side in pixels of a picture of a frame from which limits are estimated."""
 EXACT_IN_FLOAT32 = 2.0**24
 
 
@@ -258,7 +261,7 @@ def _sampled_frames(source: FrameSource, sample: int) -> list[AnyArray]:
     failure: StackError | None = None
     for index in indices.tolist():
         try:
-            frame = source.read(index)
+            frame = read_seen(source, index, None, ENOUGH_TO_ESTIMATE)
         except FrameTimeoutError:
             raise
         except StackError as error:

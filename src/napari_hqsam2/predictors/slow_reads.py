@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_hqsam2.errors import FrameTimeoutError, ReadCancelledError
-from napari_hqsam2.predictors.frame_source import read_part
+from napari_hqsam2.predictors.frame_source import read_part, read_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -133,6 +133,13 @@ class PatientSource:
     def read_part(self, index: int, window: tuple[slice, slice]) -> AnyArray:
         """Read a window of frame `index`; otherwise as `read`."""
         return self._wait_for(index, lambda: read_part(self._source, index, window))
+
+    def read_seen(
+        self, index: int, window: tuple[slice, slice] | None, side: int
+    ) -> AnyArray:
+        """Read what is shown of frame `index`; otherwise as `read`."""
+        source = self._source
+        return self._wait_for(index, lambda: read_seen(source, index, window, side))
 
     def _wait_for(self, index: int, work: Callable[[], AnyArray]) -> AnyArray:
         future, is_cancelled = _begin(work), _is_cancelled.get()

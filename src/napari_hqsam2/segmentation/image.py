@@ -11,7 +11,7 @@ import torch
 from napari_hqsam2.geometry import to_window
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.predictors.batch_size import BatchSizes
-from napari_hqsam2.predictors.frame_source import read_part
+from napari_hqsam2.predictors.frame_source import read_seen
 from napari_hqsam2.predictors.intensity import to_unit_rgb
 from napari_hqsam2.predictors.postprocess import keep_largest_piece
 from napari_hqsam2.predictors.precision import inference
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_hqsam2._types import AnyArray
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.modeling.outputs import HqMode, ImageFeatures
     from napari_hqsam2.predictors.frame_source import FrameSource
@@ -85,7 +84,7 @@ def segment_frame(
     asked = [prompt for prompt in prompts if prompt.mask is None]
     with inference(still.model.device):
         if asked and rule is None:
-            parts.append(WindowObjects(still.objects(frames.read(0), asked), whole))
+            parts.append(WindowObjects(still.objects(frames, whole, asked), whole))
         elif rule is not None:
             parts += _in_windows(still, frames, asked, rule)
         return FrameObjects(tuple(parts)).masks(hw, given)
@@ -103,15 +102,18 @@ class StillModel:
     one_piece: bool = False
     """Keep the largest piece of each mask only."""
 
-    def objects(self, frame: AnyArray, prompts: Sequence[FramePrompts]) -> GridObjects:
-        """Objects on (H, W) or (H, W, C) pixels, from their clicks and boxes."""
+    def objects(
+        self, frames: FrameSource, crop: Crop, prompts: Sequence[FramePrompts]
+    ) -> GridObjects:
+        """Objects in a part of the first frame, from their clicks and boxes there."""
         model = self.model
+        frame = read_seen(frames, 0, crop.window, model.image_size)
         image = to_model_image(
             to_unit_rgb(frame, self.limits), model.image_size, model.device, "bilinear"
         )
         features = model.encode_image(image)
         scores, low_res = [], []
-        for batch in _batches(model, prompts, (frame.shape[0], frame.shape[1])):
+        for batch in _batches(model, prompts, (crop.height, crop.width)):
             ious, logits = _predict(model, features, list(batch.values()), self.hq)
             if self.one_piece:
                 logits = keep_largest_piece(logits[:, None])[:, 0]
@@ -160,7 +162,7 @@ def _asked(
     for crop, prompt in prompts:
         by_window[crop].append(to_window(prompt, crop.window))
     for crop, group in by_window.items():
-        objects = still.objects(read_part(frames, 0, crop.window), group)
+        objects = still.objects(frames, crop, group)
         ids = [scores.obj_id for scores in objects.scores]
         for obj_id in ids:
             alone = objects.only([each == obj_id for each in ids])

@@ -11,6 +11,7 @@ from napari_hqsam2.errors import StackError
 from napari_hqsam2.predictors.array_source import FrameList
 from napari_hqsam2.predictors.frame_checks import real_dtype
 from napari_hqsam2.predictors.intensity import check_gamma, with_gamma
+from napari_hqsam2.predictors.multiscale import Multiscale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -243,6 +244,8 @@ def is_in_memory(stack: object) -> bool:
     """Whether frames of a stack are there without being waited for."""
     if isinstance(stack, MixedStack):
         return all(map(is_in_memory, stack.parts))
+    if isinstance(stack, Multiscale):
+        return all(map(is_in_memory, stack.levels))
     if isinstance(stack, list | tuple):
         return all(isinstance(frame, np.ndarray) for frame in stack)
     return isinstance(stack, np.ndarray)

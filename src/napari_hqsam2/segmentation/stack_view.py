@@ -19,8 +19,10 @@ from napari_hqsam2.predictors.frame_source import (
     FrameSource,
     open_frames,
     read_part,
+    read_seen,
 )
 from napari_hqsam2.predictors.intensity import estimate_limits
+from napari_hqsam2.predictors.multiscale import LevelSource, Multiscale
 from napari_hqsam2.predictors.slow_reads import DEFAULT_TIMEOUT, PatientSource
 from napari_hqsam2.segmentation.mixing import Look, MixedStack, is_in_memory
 
@@ -98,9 +100,12 @@ class StackView:
         look: Look | None = None,
     ) -> StackView:
         """A single image without leading axes, as a stack of one frame."""
+        stack: Any = [image]
+        if isinstance(image, Multiscale):
+            stack = Multiscale([FrameList([level]) for level in image.levels])
         if look is not None and look.mix is not None:
             look = replace(look, mix=look.mix.of_images())
-        return cls([image], f"T{axes}", channels, read_timeout, look)
+        return cls(stack, f"T{axes}", channels, read_timeout, look)
 
     def _mix_in(self, mix: Mix) -> None:
         """Show several stacks as channels instead of this one."""
@@ -152,8 +157,7 @@ class StackView:
             return self._source
         fixed = dict(zip(self.axes.leading, position, strict=True))
         del fixed[axis]
-        part = _FixedAxes(self._array, self.axes.letters, fixed)
-        source = ArrayFrameSource(part, axes=part.letters, channels=self.channels)
+        source = self._along(fixed)
         if not self._is_lazy:
             return source
         place = self.axes.leading.index(axis)
@@ -162,6 +166,17 @@ class StackView:
             return self.axes.where((*position[:place], frame, *position[place + 1 :]))
 
         return PatientSource(source, self._timeout, where, self._kind)
+
+    def _along(self, fixed: dict[str, int]) -> FrameSource:
+        """Frames along the one axis that is not fixed."""
+        array, letters = self._array, self.axes.letters
+        levels = array.of_frames(letters) if isinstance(array, Multiscale) else (array,)
+        parts = [_FixedAxes(level, letters, fixed) for level in levels]
+        sources = [
+            ArrayFrameSource(part, axes=part.letters, channels=self.channels)
+            for part in parts
+        ]
+        return sources[0] if len(sources) == 1 else LevelSource(sources)
 
     def every_frame(self) -> FrameSource:
         """All frames of the stack, in the order of its leading axes."""
@@ -205,6 +220,12 @@ class FrameRange:
         """Read a window of frame `index` of the range."""
         return read_part(self.source, self.frames[index], window)
 
+    def read_seen(
+        self, index: int, window: tuple[slice, slice] | None, side: int
+    ) -> AnyArray:
+        """Read what is shown of frame `index` of the range."""
+        return read_seen(self.source, self.frames[index], window, side)
+
 
 class _FixedAxes:
     """An array seen with some of its axes held at one index; nothing is read before."""
@@ -238,7 +259,18 @@ class _EveryFrame:
         return self._view.axes.hw
 
     def read(self, index: int) -> AnyArray:
+        source, frame = self._place(index)
+        return source.read(frame)
+
+    def read_seen(
+        self, index: int, window: tuple[slice, slice] | None, side: int
+    ) -> AnyArray:
+        source, frame = self._place(index)
+        return read_seen(source, frame, window, side)
+
+    def _place(self, index: int) -> tuple[FrameSource, int]:
+        """Frames that an index lies on, and its number there."""
         axes = self._view.axes
         position = tuple(map(int, np.unravel_index(index, axes.leading_shape)))
         source = self._view.frames(position, axes.leading[-1])
-        return source.read(position[-1])
+        return source, position[-1]

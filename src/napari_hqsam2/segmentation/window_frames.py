@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.predictors.feature_cache import FeatureCache
-from napari_hqsam2.predictors.frame_source import read_part
+from napari_hqsam2.predictors.frame_source import read_part, read_seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,18 @@ class WindowFrames:
     def read(self, index: int) -> AnyArray:
         """Read the window of a frame."""
         return read_part(self.source, index, self.crop.window)
+
+    def read_seen(
+        self, index: int, window: tuple[slice, slice] | None, side: int
+    ) -> AnyArray:
+        """Read what is shown of the window of a frame, or of a part of it."""
+        if window is None:
+            return read_seen(self.source, index, self.crop.window, side)
+        inside = (
+            slice(corner + part.start, corner + part.stop)
+            for part, corner in zip(window, self.crop[:2], strict=True)
+        )
+        return read_seen(self.source, index, (next(inside), next(inside)), side)
 
 
 class SharedFeatures(FeatureCache):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_hqsam2.predictors.frame_source import read_part
+from napari_hqsam2.predictors.frame_source import read_seen
 from napari_hqsam2.predictors.transforms import from_model_image, to_video_image
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ModelView:
         side
             S, side of the model's square input in pixels.
         """
-        seen = read_part(source, frame, crop.window)
+        seen = read_seen(source, frame, crop.window, side)
         image = to_video_image(seen, limits, side, torch.device("cpu"))
         pixels: npt.NDArray[Any] = (255 * from_model_image(image)).round().numpy()
         return cls(pixels.astype(np.uint8), crop)
