@@ -140,7 +140,7 @@ def _show(
     """
     lying = transform_without_channels(viewer, image)
     data = picture.reshape((1,) * len(position) + picture.shape)
-    affine = _affine(lying, position, picture.shape[:2], crop)
+    affine = _affine(image, position, picture.shape[:2], crop)
     layer = _view_of(viewer, image, kind)
     if layer is not None:
         layer.data = data
@@ -183,18 +183,17 @@ def _outlined(mask: BoolArray, colour: Colour) -> npt.NDArray[np.uint8]:
 
 
 def _affine(
-    lying: dict[str, Any],
-    position: tuple[int, ...],
-    shape: tuple[int, ...],
-    crop: Crop,
+    image: Image, position: tuple[int, ...], shape: tuple[int, ...], crop: Crop
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Map from pixels of a picture of some shape to the world, (n + 1, n + 1)."""
     steps = np.array([crop.height / shape[0], crop.width / shape[1]])
     corner = np.array([crop.top, crop.left]) + (steps - 1) / 2
     ndim = len(position) + 2
-    blank = Image(np.zeros((1,) * ndim), **lying)
-    frame = LayerAffine.probe(blank.data_to_world, ndim)
+    frame = LayerAffine.probe(image.data_to_world, image.ndim)
+    channels = [0] * (image.ndim - ndim)
+    place = frame.to_world([[*channels, *position, *corner]])[0]
     matrix = np.eye(ndim + 1)
-    matrix[:-1, :-1] = frame.matrix * np.array([*[1.0] * len(position), *steps])
-    matrix[:-1, -1] = frame.to_world([[*position, *corner]])[0]
+    own = frame.matrix[-ndim:, -ndim:]
+    matrix[:-1, :-1] = own * np.array([*[1.0] * len(position), *steps])
+    matrix[:-1, -1] = place[-ndim:]
     return matrix
