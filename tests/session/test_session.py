@@ -169,6 +169,24 @@ def test_labels_are_loaded_into_an_array_that_is_given(saved, stack, tmp_path):
     assert not np.any(labels[:])
 
 
+@pytest.mark.parametrize("way", ["autosave", "twice"])
+def test_a_session_whose_channels_changed_can_be_opened(rng, tmp_path, way):
+    stack = rng.integers(0, 255, (2, 3, 40, 50), dtype=np.uint8)
+    with Session(stack, axes="CTYX", channels=(0,)) as session:
+        session.new_object()
+        session.autosave(tmp_path / "saved")
+        session.configure(channels=(1,))
+        if way == "twice":
+            session.save(tmp_path / "saved")
+        session.autosave(None)
+    again = Session.load(tmp_path / "saved", stack)
+    assert tuple(again.settings.channels) == (1,)
+    other = stack.copy()
+    other[0, 0, 0, 0] += 1
+    with pytest.raises(SessionError, match="other pixels"):
+        Session.load(tmp_path / "saved", other)
+
+
 def test_another_stack_is_refused(saved, stack):
     with pytest.raises(
         SessionError, match=r"\(6, 40, 50\) \(TYX\); this one has shape"

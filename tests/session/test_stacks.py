@@ -73,6 +73,23 @@ def test_fingerprints_tell_stacks_apart(tzyx):
     assert opened(other, "TZYX").fingerprint != first
 
 
+def test_a_fingerprint_is_of_all_channels_and_once_was_of_those_seen(rng):
+    stack = rng.integers(0, 255, (5, 3, 8, 9), dtype=np.uint8)
+    first = opened(stack, "CTYX", channels=(0,))
+    second = opened(stack, "CTYX", channels=(3, 1))
+    assert first.fingerprint == second.fingerprint
+    once = opened(stack[3], "TYX").fingerprint
+    assert not first.has_fingerprint(once)
+    assert first.has_fingerprint(second.fingerprint)
+    legacy = second._digest([second._plain])
+    assert legacy != second.fingerprint
+    assert second.has_fingerprint(legacy)
+    assert not first.has_fingerprint(legacy)
+    colours = np.moveaxis(stack[:3], 0, -1)
+    whole = opened(colours, "TYXC").fingerprint
+    assert opened(colours, "TYXC", channels=(1,)).fingerprint == whole
+
+
 def test_limits_are_looked_for_once_and_can_change(tzyx):
     stack = opened(tzyx.astype(np.uint16), "TZYX")
     assert stack.limits is stack.limits

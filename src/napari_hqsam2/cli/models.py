@@ -29,15 +29,15 @@ def models(
     from napari_hqsam2.weights.inventory import list_models  # noqa: PLC0415
 
     table = Table(title="Models")
-    for heading in ("name", "size", "here", "SHA-256", "source", "licence"):
-        table.add_column(heading, no_wrap=heading == "name")
+    for heading in ("name", "size", "here", "SHA-256", "source"):
+        table.add_column(heading, no_wrap=heading == "name", overflow="fold")
     listed = list_models(verify=verify)
     for item in listed:
         if item.kind == "own":
             continue
         size = size_words(item.size) if item.size else ""
         source = "built in" if item.kind == "built in" else _host(item)
-        table.add_row(item.name, size, _here(item), item.check, source, item.licence)
+        table.add_row(item.name, size, _here(item), item.check, source)
     out.print(table)
     own = [item for item in listed if item.kind == "own"]
     for item in own:
@@ -45,7 +45,8 @@ def models(
         text = f"Your own: {item.path} ({size}), for {item.name}"
         out.print(text, soft_wrap=True, highlight=False)
     freed = sum(item.freed for item in listed)
-    out.print(f"The default is {registry.DEFAULT_MODEL}.")
+    licences = ", ".join(sorted({item.licence for item in listed if item.licence}))
+    out.print(f"The default is {registry.DEFAULT_MODEL}. Licence: {licences}.")
     out.print(
         f"Downloads are kept in {cache_folder()} ({size_words(freed)}).",
         soft_wrap=True,

@@ -153,8 +153,8 @@ class PatientSource:
                     f"Frame {self._where(index)} did not come within "
                     f"{self._timeout:g} s. Its source ({self._kind}) may wait for a "
                     "disk, a network or a lock: see that it answers, leave the frame "
-                    "out with `frames`, or wait longer with `read_timeout` (on the "
-                    "command line --frames, --read-timeout)."
+                    "out of the range, or wait longer (read_timeout=, or "
+                    "--read-timeout on the command line)."
                 )
                 raise FrameTimeoutError(msg)
         return future.result()

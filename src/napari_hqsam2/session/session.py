@@ -330,7 +330,7 @@ class Session(SessionExchange):
                 "the stack that it was made for."
             )
             raise SessionError(msg)
-        if theirs["fingerprint"] != self._stack.fingerprint:
+        if not self._stack.has_fingerprint(theirs["fingerprint"]):
             msg = (
                 "The session was saved for a stack with other pixels (shape and axes "
                 "are the same). Open it with the stack that it was made for."

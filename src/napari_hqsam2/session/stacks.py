@@ -13,6 +13,7 @@ import numpy as np
 from napari_hqsam2.axes import StackAxes
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.predictors.feature_cache import FeatureCache
+from napari_hqsam2.predictors.frame_checks import COLOUR_CHANNELS
 from napari_hqsam2.segmentation.stack_view import FrameRange
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class SessionStack:
 
     def show(self, settings: ImageSettings) -> None:
         """Change what the model sees."""
+        self._settings = settings
         self._plain = self._viewed(replace(settings, mix=None))
         self._view = self._plain if settings.mix is None else self._viewed(settings)
         self._limits: IntensityLimits | None = None
@@ -177,15 +179,35 @@ class SessionStack:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of axes, type and some frames; these are read, one at a time."""
-        source = self._plain.every_frame()
+        """Digest of axes, type and some frames; these are read, one at a time.
+
+        It is of all channels, whichever the model sees.
+        """
+        letters = self.axes.letters
+        number = self.axes.length("C") if "C" in letters else 1
+        are_colours = number in COLOUR_CHANNELS[: 3 if letters.endswith("C") else 2]
+        choices = [None] if are_colours else [(index,) for index in range(number)]
+        plain = replace(self._settings, mix=None)
+        return self._digest(
+            [self._viewed(replace(plain, channels=channels)) for channels in choices]
+        )
+
+    def has_fingerprint(self, fingerprint: str) -> bool:
+        """Whether a digest is that of the stack.
+
+        It may also be of the channels alone that the model sees, as it once was.
+        """
+        return fingerprint in (self.fingerprint, self._digest([self._plain]))
+
+    def _digest(self, views: Sequence[StackView]) -> str:
         digest = blake2b(self.axes.described.encode(), digest_size=16)
-        for index in np.unique(
-            np.linspace(0, len(source) - 1, SAMPLED_FRAMES, dtype=int)
-        ):
-            frame = source.read(int(index))
-            little = frame.astype(frame.dtype.newbyteorder("<"))
-            digest.update(little.dtype.str.encode() + little.tobytes())
+        sources = [view.every_frame() for view in views]
+        last = len(sources[0]) - 1
+        for index in np.unique(np.linspace(0, last, SAMPLED_FRAMES, dtype=int)):
+            for source in sources:
+                frame = source.read(int(index))
+                little = frame.astype(frame.dtype.newbyteorder("<"))
+                digest.update(little.dtype.str.encode() + little.tobytes())
         return digest.hexdigest()
 
 
