@@ -60,6 +60,25 @@ def test_labels_of_a_multiscale_layer_are_those_of_its_finest_level(fake_engine)
     assert [level.shape for level in levels] == [(5, 64, 96), (5, 32, 48), (5, 16, 24)]
 
 
+def test_layers_can_be_mixed(fake_engine):
+    viewer = make_viewer(gamma=0.5)
+    other = viewer.add_image(
+        np.zeros((5, 20, 30), np.uint16), name="membranes", contrast_limits=(3, 90)
+    )
+    viewer.add_points([[2, 5, 6]], name="clicks")
+    mix = (viewer.layers["cells"], other, None)
+    labels = segment_layers(
+        viewer, "cells", points="clicks", engine=fake_engine, mix=mix
+    )
+    settings = fake_engine.sessions[0].settings
+    assert settings.mix.red.stack is None
+    assert settings.mix.red.gamma == settings.gamma == 0.5
+    assert settings.mix.green.stack is other.data
+    assert settings.mix.green.contrast_limits == (3, 90)
+    made = labels.metadata["napari-hqsam2"]["last_run"]
+    assert made["mix"] == "red: cells, green: membranes"
+
+
 def test_shapes_and_existing_labels(fake_engine):
     viewer = make_viewer()
     old = np.zeros((5, 20, 30), dtype=np.uint16)

@@ -153,6 +153,9 @@ def test_errors_of_a_source_are_its_own():
 
     with pytest.raises(StackError, match=r"Frame 1 of the Broken.*OSError: gone"):
         patient(Broken((5, 4, 6), 9)).read(1)
+    view = StackView(Broken((5, 3, 4, 6), 9), "TZYX")
+    with pytest.raises(StackError, match=r"Frame 2 of the Broken stack at T=3 cannot"):
+        view.frames((3, 0), "Z").read(2)
 
 
 def test_arrays_in_memory_are_read_at_once(stuck):

@@ -112,7 +112,7 @@ class ArrayFrameSource:
     ) -> None:
         self._array = array
         self._kind = getattr(array, "kind", type(array).__name__)
-        self._named = f"the {self._kind} stack"
+        self._named = f"the {self._kind} stack{getattr(array, 'place', '')}"
         self._where = f"T{self._named[1:]}"
         shape = known_shape(array.shape)
         self.dtype = real_dtype(array.dtype, self._where)

@@ -239,6 +239,9 @@ class _FixedAxes:
         self.dtype = array.dtype
         self.kind = type(array).__name__
         """What messages call it."""
+        fixed_at = ", ".join(f"{letter}={index}" for letter, index in fixed.items())
+        self.place = f" at {fixed_at}" if fixed_at else ""
+        """Where it lies in the whole stack, for messages."""
 
     def __getitem__(self, key: tuple[Any, ...]) -> Any:
         rest = iter(key)
