@@ -12,11 +12,12 @@ from napari_hqsam2.geometry import to_window
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.predictors.batch_size import BatchSizes
 from napari_hqsam2.predictors.frame_source import read_seen
+from napari_hqsam2.predictors.image_predictor import PREVIOUS_LOGIT_LIMIT
 from napari_hqsam2.predictors.intensity import to_unit_rgb
 from napari_hqsam2.predictors.postprocess import keep_largest_piece
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.transforms import to_model_image
-from napari_hqsam2.segmentation.clicks import to_clicks
+from napari_hqsam2.segmentation.clicks import in_steps, to_clicks
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
 from napari_hqsam2.segmentation.crops import Crop
 from napari_hqsam2.segmentation.frame_objects import FrameObjects, WindowObjects
@@ -53,7 +54,8 @@ def segment_frame(
 ) -> tuple[ObjectMask, ...]:
     """Masks of the prompted objects of an image, without overlaps.
 
-    One click takes the best of three candidates; a box or more clicks the single mask.
+    One click takes the best of three candidates; a box the single mask, as do more
+    clicks, which correct what those before them gave.
 
     Parameters
     ----------
@@ -177,11 +179,12 @@ def _score(found: WindowObjects) -> float:
 def _batches(
     model: HqSam2, prompts: Sequence[FramePrompts], hw: tuple[int, int]
 ) -> Iterator[dict[int, Clicks]]:
-    """Clicks by object id; those of a batch have as many points, box corners too."""
-    alike: defaultdict[int, dict[int, Clicks]] = defaultdict(dict)
+    """Clicks by object id; those of a batch are asked for in the same steps."""
+    alike: defaultdict[tuple[int, ...], dict[int, Clicks]] = defaultdict(dict)
     for prompt in prompts:
         clicks = to_clicks(prompt, hw, model.image_size)
-        alike[clicks.labels.shape[1]][prompt.obj_id] = clicks
+        steps = tuple(step.labels.shape[1] for step in in_steps(clicks))
+        alike[steps][prompt.obj_id] = clicks
     most = BatchSizes(model).most((model.image_size // 16) ** 2, tokens=0)
     for group in alike.values():
         items = list(group.items())
@@ -193,12 +196,31 @@ def _predict(
     model: HqSam2, features: ImageFeatures, clicks: Sequence[Clicks], hq: HqMode
 ) -> tuple[list[float], Tensor]:
     """Predicted IoU and (N, 4h, 4w) logits of the best mask of each object."""
-    coords = torch.cat([each.coords_norm for each in clicks]).to(model.device)
+    first, *others = zip(*map(in_steps, clicks), strict=True)
+    scores, masks = _best_masks(model, features, first, None, hq)
+    for step in others:
+        scores, masks = _best_masks(model, features, step, masks, hq)
+    return scores.tolist(), masks
+
+
+def _best_masks(
+    model: HqSam2,
+    features: ImageFeatures,
+    clicks: Sequence[Clicks],
+    seen: Tensor | None,
+    hq: HqMode,
+) -> tuple[Tensor, Tensor]:
+    """(N,) predicted IoU and (N, 4h, 4w) logits; `seen` are logits to be corrected."""
     labels = torch.cat([each.labels for each in clicks]).to(model.device)
+    limit = PREVIOUS_LOGIT_LIMIT
     prediction = model.predict_masks(
         model.without_memory(features.embedding),
         features.high_res,
-        ModelPrompts(coords, labels),
+        ModelPrompts(
+            torch.cat([each.coords_norm for each in clicks]).to(model.device),
+            labels,
+            None if seen is None else seen[:, None].clamp(-limit, limit),
+        ),
         multimask=labels.shape[1] == 1,
         hq=hq,
     )
@@ -207,4 +229,4 @@ def _predict(
     # with HQ alone there is one mask for all candidate scores
     masks = prediction.masks.float().expand(-1, ious.shape[1], -1, -1)
     row = torch.arange(len(best), device=best.device)
-    return ious[row, best].tolist(), masks[row, best]
+    return ious[row, best], masks[row, best]

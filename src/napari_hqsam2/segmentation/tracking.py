@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_hqsam2.predictors.feature_cache import FeatureCache
 from napari_hqsam2.predictors.session import ObjectState
-from napari_hqsam2.segmentation.clicks import to_clicks
+from napari_hqsam2.segmentation.clicks import answer_clicks, to_clicks
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
 from napari_hqsam2.segmentation.frame_objects import FrameObjects, KeptObjects
 from napari_hqsam2.segmentation.masks import FrameResult
@@ -134,7 +134,7 @@ class GroupRun:
             predictor.predict_mask(session, frame, prompt.obj_id, prompt.mask)
             return
         clicks = to_clicks(prompt, session.hw, predictor.image_size)
-        predictor.predict_clicks(session, frame, prompt.obj_id, clicks)
+        answer_clicks(predictor, session, frame, prompt.obj_id, clicks)
 
     def _pass(self, session: VideoSession, *, reverse: bool) -> _Frames:
         if self.is_cancelled():

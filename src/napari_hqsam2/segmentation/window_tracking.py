@@ -19,7 +19,7 @@ from napari_hqsam2.predictors.feature_loader import FeatureLoader
 from napari_hqsam2.predictors.frame_tracker import FrameTracker
 from napari_hqsam2.predictors.prompt_inputs import to_model_mask
 from napari_hqsam2.predictors.session import FORWARD
-from napari_hqsam2.segmentation.clicks import to_clicks
+from napari_hqsam2.segmentation.clicks import answer_clicks, to_clicks
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
 from napari_hqsam2.segmentation.frame_objects import (
     FrameObjects,
@@ -194,7 +194,7 @@ class WindowTracker:
             state.bank.archive.put(frame, low_res.numpy())
             state.directions[frame] = FORWARD
         clicks = to_clicks(prompt, session.hw, predictor.image_size)
-        result = predictor.predict_clicks(session, frame, obj_id, clicks)
+        result = answer_clicks(predictor, session, frame, obj_id, clicks)
         box = pixel_box(result.low_res[0, 0], crop)
         return _Answer(session, crop, box, result.iou_scores[0])
 

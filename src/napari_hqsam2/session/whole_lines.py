@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from napari_hqsam2.predictors.prompt_inputs import to_model_mask
 from napari_hqsam2.predictors.session import FORWARD
-from napari_hqsam2.segmentation.clicks import to_clicks
+from napari_hqsam2.segmentation.clicks import answer_clicks, to_clicks
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
 from napari_hqsam2.segmentation.crops import Crop
 from napari_hqsam2.segmentation.frame_objects import FrameObjects, WindowObjects
@@ -86,7 +86,7 @@ class WholeLine:
                 found[place] = kept
             elif anchor.clicks is not None:
                 clicks = to_clicks(anchor.clicks, hw, predictor.image_size)
-                predictor.predict_clicks(session, index, anchor.obj_id, clicks)
+                answer_clicks(predictor, session, index, anchor.obj_id, clicks)
             elif anchor.mask is not None:
                 mask = anchor.mask.unpacked()
                 predictor.predict_mask(session, index, anchor.obj_id, mask)
@@ -111,7 +111,7 @@ class WholeLine:
             if record.corrected is not None:
                 self._resume(session, index, obj_id, record.corrected.unpacked())
             clicks = to_clicks(record.clicks(), hw, predictor.image_size)
-            logits = predictor.predict_clicks(session, index, obj_id, clicks)
+            logits = answer_clicks(predictor, session, index, obj_id, clicks)
             yield WindowObjects(_objects(logits), Crop(0, 0, *hw))
 
     def follow(
