@@ -79,15 +79,16 @@ class FramePrompts:
                 f"got {self.obj_id}."
             )
             raise PromptError(msg)
+        where = f" on frame {self.position}" if self.position else ""
         if self.mask is not None and (self.points or self.box is not None):
             msg = (
-                f"Object {self.obj_id} has a mask and clicks or a box on frame "
-                f"{self.position}; give one or the other."
+                f"Object {self.obj_id} has a mask and clicks or a box{where}; give one "
+                "or the other."
             )
             raise PromptError(msg)
         if self.mask is None and self.box is None and not self.points:
             msg = (
-                f"Object {self.obj_id} has no prompt on frame {self.position}; add a "
-                "point, a box or a mask."
+                f"Object {self.obj_id} has no prompt{where}; add a point, a box or a "
+                "mask."
             )
             raise PromptError(msg)

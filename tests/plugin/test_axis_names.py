@@ -35,6 +35,9 @@ def test_words_use_names_only_where_somebody_gave_them():
     assert (unnamed.word("T"), unnamed.counted("T")) == ("axis 0", "frames")
     assert named.where((3,)) == "Z = 3"
     assert named.summary == "Z 4 · Y 8 · X 9"
+    assert unnamed.summary == "axis 0: 4 · Y 8 · X 9"
+    colours = name_axes(("-3", "-2", "-1"), (4, 8, 9, 3), rgb=True)
+    assert colours.summary == "axis 0: 4 · Y 8 · X 9 · RGB"
     assert name_axes(("y", "x"), (8, 9)).where(()) == "the image"
 
 

@@ -72,6 +72,9 @@ def test_layers_are_chosen_as_they_come(controller, state, fake_viewer):
     assert "Add prompt layers" in state.message.text
     points = fake_viewer.add_points([[0, 5, 6]])
     assert state.points is points
+    assert "follow through the stack" in state.message.text
+    state.live = False
+    controller.layers.hint()
     assert "this frame first" in state.message.text
 
 

@@ -49,6 +49,14 @@ def test_labels_and_prompts_lie_exactly_on_the_image(options):
     assert port.snapshot_labels(labels, image).is_aligned
 
 
+def test_points_on_large_images_do_not_hide_what_they_are_on():
+    viewer = ViewerModel()
+    data = np.zeros((4000, 4000), dtype=np.uint8)
+    points, _ = NapariViewer(viewer).add_prompt_layers(viewer.add_image(data))
+    least, most = points.canvas_size_limits
+    assert 0 < least < most < 20
+
+
 def test_prompts_with_any_transform_land_where_they_are_seen():
     viewer = ViewerModel()
     image = add_image(viewer, **FLAT)

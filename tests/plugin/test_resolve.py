@@ -22,6 +22,14 @@ def image(shape=(10, 20, 30), labels=("t", "y", "x"), dtype=np.uint16):
     return ImageSnapshot("cells", np.zeros(shape, dtype=dtype), axes, (0.0, 9.0))
 
 
+def test_several_channels_are_each_shown_over_their_own_range():
+    cells = image((2, 20, 30), ("c", "y", "x"))
+    both, one = PluginState(), PluginState(channels=(1,))
+    assert session_options(cells, both)["contrast_limits"] is None
+    assert session_options(cells, one)["contrast_limits"] == (0.0, 9.0)
+    assert channel_choices(cells.axes)[0, 1] == "both together"
+
+
 def test_a_session_is_told_all_choices():
     state = PluginState(
         tracking="local",

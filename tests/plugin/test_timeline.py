@@ -155,7 +155,7 @@ def test_nothing_to_show_is_nothing_to_click(make_strip):
         ),
         (
             TimelineFrame(7, 1.0, "mask"),
-            "Frame 0 · 7 px · 100% sure\nMask given by hand",
+            "Frame 0 · 7 px · 100% sure\nGiven as a mask",
         ),
     ],
 )

@@ -48,7 +48,7 @@ def test_every_state_tells_the_next_step(opened, qtbot):
     assert "Click on an object" in widget.run.message.text()
     assert not widget.prompts.add_layers.isVisibleTo(widget)
     widget.state.points.add([[10, 50, 50]])
-    assert "this frame first" in widget.run.message.text()
+    assert "follow through the stack" in widget.run.message.text()
     assert widget.run.stack.isEnabled()
 
 
@@ -315,7 +315,7 @@ def test_single_images_have_no_range(opened):
     assert not widget.run.stack.isVisibleTo(widget)
     assert widget.run.frame.text() == "Segment the image"
     assert widget.channels.isVisibleTo(widget)
-    assert widget.channels.currentText() == "all 2 together"
+    assert widget.channels.currentText() == "both together"
 
 
 def test_unsupported_images_are_refused_with_the_reason(opened, qtbot):

@@ -156,6 +156,18 @@ def test_an_object_is_seen_in_its_window(predictor, rng):
     assert clicked.width < 300
 
 
+def test_an_object_that_was_given_as_a_mask_is_seen_too(predictor, rng):
+    session = seen(predictor, rng.integers(0, 255, (200, 300), dtype=np.uint8), "YX")
+    mask = np.zeros((200, 300), dtype=bool)
+    mask[150:158, 250:260] = True
+    session.add_mask(session.new_object(), (), mask)
+    session.segment(())
+    crop = session.model_view((), 1).crop
+    assert crop.top <= 150
+    assert crop.left <= 250
+    assert crop.width < 150
+
+
 def test_the_normalisation_is_taken_back_exactly(rng):
     rgb = rng.random((8, 8, 3), dtype=np.float32)
     image = to_model_image(rgb, 8, torch.device("cpu"), "bicubic")

@@ -48,7 +48,13 @@ class NamedAxes:
 
     def word(self, letter: str) -> str:
         """Name of an axis on screen: "T", or "axis 0" if nobody named it."""
-        return letter if self.named else f"axis {self.stack.letters.index(letter)}"
+        is_known = self.named or letter in "YX"
+        return letter if is_known else f"axis {self.stack.letters.index(letter)}"
+
+    def with_value(self, letter: str, value: object) -> str:
+        """An axis and a number, or more: "T 3", "axis 0: 3"."""
+        word = self.word(letter)
+        return f"{word} {value}" if word == letter else f"{word}: {value}"
 
     def counted(self, letter: str) -> str:
         """What one counts along an axis: "slices" along Z, else "frames"."""
@@ -62,10 +68,12 @@ class NamedAxes:
 
     @property
     def summary(self) -> str:
-        """Letters with lengths: "T 28 · Y 512 · X 512"."""
-        stack = self.stack
-        pairs = zip(stack.letters, stack.shape, strict=True)
-        return " · ".join(f"{self.word(letter)} {length}" for letter, length in pairs)
+        """Letters with lengths: "T 28 · Y 512 · X 512"; "RGB" for colours."""
+        letters, shape = self.stack.letters, self.stack.shape
+        words = [self.with_value(*pair) for pair in zip(letters, shape, strict=True)]
+        if letters[-1] == "C":
+            words[-1] = "RGB"
+        return " · ".join(words)
 
 
 def is_default_label(label: str) -> bool:

@@ -139,11 +139,21 @@ class LayerKeeper:
         if state.points is None and state.shapes is None:
             number = len(state.objects)
             words = "Add prompt layers, then mark the objects."
-            return _words_on_prompts(number, axes) if number else words
+            return self._words_on_prompts(number, axes) if number else words
         try:
-            return _words_on_prompts(len(self._read_ids()), axes)
+            return self._words_on_prompts(len(self._read_ids()), axes)
         except HqSam2Error as error:
             return str(error)
+
+    def _words_on_prompts(self, number: int, axes: NamedAxes) -> str:
+        if not number:
+            return "Click on an object, or draw a rectangle around it."
+        goes_on = "follow through the stack" if axes.stack.leading else "new object (N)"
+        if self._state.live:
+            return f"Click again where the mask is wrong; if it is right, {goes_on}."
+        if axes.stack.leading:
+            return "Try this frame first, then go through the stack."
+        return "Segment the image."
 
     def _largest_id(self) -> int:
         state = self._state
@@ -257,14 +267,6 @@ class LayerKeeper:
         state = self._state
         layers = [h for h in (state.points, state.shapes) if h is not None]
         self._viewer.set_new_prompts(layers, state.object_id, positive=state.positive)
-
-
-def _words_on_prompts(number: int, axes: NamedAxes) -> str:
-    if not number:
-        return "Click on an object, or draw a rectangle around it."
-    if axes.stack.leading:
-        return "Try this frame first, then go through the stack."
-    return "Segment the image."
 
 
 def _has_box(new: Shape, others: list[Shape]) -> bool:

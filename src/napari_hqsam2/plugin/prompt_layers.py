@@ -38,6 +38,8 @@ _SOURCES: dict[type[Layer], Literal["seeds", "tracks", "masks"]] = {
     Tracks: "tracks",
     Labels: "masks",
 }
+POINT_ON_SCREEN = (6, 14)
+"""Least and most pixels of a point on the screen: it is seen, and hides nothing."""
 POINT_FRACTION = 0.02
 """Diameter of points as a part of the longer side of the frame."""
 
@@ -70,6 +72,7 @@ def add_prompt_layers(viewer: ViewerModel, image: Image) -> tuple[Points, Shapes
         ndim=ndim,
         name=f"HQ-SAM2 points [{image.name}]",
         size=max(3.0, side * POINT_FRACTION),
+        canvas_size_limits=POINT_ON_SCREEN,
         border_color="white",
         features=_empty_features(),
         feature_defaults=_defaults(1, positive=True),

@@ -41,6 +41,8 @@ def session_options(
     """
     check_image(image)
     _check_resolution(state.resolution)
+    channels = shown_channels(state.channels, image.axes)
+    are_stains = channels is not None and len(channels) > 1
     return {
         "model": state.model,
         "checkpoint": state.checkpoint,
@@ -50,10 +52,10 @@ def session_options(
         "tracking": state.tracking,
         "resolution": state.resolution,
         "crop": state.crop,
-        "contrast_limits": image.contrast_limits,
+        "contrast_limits": None if are_stains else image.contrast_limits,
         "gamma": image.gamma,
         "mix": mix,
-        "channels": shown_channels(state.channels, image.axes),
+        "channels": channels,
     }
 
 
@@ -132,7 +134,8 @@ def channel_choices(axes: NamedAxes) -> dict[tuple[int, ...], str]:
         (index,): f"{index} alone" for index in range(number)
     }
     if 1 < number <= MAX_CHANNELS:
-        choices = {tuple(range(number)): f"all {number} together", **choices}
+        words = "both" if number == 2 else f"all {number}"
+        choices = {tuple(range(number)): f"{words} together", **choices}
     if MAX_CHANNELS <= number <= MAX_MIXED:
         sizes = range(2, min(number - 1, MAX_CHANNELS) + 1)
         for chosen in chain(*(combinations(range(number), size) for size in sizes)):

@@ -128,7 +128,8 @@ class RunStarter:
             main.teller.tell("Cancelled.")
         elif outcome.objects:
             words = count_words(len(outcome.objects), "object")
-            main.teller.tell(f"Found {words} {run.words}.", severity="done")
+            told = f"Found {words} {run.words}. Del in the list takes a wrong one out."
+            main.teller.tell(told, severity="done")
             main.state.object_id = outcome.objects[0]
         else:
             main.teller.tell(f"Nothing new was found {run.words}.")

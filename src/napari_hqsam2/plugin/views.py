@@ -223,5 +223,5 @@ def _span(axes: NamedAxes, places: Iterable[Position]) -> str:
     for letter, column in zip(axes.stack.leading, columns, strict=False):
         first, last = min(column), max(column)
         end = "" if first == last else f" to {last}"
-        words.append(f"{axes.word(letter)} {first}{end}")
+        words.append(axes.with_value(letter, f"{first}{end}"))
     return ", ".join(words)

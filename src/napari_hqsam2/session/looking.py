@@ -50,10 +50,9 @@ class SessionLooks(SessionClaims):
         with self._turn():
             if obj_id is not None:
                 record = self._records.prompts.get(self._known(obj_id), place)
-                prompt = None if record is None else record.clicks()
+                if record is not None and (record.points or record.box):
+                    prompt = record.clicks()
                 box = self._store.box_of(place, [obj_id])
-            if prompt is not None and not (prompt.points or prompt.box):
-                prompt = None
             line = self._stack.line(place, self._stack.default_axis())
             return self._tracker.view(line, line.frame(place), prompt, box)
 

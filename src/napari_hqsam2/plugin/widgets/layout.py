@@ -77,6 +77,7 @@ class QuietLabel(QLabel):
         self._fit()
 
     def _fit(self) -> None:
+        self.setMinimumHeight(self.least)  # which heightForWidth does not go below
         self.setMinimumHeight(max(self.least, self.heightForWidth(self.width())))
 
 

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.plugin.models import Engine
 
+CHANNELS_TIP = """\
+Channels shown to the model. Several are red, green and blue, each over the
+range of its own values; one has the contrast limits of the layer"""
+
 
 class SegmentWidget(QWidget):
     """Everything the plugin shows; one for each viewer, independent of any other.
@@ -80,9 +84,8 @@ class SegmentWidget(QWidget):
         self._progress = ProgressBar(self.state)
         self.image = LayerCombo()
         self.summary = quiet_label()
-        self.channels = CompactCombo(
-            "Channels shown to the model, as red, green and blue"
-        )
+        self._summary_row = row("", self.summary)
+        self.channels = CompactCombo(CHANNELS_TIP)
         self._channel_row = row("Channels", self.channels)
         self.labels = LayerCombo("new layer")
         self.live = LiveSwitch(self.controller)
@@ -139,7 +142,7 @@ class SegmentWidget(QWidget):
         layout = QVBoxLayout(content)
         for widget in (
             row("Image", self.image),
-            row("", self.summary),
+            self._summary_row,
             self._channel_row,
             row("Labels", self.labels),
             separator(),
@@ -189,7 +192,7 @@ class SegmentWidget(QWidget):
         self.mix.show_layers()
         axes = self.controller.layers.axes
         self.summary.setText("" if axes is None else axes.summary)
-        self.summary.setVisible(axes is not None)
+        self._summary_row.setVisible(axes is not None)
         choices = channel_choices(axes) if axes else {}
         self.channels.clear()
         for channels, words in choices.items():

@@ -50,7 +50,7 @@ def describe_frame(timeline: Timeline, frame: int) -> str:
         return f"{head} · not segmented"
     area = f"{shown.area:,} px" if shown.area else "object not there"
     notes = [
-        {"prompt": "prompted", "mask": "mask given by hand"}.get(shown.kind, ""),
+        {"prompt": "prompted", "mask": "given as a mask"}.get(shown.kind, ""),
         "accepted" if shown.is_locked else "",
         f"doubtful: {shown.doubt}" if shown.doubt else "",
     ]
