@@ -77,8 +77,8 @@ _SPECS = (
         name=DEFAULT_MODEL,
         trunk=(48, 8),
         packaged=True,
-        sha256="d0922187a395610bc763a0b2304b76d3654fb98a67fd6b556328411f15f51373",
-        size=14_727_724,
+        sha256="f67f57c9fbbe02cf3617adc5320ec7efc4c93bb3b8864730706791572b675b94",
+        size=14_727_764,
     ),
     _published(
         "tiny",
