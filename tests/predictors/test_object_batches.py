@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_hqsam2.build import build_sam2_video_predictor
@@ -187,6 +187,15 @@ def passes(
 # each example is some seconds of tracking
 @settings(max_examples=max(6, settings.default.max_examples // 20))
 @given(history=Histories)
+@example(
+    # a frame is corrected whose logits were archived as a mask
+    history=[
+        Click(4, 0, (20, 15), positive=True),
+        Run(reverse=False, after=5, click=Click(7, 5, (60, 20), positive=True)),
+        Click(4, 1, (24, 15), positive=False),
+        Run(reverse=False, after=5, click=Click(7, 5, (62, 20), positive=True)),
+    ]
+)
 def test_any_history_of_n_objects_is_n_histories(
     exact: SAM2VideoPredictor, video: Video, history: list[Step]
 ) -> None:

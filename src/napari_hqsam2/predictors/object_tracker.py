@@ -96,7 +96,9 @@ class ObjectTracker:
         limit = PREVIOUS_LOGIT_LIMIT
         if logits is None:
             return None
-        return logits.to(self.model.device).clamp(-limit, limit)
+        # those of old frames are read from an archive, which has no precision
+        dtype = self.model.no_mem_embed.dtype
+        return logits.to(self.model.device, dtype).clamp(-limit, limit)
 
     def _add_pending(
         self,
