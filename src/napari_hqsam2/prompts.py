@@ -7,12 +7,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_hqsam2.errors import PromptError
 
 if TYPE_CHECKING:
     from napari_hqsam2._types import BoolArray
+
+
+def whole_id(value: Any) -> int:
+    """An object id as a plain number, of whatever type it is.
+
+    Raises
+    ------
+    PromptError
+        It is not a whole number.
+    """
+    try:
+        number = int(value)
+        is_whole = bool(number == value)
+    except (TypeError, ValueError, OverflowError):
+        is_whole = False
+    if not is_whole:
+        msg = f"An object id is a whole number, 1 or more; got {value!r}."
+        raise PromptError(msg)
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +92,7 @@ class FramePrompts:
     """Boolean (H, W) mask, taken as the object itself; excludes points and box."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "obj_id", whole_id(self.obj_id))
         if self.obj_id < 1:
             msg = (
                 "An object id is a label value of 1 or more (0 is background), "

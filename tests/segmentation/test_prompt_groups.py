@@ -146,3 +146,10 @@ def test_span(direction, forward, backward):
 def test_an_object_on_the_first_frame_has_nothing_behind_it():
     (group,) = groups_of(click(1, 0))
     assert list(plan_span(group, range(10), "both").backward) == []
+
+
+def test_ids_are_whole_numbers():
+    assert FramePrompts((0,), np.int64(3), CLICK).obj_id == 3
+    for obj_id in (1.5, "3", None, float("inf")):
+        with pytest.raises(PromptError, match="whole number, 1 or more; got"):
+            FramePrompts((0,), obj_id, CLICK)

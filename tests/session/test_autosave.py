@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,7 +163,12 @@ def test_closing_lets_go_until_something_changes(session, folder, load):
     other.close()
     session.new_object()
     assert "changed by somebody else" in session._autosave.problem
-    assert load().obj_ids == other.obj_ids
+    session._autosave._next_try = 0.0
+    session.new_object(name="tried again")
+    session.close()
+    assert contents(load()) == contents(other)
+    session.autosave(folder)
+    assert contents(load()) == contents(session)
 
 
 @pytest.mark.parametrize("left", [0, 3, 17, 30, 100])
@@ -238,6 +244,66 @@ def test_a_full_disk_keeps_the_work_and_is_told_once(
     session.rename(one, "after")
     assert told[-1] == ""
     assert contents(load()) == contents(session)
+
+
+def test_closing_tries_once_more_to_save(session, folder, load, monkeypatch):
+    session.autosave(folder)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        session.new_object(name="not on the disk")
+        session.close()
+        assert load().obj_ids == ()
+    session.close()
+    assert contents(load()) == contents(session)
+
+
+def test_a_change_whose_record_was_interrupted_is_saved(
+    session, folder, load, monkeypatch
+):
+    session.autosave(folder)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFile, "append", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            session.new_object(name="interrupted")
+    session._autosave._next_try = 0.0
+    session.new_object(name="after")
+    assert contents(load()) == contents(session)
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda s, i: s.add_points(i, np.array([[1, 10.5, 12]], np.float32)),
+        lambda s, i: s.add_box(i, (np.int64(0),), np.array([1, 1, 20, 20])),
+        lambda s, i: s.add_mask(i, np.int64(2), SQUARE.astype(np.uint8)),
+        lambda s, i: s.set_prompts(i, np.int64(2), mask=SQUARE),
+        lambda s, i: s.lock(i, np.int64(2)),
+        lambda s, i: s.rename(i, np.str_("name")),
+        lambda s, _: s.new_object(obj_id=np.float64(9), name=Path("file")),
+        lambda s, _: s.configure(crop=np.int64(64), gamma=np.float32(0.5)),
+        lambda s, _: s.configure(contrast_limits=np.array([1, 200], np.float32)),
+        lambda s, _: s.configure(one_piece=np.bool_(True), resolution=np.int64(64)),
+    ],
+)
+def test_numbers_of_numpy_are_saved(session, folder, load, do):
+    session.autosave(folder)
+    one = np.int64(1)
+    session.new_object(obj_id=one)
+    do(session, one)
+    assert contents(load()) == contents(session)
+    session.save(folder)
+    again = load()
+    assert contents(again) == contents(session)
+    for name in ("crop", "gamma", "contrast_limits", "one_piece", "resolution"):
+        assert getattr(again.settings, name) == getattr(session.settings, name)
 
 
 def test_a_long_journal_is_folded_into_the_session(session, folder, load, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_hqsam2 import Session
-from napari_hqsam2.errors import SessionError, StackError
+from napari_hqsam2.errors import PromptError, SessionError, StackError
 
 
 @pytest.fixture
@@ -43,6 +43,9 @@ def test_ids_are_free_labels(session):
         (0, SessionError, "1 or more, got 0"),
         (1, SessionError, "an object 1 already"),
         (256, StackError, "up to 255"),
+        (1.5, PromptError, "whole number, 1 or more; got 1.5"),
+        (float("nan"), PromptError, "got nan"),
+        ("cell", PromptError, "got 'cell'"),
     ],
 )
 def test_ids_that_cannot_be(session, obj_id, error, message):
@@ -51,6 +54,13 @@ def test_ids_that_cannot_be(session, obj_id, error, message):
         session.new_object(obj_id=obj_id)
     with pytest.raises(error, match=message):
         session.reassign(1, obj_id)
+
+
+def test_no_part_of_a_number_is_an_object(session):
+    session.new_object()
+    with pytest.raises(PromptError, match=r"whole number, 1 or more; got 1\.2"):
+        session.add_points(1.2, [(0, 5, 5)])
+    assert session.prompts(np.int64(1)) == ()
 
 
 def test_names_and_visibility(session):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
+import numpy as np
+
 from napari_hqsam2.configs.resolution import check_resolution
 from napari_hqsam2.predictors.intensity import check_gamma
 from napari_hqsam2.predictors.slow_reads import DEFAULT_TIMEOUT, check_timeout
@@ -117,6 +119,7 @@ class ImageSettings:
     read_timeout: float | None = DEFAULT_TIMEOUT
 
     def __post_init__(self) -> None:
+        make_plain(self)
         _check_choice("hq_mode", self.hq_mode, HQ_MODES)
         if self.checkpoint is not None and not isinstance(self.model, str):
             msg = (
@@ -170,6 +173,21 @@ class StackSettings(ImageSettings):
         _check_choice("direction", self.direction, DIRECTIONS)
         if self.tracking is not None:
             _check_choice("tracking", self.tracking, get_args(TrackingMode))
+
+
+def make_plain(settings: Any) -> None:
+    """Let settings that are made just now hold no arrays or numbers of NumPy.
+
+    They can then be compared and written down.
+    """
+    for name, value in vars(settings).items():
+        object.__setattr__(settings, name, _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return tuple(map(_plain, value)) if isinstance(value, tuple | list) else value
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

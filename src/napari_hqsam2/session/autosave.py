@@ -42,6 +42,11 @@ class FolderLock:
         self._folder = folder
         self._lock = FileLock(self._path)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this session has it."""
+        return bool(self._lock.is_locked)
+
     def acquire(self) -> None:
         """Take the lock; nothing if it is held here already.
 
@@ -50,7 +55,7 @@ class FolderLock:
         SessionError
             Another session has it.
         """
-        if self._lock.is_locked:
+        if self.is_held:
             return
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -68,7 +73,7 @@ class FolderLock:
 
     def check(self) -> None:
         """Raise SessionError if another session has the lock; make no file for it."""
-        if self._path.exists() and not self._lock.is_locked:
+        if self._path.exists() and not self.is_held:
             self.acquire()
             self.release()
 
@@ -136,11 +141,17 @@ class Autosave:
             table.changed = None
         self._labels.written = None
 
+    def try_soon(self) -> None:
+        """Let the next `flush` not wait for a folder that could not be written to."""
+        self._next_try = 0.0
+
     def pause(self) -> None:
         """Let go of file and lock until there is something to write."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+        if self._lock.is_held:
+            self._identity = _identity(self.folder / JOURNAL_NAME)
         self._lock.release()
 
     def flush(
@@ -157,19 +168,22 @@ class Autosave:
         running
             Whether a run is under way.
         """
-        record = self._record(calls, header)
-        if not record and running == self._was_running:
+        record, before = self._record(calls, header), self.problem
+        if not (record or before) and running == self._was_running:
             return False
-        before = self.problem
         try:
             if before or self._size() > FULL:
                 if running or time.monotonic() < self._next_try:
                     return False
+                self._enter()
                 self._save_all(calls)
             else:
                 self._append({**record, "running": running})
         except (OSError, SessionError) as error:
             self._give_up(error)
+        except BaseException as error:
+            self._give_up(error)  # the record is lost otherwise
+            raise
         else:
             self.problem, self._wait = "", FIRST_WAIT
         self._calls, self._was_running = list(calls), running
@@ -199,18 +213,23 @@ class Autosave:
 
     def _append(self, record: dict[str, Any]) -> None:
         if self._journal is None:
-            self._lock.acquire()
-            path = self.folder / JOURNAL_NAME
-            found = _identity(path)
-            if found != self._identity:
-                msg = (
-                    f"{self.folder} has been changed by somebody else; save the "
-                    "session in another folder."
-                )
-                raise SessionError(msg)
-            self._journal = JournalFile(path)
+            self._enter()
+            self._journal = JournalFile(self.folder / JOURNAL_NAME)
         self._journal.append(record)
-        self._identity = _identity(self.folder / JOURNAL_NAME)
+
+    def _enter(self) -> None:
+        """Take the lock, unless somebody else has written meanwhile."""
+        if self._lock.is_held:
+            return
+        self._lock.acquire()
+        found = _identity(self.folder / JOURNAL_NAME)
+        if found is not None and found != self._identity:
+            self._lock.release()
+            msg = (
+                f"{self.folder} has been changed by somebody else; save the session in "
+                "another folder."
+            )
+            raise SessionError(msg)
 
     def _save_all(self, calls: list[str]) -> None:
         self._lock.acquire()
@@ -219,17 +238,16 @@ class Autosave:
             self._journal = None
         self._save()
         self._journal = JournalFile(self.folder / JOURNAL_NAME)
-        self._identity = _identity(self.folder / JOURNAL_NAME)
         self._calls = list(calls)
 
     def _size(self) -> int:
         return 0 if self._journal is None else self._journal.size
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: BaseException) -> None:
         """Keep the work in memory, and try again later, everything at once."""
         self.problem = (
-            f"The session cannot be saved in {self.folder}: {error} Your work is kept "
-            "in memory, and saving is tried again."
+            f"The session cannot be saved in {self.folder}: {str(error) or repr(error)}"
+            " Your work is kept in memory, and saving is tried again."
         )
         self._next_try = time.monotonic() + self._wait
         self._wait = min(2 * self._wait, LONGEST_WAIT)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hqsam2.errors import SessionError
+from napari_hqsam2.prompts import whole_id
 from napari_hqsam2.session.events import SessionEvents
 from napari_hqsam2.session.history import History, Step
 from napari_hqsam2.session.label_store import LabelStore
@@ -218,7 +219,7 @@ class SessionCore:
         return tuple(sorted({self._known(obj_id) for obj_id in objects}))
 
     def _known(self, obj_id: int) -> int:
-        obj_id = int(obj_id)
+        obj_id = whole_id(obj_id)
         if self._records.objects.get(obj_id, ()) is None:
             there_are = ", ".join(map(str, self.obj_ids)) or "none yet"
             msg = (

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_hqsam2.errors import SessionError
+from napari_hqsam2.prompts import whole_id
 from napari_hqsam2.segmentation.options import HQ_MODES
 from napari_hqsam2.session.core import SessionCore
 from napari_hqsam2.session.records import PlacedPrompts, Track, TrackedObject
@@ -51,7 +52,7 @@ class ObjectEditing(SessionCore):
             if obj_id is None:
                 obj_id = max(self._store.largest(), *self.obj_ids, 0) + 1
             chosen = self._free(obj_id)
-            item = TrackedObject(chosen, name or f"object {chosen}")
+            item = TrackedObject(chosen, str(name or f"object {chosen}"))
             script = call("new_object", name=item.name, obj_id=chosen)
             with self._step("new object", script) as step:
                 step.put(self._records.objects, chosen, (), item)
@@ -59,8 +60,8 @@ class ObjectEditing(SessionCore):
 
     def rename(self, obj_id: int, name: str) -> None:
         """Give an object another name."""
-        script = call("rename", obj_id, name)
-        self._set_object("rename object", script, obj_id, name=name)
+        script = call("rename", obj_id, str(name))
+        self._set_object("rename object", script, obj_id, name=str(name))
 
     def hide(self, obj_id: int) -> None:
         """Mark an object as not to be shown; viewers heed this, nothing else does."""
@@ -153,7 +154,7 @@ class ObjectEditing(SessionCore):
             raise SessionError(msg)
 
     def _free(self, obj_id: int) -> int:
-        obj_id = int(obj_id)
+        obj_id = whole_id(obj_id)
         if obj_id < 1:
             msg = f"An object id is a label value of 1 or more, got {obj_id}."
             raise SessionError(msg)

@@ -304,14 +304,15 @@ class PromptEditing(LineageEditing):
         self, step: Step, obj_id: int, position: Position, **changes: Any
     ) -> None:
         """Change the prompts on a frame, and check them."""
-        if self._records.locks.get(self._known(obj_id), position):
+        obj_id = self._known(obj_id)
+        if self._records.locks.get(obj_id, position):
             where = self._stack.axes.where(position) or "this image"
             msg = (
                 f"Object {obj_id} is locked at {where}; unlock it there before you "
                 "change its prompts."
             )
             raise PromptError(msg)
-        record = replace(self._placed(obj_id, position), **changes)
+        record = replace(self._record_on(obj_id, position), **changes)
         if record.points or record.box:
             (checked,) = check_prompts([record.clicks()], self._stack.axes)
             record = replace(record, box=checked.box)

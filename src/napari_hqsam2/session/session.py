@@ -124,6 +124,8 @@ class Session(SessionExchange):
             self._tracker.release()
             self._resources.close()
             if self._autosave is not None:
+                self._autosave.try_soon()
+                self._keep_up()
                 self._autosave.pause()
 
     def scores(self, obj_id: int) -> tuple[FrameScores, ...]:

@@ -10,6 +10,7 @@ from napari_hqsam2.segmentation.options import (
     DIRECTIONS,
     HQ_MODES,
     ImageOptions,
+    make_plain,
 )
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class RunSettings:
     cancel: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_choice("direction", self.direction, DIRECTIONS)
         check_choice("overlap", self.overlap, get_args(Overlap))
         if self.hq_mode is not None:
