@@ -351,6 +351,18 @@ class TestColours:
         with pytest.raises(StackError, match=r"has 4 channels.*channels=\(0, 1\)"):
             segment_stack(stained, [click(1, 1)], model=predictor, axes="TCYX")
 
+    @pytest.mark.parametrize("channels", [1, "01", (0, 1.5), np.array([[0]])])
+    def test_channels_are_a_list(self, stained, channels):
+        with pytest.raises(StackError, match=r"give one to three, such as"):
+            segment_stack(stained, [click(1, 1)], axes="TCYX", channels=channels)
+
+    def test_numbers_of_numpy(self, predictor, stained):
+        options = {"model": predictor, "axes": "TCYX"}
+        np.testing.assert_array_equal(
+            segment_stack(stained, [click(1, 1)], channels=np.array([2, 0]), **options),
+            segment_stack(stained, [click(1, 1)], channels=(2, 0), **options),
+        )
+
 
 class TestOut:
     def test_other_labels_stay(self, predictor, stack):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from napari_hqsam2 import Session
 from napari_hqsam2.errors import SessionError
 from napari_hqsam2.files import atomic_folder
 from napari_hqsam2.session import autosave as autosave_module
-from napari_hqsam2.session.journal import CUT_OFF, JOURNAL_NAME, JournalFile
+from napari_hqsam2.session.journal import CUT_OFF, HEAD, JOURNAL_NAME, JournalFile
 from napari_hqsam2.session.plain import TABLES
 
 SQUARE = np.zeros((40, 50), dtype=bool)
@@ -205,14 +207,19 @@ def test_a_flipped_bit_ends_the_journal(session, folder, load, caplog):
         {"puts": [["objects", 1, [], {"no": 1}]]},
         {"pixels": [[[0], [0, 0, 2, 2], "|O", "", ""]]},
         {"pixels": [[[0], [0, 0, 900, 2], "<i4", "eJwDAAAAAAE=", "eJwDAAAAAAE="]]},
+        {"puts": [["prompts", 1, [0], {"track": None, "mask": 7}]]},
+        {"puts": [["locks", float("inf"), [0], True]]},
         {"calls": 7},
+        ["puts"],
+        None,
     ],
 )
 def test_records_that_mean_nothing(session, folder, load, record):
     session.autosave(folder)
     session.close()
     journal = JournalFile(folder / JOURNAL_NAME)
-    journal.append(record)
+    data = json.dumps(record).encode()
+    journal._write(HEAD.pack(len(data), zlib.crc32(data)) + data)
     journal.close()
     with pytest.raises(SessionError, match="damaged"):
         load()

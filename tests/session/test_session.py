@@ -210,6 +210,11 @@ def damage(folder, **changes):
     path.write_text(json.dumps({**content, **changes}))
 
 
+def other_labels(folder, shape, dtype):
+    shutil.rmtree(folder / "labels.zarr")
+    zarr.create_array(store=folder / "labels.zarr", shape=shape, dtype=dtype)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -217,8 +222,21 @@ def damage(folder, **changes):
         (lambda f: (f / "session.json").write_text("{"), "is damaged"),
         (lambda f: shutil.rmtree(f / "labels.zarr"), "is damaged"),
         (lambda f: damage(f, version=2), "is of version 2; .* reads version 1"),
-        (lambda f: damage(f, scores=[{"obj_id": 1}]), "is damaged: KeyError"),
+        (lambda f: damage(f, scores=[{"obj_id": 1}]), "is damaged .KeyError"),
         (lambda f: damage(f, prompts=None), "is damaged"),
+        (lambda f: damage(f, prompts=[None]), "is damaged .*labels.zarr"),
+        (lambda f: damage(f, objects=[{"obj_id": "x"}]), "is damaged .ValueError"),
+        (lambda f: damage(f, locks=[[1, ["x"]]]), "is damaged"),
+        (lambda f: damage(f, provenance={}), "is damaged .KeyError: 'model'"),
+        (lambda f: damage(f, provenance={"model": 7}), "is damaged"),
+        (lambda f: damage(f, settings=[]), "is damaged"),
+        (lambda f: damage(f, settings={"gamma": "x"}), "is damaged"),
+        (lambda f: damage(f, settings={"crop": 7}), "is damaged .*crop=7 is not"),
+        (lambda f: damage(f, stack={"axes": "TYX"}), "is damaged .KeyError: 'shape'"),
+        (lambda f: damage(f, script={"comments": 7}), "is damaged"),
+        (lambda f: (f / "session.json").write_text("[" * 99999), "damaged .Recursion"),
+        (lambda f: other_labels(f, (6, 40, 51), "i4"), "labels of shape .6, 40, 51."),
+        (lambda f: other_labels(f, (6, 40, 50), "f4"), "and type float32"),
     ],
 )
 def test_a_damaged_folder_is_named(saved, stack, spoil, message):

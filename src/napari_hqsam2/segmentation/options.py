@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import numpy as np
 
 from napari_hqsam2.configs.resolution import check_resolution
+from napari_hqsam2.errors import StackError
 from napari_hqsam2.predictors.intensity import check_gamma
 from napari_hqsam2.predictors.slow_reads import DEFAULT_TIMEOUT, check_timeout
 from napari_hqsam2.predictors.tracking_config import TrackingMode
@@ -17,8 +19,6 @@ from napari_hqsam2.segmentation.windows import check_crop, window_rule
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
 
     from napari_hqsam2._types import HW, CropMode, Direction
@@ -130,6 +130,7 @@ class ImageSettings:
         check_crop(self.crop)
         check_timeout(self.read_timeout)
         check_gamma(self.gamma)
+        _check_channels(self.channels)
         if self.resolution is not None:
             check_resolution(self.resolution)
 
@@ -188,6 +189,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     return tuple(map(_plain, value)) if isinstance(value, tuple | list) else value
+
+
+def _check_channels(channels: Any) -> None:
+    """Refuse what is no sequence of numbers; which ones there are shows later."""
+    is_listed = isinstance(channels, Sequence) and not isinstance(channels, str)
+    if channels is None or (is_listed and all(isinstance(i, int) for i in channels)):
+        return
+    msg = (
+        f"channels={channels!r} is not a list of indices along C; give one to three, "
+        "such as channels=(0,)."
+    )
+    raise StackError(msg)
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

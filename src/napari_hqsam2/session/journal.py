@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
 from napari_hqsam2.errors import SessionError
-from napari_hqsam2.session.plain import TABLES, StoredPixels, from_plain
+from napari_hqsam2.session.plain import DAMAGE, TABLES, StoredPixels, from_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,7 +118,7 @@ def read_journal(path: Path) -> Journal:
         for record in _records(path):
             was_running = bool(record.get("running"))
             _take(journal, record)
-    except (KeyError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         msg = f"The journal {path} is damaged: {type(error).__name__}: {error}."
         raise SessionError(msg) from error
     return Journal(

@@ -93,6 +93,17 @@ class StoredPixels:
         region[mask] = np.frombuffer(data, self.dtype)
 
 
+DAMAGE = (
+    AttributeError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading values that nobody has written may raise."""
+
+
 def _unpacked(data: bytes, size: int) -> bytes:
     """Decompress, to this size and not more."""
     try:
@@ -116,8 +127,8 @@ def from_plain(table: str, value: Any) -> Any:
 
     Raises
     ------
-    KeyError, TypeError, ValueError
-        It is something else.
+    Exception
+        It is something else: one of `DAMAGE`.
     """
     return None if value is None else TABLES[table][1](value)
 
@@ -144,8 +155,8 @@ def _prompts_from(item: Mapping[str, Any]) -> PlacedPrompts:
         scores = track["scores"] and _scores_from(track["scores"])
         track = Track(PackedMask.from_text(track["mask"]), scores)
     return PlacedPrompts(
-        item["obj_id"],
-        tuple(item["position"]),
+        int(item["obj_id"]),
+        tuple(map(int, item["position"])),
         tuple(PointPrompt(*point) for point in item["points"]),
         item["box"] and BoxPrompt(*item["box"]),
         item["mask"] and PackedMask.from_text(item["mask"]),
@@ -163,7 +174,8 @@ def _scores_to(item: FrameScores) -> dict[str, Any]:
 def _scores_from(values: Mapping[str, Any]) -> FrameScores:
     score, centroid = values["object_score"], values["centroid"]
     changes = {
-        "position": tuple(values["position"]),
+        "obj_id": int(values["obj_id"]),
+        "position": tuple(map(int, values["position"])),
         "object_score": math.inf if score is None else score,
         "centroid": None if centroid is None else tuple(centroid),
     }
@@ -179,7 +191,7 @@ def _object_to(item: TrackedObject) -> dict[str, Any]:
 
 
 def _object_from(values: Mapping[str, Any]) -> TrackedObject:
-    item = TrackedObject(**values)
+    item = TrackedObject(**{**values, "obj_id": int(values["obj_id"])})
     if item.hq_mode is not None:
         check_choice("hq_mode", item.hq_mode, HQ_MODES)
     return item

@@ -27,7 +27,7 @@ from napari_hqsam2.session.records import FrameScores, PlacedPrompts, TrackedObj
 from napari_hqsam2.session.running import PropagationStep
 from napari_hqsam2.session.script import ScriptHeader, literal, whole_script
 from napari_hqsam2.session.stacks import SessionStack
-from napari_hqsam2.session.storage import read_session, write_session
+from napari_hqsam2.session.storage import damage_told, read_session, write_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -311,13 +311,17 @@ class Session(SessionExchange):
             The labels do not fit.
         """
         saved = read_session(Path(folder))
+        axes = saved.header["stack"]["axes"]
+        with damage_told(saved.folder):
+            settings = _settings_from(saved.header["settings"])
+            StackSettings(**settings)
         session = cls(
             stack,
-            axes=saved.header["stack"]["axes"],
+            axes=axes,
             labels=labels,
             model=_model_to_go_on_with(saved, model),
             device=device,
-            **_settings_from(saved.header["settings"]),
+            **settings,
         )
         session._fill(saved)
         return session

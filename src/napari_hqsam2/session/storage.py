@@ -6,20 +6,22 @@ The journal holds what has happened since (`journal.py`), if the session saves i
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
+from napari_hqsam2.axes import StackAxes
 from napari_hqsam2.errors import SessionError
 from napari_hqsam2.files import atomic_folder, restore_folder
 from napari_hqsam2.session.journal import JOURNAL_NAME, Journal, read_journal
-from napari_hqsam2.session.plain import from_plain, to_plain
+from napari_hqsam2.session.plain import DAMAGE, from_plain, to_plain
 from napari_hqsam2.stack_files import PixelSize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from napari_hqsam2._types import LabelArray
@@ -31,6 +33,20 @@ VERSION = 1
 JSON_NAME, LABELS_NAME = "session.json", "labels.zarr"
 CHUNK = 1024
 """Most pixels along a side of a chunk of labels."""
+
+
+@contextmanager
+def damage_told(folder: Path) -> Iterator[None]:
+    """Raise SessionError where what a folder holds is not what was saved."""
+    try:
+        yield
+    except (OSError, *DAMAGE) as error:
+        msg = (
+            f"The saved session in {folder} is damaged ({type(error).__name__}: "
+            f"{error}). Take a copy of it from elsewhere, or go on with its labels: "
+            f"they are in {LABELS_NAME}."
+        )
+        raise SessionError(msg) from error
 
 
 class SavedLabels:
@@ -88,6 +104,7 @@ class SavedLabels:
 class SavedSession:
     """What a folder holds."""
 
+    folder: Path
     header: dict[str, Any]
     """Everything in the JSON file but the records."""
     records: dict[str, list[Any]]
@@ -110,20 +127,19 @@ class SavedSession:
         SessionError
             They are not what this version writes.
         """
-        try:
+        with damage_told(self.folder):
             for item in self.records["objects"]:
-                records.objects.put(item["obj_id"], (), from_plain("objects", item))
+                tracked = from_plain("objects", item)
+                records.objects.put(tracked.obj_id, (), tracked)
             for item in self.records["prompts"]:
                 prompts = from_plain("prompts", item)
                 records.prompts.put(prompts.obj_id, prompts.position, prompts)
             for obj_id, position in self.records["locks"]:
-                records.locks.put(obj_id, tuple(position), value=True)
+                place = tuple(map(int, position))
+                records.locks.put(int(obj_id), place, value=True)
             for item in self.records["scores"]:
                 scores = from_plain("scores", item)
                 records.scores.put(scores.obj_id, scores.position, scores)
-        except (KeyError, TypeError, ValueError) as error:
-            msg = f"The saved session is damaged: {type(error).__name__}: {error}."
-            raise SessionError(msg) from error
         self.journal.fill(records)
 
 
@@ -167,16 +183,14 @@ def read_session(folder: Path) -> SavedSession:
     if not path.is_file():
         msg = f"There is no saved session in {folder}: it has no {JSON_NAME}."
         raise SessionError(msg)
-    try:
+    with damage_told(folder):
         content = json.loads(path.read_text(encoding="utf-8"))
         is_ours = content["format"] == FORMAT and content["version"] == VERSION
         records = {name: content.pop(name) for name in _TABLES} if is_ours else {}
         labels: Any = None
         if is_ours:
             labels = zarr.open_array(folder / LABELS_NAME, mode="r")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        msg = f"The saved session in {folder} is damaged: {error}."
-        raise SessionError(msg) from error
+            _check(content, labels)
     if not is_ours:
         msg = (
             f"{path} is of version {content['version']}; this napari-hqsam2 reads "
@@ -188,7 +202,24 @@ def read_session(folder: Path) -> SavedSession:
     content["script"]["calls"] = journal.calls(content["script"]["calls"])
     if journal.pixels:
         labels = SavedLabels(labels, journal)
-    return SavedSession(content, records, labels, journal)
+    return SavedSession(folder, content, records, labels, journal)
+
+
+def _check(content: Mapping[str, Any], labels: Any) -> None:
+    """Find out now, with one of `DAMAGE`, whether what is read later is there."""
+    stack, script = content["stack"], content["script"]
+    axes = StackAxes(stack["axes"], tuple(stack["shape"]))
+    if tuple(labels.shape) != axes.labels_shape or labels.dtype.kind not in "iu":
+        msg = f"labels of shape {labels.shape} and type {labels.dtype}"
+        raise ValueError(msg)
+    for size in stack.get("pixel_sizes", {}).values():
+        PixelSize(*size)
+    for text in (*script["comments"], *script["calls"], *script["arguments"].values()):
+        if not isinstance(text, str):
+            raise TypeError(text)
+    if not isinstance(content["provenance"]["model"], str | None):
+        raise TypeError(content["provenance"]["model"])
+    content["settings"].items(), stack["fingerprint"]
 
 
 _TABLES = ("objects", "prompts", "locks", "scores")
