@@ -114,7 +114,7 @@ def test_folders_are_replaced_only_when_allowed(tmp_path, content):
     with pytest.raises(LineageError, match="nothing in it is lost"):
         write_ctc(tmp_path / "mine", content, overwrite=True)
     folder = write_ctc(tmp_path / "it", content)
-    with pytest.raises(LineageError, match="allow to overwrite"):
+    with pytest.raises(LineageError, match="exists already"):
         write_ctc(folder, content)
     write_ctc(folder, content, overwrite=True)
 

@@ -86,7 +86,7 @@ def test_zarr_folders_of_others_stay(tmp_path, dividing):
     with pytest.raises(LineageError, match="nothing in it is lost"):
         export_labels(tmp_path / "raw.zarr", content(dividing), overwrite=True)
     path = export_labels(tmp_path / "it.zarr", content(dividing))
-    with pytest.raises(LineageError, match="allow to overwrite"):
+    with pytest.raises(LineageError, match="exists already"):
         export_labels(path, content(dividing))
     export_labels(path, content(dividing), overwrite=True)
 

@@ -787,13 +787,39 @@ def test_next_doubtful_frame(controller, state, drawn, fake_engine):
     assert "no doubtful frames" in state.message.text
     fake_engine.before_frame = lambda n: setattr(fake_engine, "finds", n not in (2, 4))
     controller.segment_stack()
-    doubts = [i for i, f in enumerate(state.timeline.frames) if f.doubt]
-    assert doubts
+    doubts = [(r.obj_id, p) for r in state.objects for (p,), _ in r.doubts]
+    assert {obj_id for obj_id, _ in doubts} == {1, 2}
+    first, *_, last = doubts
+
+    def here():
+        assert state.timeline.frames[state.timeline.current].doubt
+        return state.object_id, state.timeline.current
+
+    state.object_id = 1
+    controller.review.go_to_frame(0)
+    seen = []
+    for _ in doubts:
+        controller.review.next_doubt()
+        seen.append(here())
+    assert seen == doubts
+    assert state.message.text == f"Object {last[0]}, T = {last[1]}: the object is gone."
     controller.review.next_doubt()
-    assert state.timeline.current in doubts
+    assert here() == first
     controller.review.previous_doubt()
-    assert state.timeline.current in doubts
-    assert state.objects[0].num_doubts == len(doubts)
+    assert here() == last
+
+
+def test_doubtful_frames_of_other_lines_are_found(
+    controller, state, fake_viewer, fake_engine
+):
+    fake_viewer.add_image((2, 6, 20, 30), "TZYX")
+    state.points = fake_viewer.add_points([[1, 0, 5, 6]], [1])
+    state.axis, fake_viewer.position = "Z", (1, 0)
+    fake_engine.before_frame = lambda n: setattr(fake_engine, "finds", n != 2)
+    controller.segment_stack()
+    fake_viewer.show_frame(state.image, (0, 0))
+    controller.review.next_doubt()
+    assert fake_viewer.position == (1, 2)
 
 
 def test_everything_on_a_frame_is_one_step(

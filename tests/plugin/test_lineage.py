@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from psygnal import Signal
 
+from napari_hqsam2.errors import SessionError
 from napari_hqsam2.lineage.divisions import Division
 from napari_hqsam2.plugin.controller import PluginController
 from napari_hqsam2.plugin.inference import SyncInference
@@ -82,6 +83,24 @@ def ring(timers):
 
 def labels_of(main):
     return main.state.labels.data
+
+
+def test_daughters_that_nobody_has_seen_are_refused(divided, main):
+    divided.divide(1, {2, 77}, 3)
+    assert "There is no object 77" in main.state.message.text
+    assert 77 not in [row.obj_id for row in main.state.objects]
+    main.state.labels.data[3, :2, :2] = 77
+    divided.divide(1, {2, 77}, 3)
+    assert main.state.message.text == "Object 1 divides into 2 and 77 at T = 3."
+
+
+def test_what_cannot_be_written_is_named(divided, main, tmp_path):
+    (tmp_path / "file").touch()
+    divided.export(tmp_path / "file" / "it.csv", "csv")
+    assert "it.csv cannot be written: " in main.state.message.text
+    with pytest.raises(SessionError):
+        main.files.save(tmp_path / "file" / "it.session")
+    assert "it.session cannot be written: " in main.state.message.text
 
 
 def test_nothing_is_measured_unless_wanted(divided):

@@ -160,6 +160,18 @@ def test_sessions_are_saved_first_of_all(panel, lineage, monkeypatch, chosen):
     assert lineage.calls == wanted
 
 
+@pytest.mark.parametrize(("index", "ending"), [(0, ".session"), (4, ".csv")])
+def test_a_name_that_was_completed_replaces_nothing(
+    panel, lineage, monkeypatch, tmp_path, index, ending
+):
+    (tmp_path / f"it{ending}").touch()
+    chosen = str(tmp_path / "it")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (chosen, ""))
+    panel.export.menu().actions()[index].trigger()
+    assert lineage.calls == []
+    assert f"it{ending} exists already" in lineage.main.state.message.text
+
+
 def test_imports(panel, lineage, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("it.tif", ""))
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "01_RES")

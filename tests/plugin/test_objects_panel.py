@@ -78,6 +78,10 @@ class FakeController:
         )
 
 
+def doubts(number):
+    return tuple(((frame,), "it jumps") for frame in range(number))
+
+
 def make_rows(ids, **values):
     return tuple(
         ObjectRow(i, f"cell {i}", (0.2, 0.4, 0.9), "T 3 to 41", 39, **values)
@@ -169,8 +173,8 @@ def test_without_an_image_nothing_can_be_started(qtbot):
         ((), 1, EMPTY),
         (make_rows([1, 2]), 1, ""),
         (make_rows([1, 2]), 3, "The next click or box starts object 3."),
-        (make_rows([1], num_doubts=4), 1, "1 object has doubtful frames."),
-        (make_rows([1, 2], num_doubts=4), 1, "2 objects have doubtful frames."),
+        (make_rows([1], doubts=doubts(4)), 1, "1 object has doubtful frames (J)."),
+        (make_rows([1, 2], doubts=doubts(4)), 1, "2 objects have doubtful frames (J)."),
     ],
 )
 def test_the_line_below_says_what_to_do(rows, current, words):
@@ -338,7 +342,7 @@ def test_the_model_tells_of_every_change(lists):
     model.rowsRemoved.connect(on_removed)
     model.dataChanged.connect(on_changed)
     for step, ids in enumerate(lists):
-        rows = make_rows(ids, num_doubts=step // 2)
+        rows = make_rows(ids, doubts=doubts(step // 2))
         model.show_rows(rows)
         assert mirror == list(rows)
 
@@ -364,7 +368,7 @@ def test_many_objects_scroll_in_a_list_of_limited_height(opened):
 
 def test_the_panel_fits_a_narrow_dock(opened):
     panel, controller = opened
-    rows = make_rows([1], num_doubts=2000, num_locked=3)
+    rows = make_rows([1], doubts=doubts(2000), num_locked=3)
     controller.state.objects = (replace(rows[0], name="a long name " * 9),)
     assert panel.minimumSizeHint().width() <= WIDTH
 
@@ -378,7 +382,7 @@ def test_doubts_are_seen_in_amber(opened):
         return {image.pixelColor(x, ROW_HEIGHT // 2 + 5).name() for x in places}
 
     assert AMBER.name() not in colours()
-    controller._change(1, num_doubts=3)
+    controller._change(1, doubts=doubts(3))
     assert AMBER.name() in colours()
 
 
@@ -396,7 +400,7 @@ def test_parts_of_rows_line_up(opened):
 def test_the_tool_tip_says_everything():
     row = replace(
         make_rows([7])[0],
-        num_doubts=1,
+        doubts=doubts(1),
         num_locked=2,
         prompts=(3, 2, 0),
         confidence=0.823,

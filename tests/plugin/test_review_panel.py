@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_hqsam2.plugin.rows import Timeline, TimelineFrame
+from napari_hqsam2.plugin.rows import ObjectRow, Timeline, TimelineFrame
 from napari_hqsam2.plugin.state import PluginState
 from napari_hqsam2.plugin.widgets.review_panel import TWO_LINES, ReviewPanel
 
@@ -18,6 +18,10 @@ FRAMES = (
     TimelineFrame(90, 0.9, "prompt"),
     TimelineFrame(80, 0.4, "tracked", doubt="area drops from 200 to 80 px"),
     TimelineFrame(85, 0.9, "tracked", is_locked=True),
+)
+OBJECTS = tuple(
+    ObjectRow(obj_id, "cell", (1, 0, 0), "T 1 to 3", 3, doubts=(((2,), "it shrinks"),))
+    for obj_id in (1, 2)
 )
 
 
@@ -63,7 +67,8 @@ class FakeController:
 @pytest.fixture
 def opened(qtbot):
     """Panel with four frames, the second on show."""
-    controller = FakeController(PluginState(timeline=Timeline("T", 1, FRAMES)))
+    state = PluginState(timeline=Timeline("T", 1, FRAMES), objects=OBJECTS)
+    controller = FakeController(state)
     panel = ReviewPanel(controller)
     qtbot.addWidget(panel)
     panel.resize(300, 200)
@@ -107,9 +112,11 @@ def test_doubtful_frames_are_one_click_away(opened):
     click(panel.next)
     click(panel.previous)
     assert controller.calls == ["next", "previous"]
-    assert "has 1" in panel.next.toolTip()
-    sure = tuple(replace(frame, doubt="") for frame in FRAMES)
-    controller.state.timeline = Timeline("T", 1, sure)
+    assert "2 in all, 1 of this one" in panel.next.toolTip()
+    controller.state.objects = controller.state.objects[1:]
+    assert "1 in all, 0 of this one" in panel.next.toolTip()
+    assert panel.next.isEnabled()
+    controller.state.objects = ()
     assert not panel.next.isEnabled()
     assert not panel.previous.isEnabled()
     assert "no doubtful" in panel.next.toolTip()

@@ -110,5 +110,8 @@ def check_folder(folder: Path, kind: str, *, is_earlier: bool, overwrite: bool) 
         )
         raise LineageError(msg)
     if not overwrite:
-        msg = f"{folder} exists. Choose a new name, or allow to overwrite it."
+        msg = (
+            f"{folder} exists already. Choose another name; overwrite=True, or "
+            "--overwrite on the command line, replaces an earlier export."
+        )
         raise LineageError(msg)

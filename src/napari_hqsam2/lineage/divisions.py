@@ -99,7 +99,10 @@ class Lineage:
             )
         for division in self.divisions:
             if not division.daughters:
-                yield f"The division of object {division.mother} has no daughters."
+                yield (
+                    f"The division of object {division.mother} has no daughters; name "
+                    "what it becomes."
+                )
             if self._descends_from_itself(division.mother):
                 yield (
                     f"Object {division.mother} descends from itself; clear the "

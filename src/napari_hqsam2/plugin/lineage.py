@@ -14,6 +14,8 @@ from napari_hqsam2.errors import HqSam2Error, LineageError
 from napari_hqsam2.lineage.tracks import to_tracks
 from napari_hqsam2.plugin.drawn_prompts import draw_prompts
 from napari_hqsam2.plugin.lineage_watch import LabelWatch
+from napari_hqsam2.plugin.prompt_mail import ensure_object
+from napari_hqsam2.plugin.saving import writing
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
@@ -129,13 +131,15 @@ class LineageController:
         """
 
         def change(session: Session) -> str:
+            for obj_id in daughters:
+                _adopt(session, obj_id)
             goes_on = _is_there(session, mother, frame)
             chosen = [*daughters, *([mother] if goes_on else [])]
             done = session.set_division(mother, chosen, frame)
             words = " and ".join(map(str, done.daughters))
             return f"Object {mother} divides into {words} at T = {frame}."
 
-        self._edit(change, [mother, *daughters])
+        self._edit(change, [mother])
 
     def clear_division(self, mother: int) -> None:
         """Take back the division of an object."""
@@ -181,7 +185,10 @@ class LineageController:
         sizes = self._port.pixel_sizes(self.main.state.labels)
 
         def write(session: Session) -> str:
-            written = session.export(path, to, pixel_sizes=sizes, overwrite=overwrite)
+            with writing(path):
+                written = session.export(
+                    path, to, pixel_sizes=sizes, overwrite=overwrite
+                )
             return f"Exported to {written}."
 
         self._edit(write)
@@ -344,6 +351,20 @@ class LineageController:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+
+def _adopt(session: Session, obj_id: int) -> None:
+    """Let labels that nobody prompted be an object too.
+
+    Raises
+    ------
+    LineageError
+        There are neither prompts nor pixels of it.
+    """
+    if obj_id not in session.obj_ids and not _is_there(session, obj_id, 0):
+        msg = f"There is no object {obj_id}. Prompt it first, or name another one."
+        raise LineageError(msg)
+    ensure_object(session, obj_id)
 
 
 def _is_there(session: Session, obj_id: int, frame: int) -> bool:

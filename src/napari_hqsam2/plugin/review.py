@@ -39,11 +39,11 @@ class Review:
         main.viewer.show_frame(self.state.image, place)
 
     def next_doubt(self) -> None:
-        """Show the next doubtful frame of the object; after the last, the first."""
+        """Show the next doubtful frame, after the last of an object those of others."""
         self._go_to_doubt(1)
 
     def previous_doubt(self) -> None:
-        """Show the doubtful frame before; before the first one, the last."""
+        """Show the doubtful frame before, of the object or of others."""
         self._go_to_doubt(-1)
 
     def lock_here(self, is_locked: bool) -> None:
@@ -81,16 +81,22 @@ class Review:
         main.submit(item, lambda order, _: bench.as_python(order), self._on_script)
 
     def _go_to_doubt(self, direction: Literal[1, -1]) -> None:
-        timeline, tell = self.state.timeline, self._main.teller.tell
-        frames = () if timeline is None else timeline.frames
-        doubtful = [index for index, frame in enumerate(frames) if frame.doubt]
-        if timeline is None or not doubtful:
-            tell(f"Object {self.state.object_id} has no doubtful frames.")
+        main, state, item = self._main, self.state, self._main.desk.open
+        doubtful = sorted(
+            (row.obj_id, *doubt) for row in state.objects for doubt in row.doubts
+        )
+        if item is None or not doubtful:
+            main.teller.tell("There are no doubtful frames.")
             return
-        ahead = [i for i in doubtful if (i - timeline.current) * direction > 0]
-        frame = (ahead or doubtful)[0 if direction > 0 else -1]
-        self.go_to_frame(frame)
-        tell(f"Frame {frame}: {frames[frame].doubt}.")
+        here = (state.object_id, main.position_on_show() or ())
+        if direction > 0:
+            ahead = [doubt for doubt in doubtful if doubt[:2] > here]
+        else:
+            ahead = [doubt for doubt in doubtful if doubt[:2] < here]
+        obj_id, place, why = (ahead or doubtful)[0 if direction > 0 else -1]
+        main.objects.select_object(obj_id)
+        main.viewer.show_frame(state.image, place)
+        main.teller.tell(f"Object {obj_id}, {item.subject.axes.where(place)}: {why}.")
 
     def _on_script(self, outcome: Outcome) -> None:
         is_copied = self._main.viewer.copy_text(outcome.text)

@@ -25,8 +25,8 @@ class ObjectRow:
     """Frames that it is on, in words: "T 3 to 41", or empty."""
     num_frames: int
     """Frames with pixels of it."""
-    num_doubts: int = 0
-    """Frames to look at."""
+    doubts: tuple[tuple[tuple[int, ...], str], ...] = ()
+    """Positions to look at, in order, and why in words."""
     num_locked: int = 0
     """Frames that were accepted."""
     is_hidden: bool = False
@@ -38,6 +38,11 @@ class ObjectRow:
     """Positions that runs start from: with prompts of it, or where it was accepted."""
     hq_mode: HqMode | None = None
     """How its masks are made; None is as those of all objects."""
+
+    @property
+    def num_doubts(self) -> int:
+        """Frames to look at."""
+        return len(self.doubts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.errors import SessionError
 from napari_hqsam2.plugin.resolve import count_words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_hqsam2.session.session import Session
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file or folder cannot be written, and why.
+
+    Raises
+    ------
+    SessionError
+        The block raised OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        msg = f"{path} cannot be written: {error.strerror or error}."
+        raise SessionError(msg) from error
 
 
 def go_on_saving(session: Session, folder: Path) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_hqsam2.errors import HqSam2Error
 from napari_hqsam2.plugin.drawn_prompts import draw_prompts
+from napari_hqsam2.plugin.saving import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,8 @@ class SessionFiles:
         """Write all there is into a folder, and from now on every change."""
 
         def write(session: Session) -> str:
-            session.autosave(folder)
+            with writing(folder):
+                session.autosave(folder)
             return f"Saved to {folder}. What you do from now on is saved there too."
 
         self._main.edit(write)

@@ -152,7 +152,11 @@ class Reporter:
             _GREY,
             _span(self._axes, places),
             len(places),
-            len(session.doubtful([obj_id])),
+            tuple(
+                sorted(
+                    (d.position, DOUBTS[d.reason]) for d in session.doubtful([obj_id])
+                )
+            ),
             len(session.locked(obj_id)),
             item.is_hidden,
             (
@@ -164,6 +168,10 @@ class Reporter:
             frozenset((*(each.position for each in placed), *session.locked(obj_id))),
             item.hq_mode,
         )
+
+    def _doubts(self, obj_id: int) -> list[tuple[Position, str]]:
+        doubtful = self._session.doubtful([obj_id])
+        return [(doubt.position, DOUBTS[doubt.reason]) for doubt in doubtful]
 
     def _painted(self, obj_id: int) -> dict[Position, int]:
         """Accepted frames that no result is known of, with their pixels."""

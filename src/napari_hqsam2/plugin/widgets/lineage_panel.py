@@ -271,20 +271,32 @@ class LineagePanel(QWidget):
         name, _ = QFileDialog.getSaveFileName(
             self, f"Export: {words}", f"tracks{suffix}"
         )
-        if name:
-            path = Path(name)
-            is_complete = not suffix or path.suffix.lower() in SUFFIXES
-            self._lineage.export(path if is_complete else Path(name + suffix), to)
+        is_complete = not suffix or Path(name).suffix.lower() in SUFFIXES
+        path = self._whole_name(name, "" if is_complete else suffix)
+        if path is not None:
+            self._lineage.export(path, to)
 
     def _ask_and_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(
             self, "Save the session", f"objects{SESSION_SUFFIX}"
         )
-        if name:
-            path = Path(name)
-            is_complete = path.suffix == SESSION_SUFFIX
-            whole = path if is_complete else Path(name + SESSION_SUFFIX)
-            self._lineage.main.files.save(whole)
+        is_complete = Path(name).suffix == SESSION_SUFFIX
+        path = self._whole_name(name, "" if is_complete else SESSION_SUFFIX)
+        if path is not None:
+            self._lineage.main.files.save(path)
+
+    def _whole_name(self, name: str, suffix: str) -> Path | None:
+        """A chosen name with its ending; None if there is none.
+
+        Nothing is replaced under a name that the dialog did not ask about.
+        """
+        path = Path(name + suffix)
+        if name and suffix and path.exists():
+            self._lineage.main.state.message = Message(
+                f"{path.name} exists already. Choose another name.", "problem"
+            )
+            return None
+        return path if name else None
 
     def _ask_and_open(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Open a saved session")

@@ -29,8 +29,8 @@ def next_step(rows: tuple[ObjectRow, ...], current: int, *, can_click: bool) -> 
         return f"The next click or box starts object {current}."
     doubtful = sum(row.num_doubts > 0 for row in rows)
     if doubtful == 1:
-        return "1 object has doubtful frames."
-    return f"{doubtful} objects have doubtful frames." if doubtful else ""
+        return "1 object has doubtful frames (J)."
+    return f"{doubtful} objects have doubtful frames (J)." if doubtful else ""
 
 
 class ObjectsPanel(QWidget):

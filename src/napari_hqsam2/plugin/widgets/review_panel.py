@@ -61,6 +61,7 @@ class ReviewPanel(QWidget):
         self._lay_out()
         self._connect()
         self._show_timeline()
+        self._show_doubts()
         self._show_steps()
 
     def _lay_out(self) -> None:
@@ -85,6 +86,8 @@ class ReviewPanel(QWidget):
         self.redo.clicked.connect(lambda _: controller.redo())
         self.copy.clicked.connect(lambda _: controller.copy_as_python())
         events.timeline.connect(self._show_timeline)
+        events.objects.connect(self._show_doubts)
+        events.object_id.connect(self._show_doubts)
         events.undo_name.connect(self._show_steps)
         events.redo_name.connect(self._show_steps)
 
@@ -105,13 +108,18 @@ class ReviewPanel(QWidget):
         self.lock.setEnabled(shown.kind != "")
         self.lock.setChecked(shown.is_locked)
         self.lock.setText("Accepted" if shown.is_locked else "Accept")
-        doubts = sum(frame.doubt != "" for frame in timeline.frames)
-        self.previous.setEnabled(doubts > 0)
-        self.next.setEnabled(doubts > 0)
+
+    def _show_doubts(self) -> None:
+        state = self._state
+        numbers = {row.obj_id: row.num_doubts for row in state.objects}
+        total, own = sum(numbers.values()), numbers.get(state.object_id, 0)
+        self.previous.setEnabled(total > 0)
+        self.next.setEnabled(total > 0)
         self.next.setToolTip(
-            f"Next doubtful frame (J); this object has {doubts}"
-            if doubts
-            else "This object has no doubtful frames"
+            f"Next doubtful frame (J), then those of other objects; {total} in all, "
+            f"{own} of this one"
+            if total
+            else "There are no doubtful frames"
         )
 
     def _show_steps(self) -> None:
