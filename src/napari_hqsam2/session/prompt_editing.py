@@ -308,8 +308,8 @@ class PromptEditing(LineageEditing):
         if self._records.locks.get(obj_id, position):
             where = self._stack.axes.where(position) or "this image"
             msg = (
-                f"Object {obj_id} is locked at {where}; unlock it there before you "
-                "change its prompts."
+                f"Object {obj_id} is locked (accepted) at {where}; unlock it there (K "
+                "in the viewer) before you change its prompts."
             )
             raise PromptError(msg)
         record = replace(self._record_on(obj_id, position), **changes)
