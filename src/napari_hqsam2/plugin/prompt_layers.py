@@ -38,7 +38,7 @@ _SOURCES: dict[type[Layer], Literal["seeds", "tracks", "masks"]] = {
     Tracks: "tracks",
     Labels: "masks",
 }
-POINT_ON_SCREEN = (2, 14)
+POINT_ON_SCREEN = (2, 18)
 """Least and most pixels of a point on the screen: it is seen, and hides nothing."""
 POINT_FRACTION = 0.02
 """Diameter of points as a part of the longer side of the frame."""

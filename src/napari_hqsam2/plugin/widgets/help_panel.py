@@ -38,5 +38,7 @@ class HelpPanel(QWidget):
             name = QLabel(key)
             name.setAlignment(Qt.AlignmentFlag.AlignTop)
             layout.addWidget(name, line, 0)
-            layout.addWidget(quiet_label(words), line, 1)
+            told = quiet_label(words)
+            told.setAlignment(Qt.AlignmentFlag.AlignTop)
+            layout.addWidget(told, line, 1)
         layout.addWidget(quiet_label(WORDS), len(KEYS), 0, 1, 2)

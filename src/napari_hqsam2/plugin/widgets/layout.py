@@ -175,5 +175,6 @@ class VerticalScroll(QScrollArea):
         content, bar = self.widget(), self.verticalScrollBar()
         if content is not None and bar is not None:
             width = content.minimumSizeHint().width() + bar.sizeHint().width()
+            width += 2 * self.frameWidth()
             if width != self.minimumWidth():
                 self.setMinimumWidth(width)
