@@ -33,6 +33,10 @@ class EvaluationError(HqSam2Error, ValueError):
     """Images and truth do not make a data set that a model can be measured on."""
 
 
+class DeviceError(HqSam2Error, RuntimeError):
+    """A device has no memory left, has failed, or has computed no numbers."""
+
+
 class KernelError(HqSam2Error, RuntimeError):
     """A CUDA kernel cannot be compiled, loaded or launched."""
 

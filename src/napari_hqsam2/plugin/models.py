@@ -166,7 +166,10 @@ class ModelEngine:
 
         device = self._loaded.predictor.device
         if device.type == "cuda":
-            free, total = torch.cuda.mem_get_info(device)
+            try:
+                free, total = torch.cuda.mem_get_info(device)
+            except RuntimeError:  # the work that failed with it says why
+                return "A GPU that does not answer any more"
             name = torch.cuda.get_device_name(device)
             return f"{name}, {(total - free) / 1e9:.1f} of {total / 1e9:.0f} GB in use"
         if device.type == "mps":

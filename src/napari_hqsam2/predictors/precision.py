@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_hqsam2.predictors.device_errors import device_errors_told
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -63,9 +65,15 @@ def inference(device: torch.device, *, keep_casts: bool = True) -> Iterator[None
     keep_casts : bool
         Keep parameters that were cast for their next use. All threads share what is
         kept, whatever their streams: not for what may run beside others.
+
+    Raises
+    ------
+    DeviceError
+        There is no memory left, or the device has failed.
     """
     dtype = compute_dtype(device)
     with (
+        device_errors_told(device),
         _ATTENTION if device.type == "cuda" else nullcontext(),
         torch.inference_mode(),
         torch.autocast(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 
+from napari_hqsam2.errors import DeviceError
 from napari_hqsam2.ops.compose_labels import (
     compose_labels,
     pixel_boxes,
@@ -37,6 +39,15 @@ class ObjectScores:
     """Logit that the object is in view: above 0 is yes."""
     iou_score: float
     """Predicted IoU of its mask."""
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.object_score) or math.isnan(self.iou_score):
+            msg = (
+                f"The model gave no numbers (NaN) for object {self.obj_id}; the frame "
+                'is left as it was. Compute on another device (device="cpu"), or '
+                "take other weights."
+            )
+            raise DeviceError(msg)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
