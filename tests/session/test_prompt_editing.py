@@ -171,3 +171,37 @@ def test_what_cannot_be_is_refused_and_changes_nothing(session, cell, change, me
 def test_an_unknown_object_is_named(session, cell):
     with pytest.raises(SessionError, match=r"no object 5 \(objects: 1\).*obj_id=5"):
         session.add_points(5, [(1, 2, 3)])
+
+
+@pytest.mark.parametrize(
+    ("corners", "message"),
+    [
+        ([(1, 1)], r"three finite corners or more, \(V, 2\); got shape \(1, 2\)\."),
+        ([1, 2, 3, 4, 5, 6], r"got shape \(6,\)"),
+        ([(1, float("nan")), (3, 3), (4, 9)], r"\(3, 2\) with NaN or infinity"),
+        (
+            [(90, 9), (95, 9), (92, 20)],
+            "rows 90 to 95 .* no pixel of the frame of 40 x",
+        ),
+    ],
+)
+def test_polygons_that_hold_nothing_are_refused(session, cell, corners, message):
+    session.add_polygon(cell, 1, [(5, 10), (5, 19), (14, 19)])
+    before = session.prompts(cell)
+    for positive in (True, False):
+        with pytest.raises(PromptError, match=message):
+            session.add_polygon(cell, 1, corners, positive=positive)
+    assert session.prompts(cell) == before
+
+
+def test_points_that_are_not_finite_are_called_so(session, cell):
+    with pytest.raises(PromptError, match=r"shape \(1, 3\) with NaN or infinity; give"):
+        session.add_points(cell, [(0, float("inf"), 5)])
+
+
+@pytest.mark.parametrize("position", [1.5, (1.5,), "1", None, [float("nan")]])
+def test_a_position_is_not_rounded(session, cell, square, position):
+    with pytest.raises(PromptError, match=r"not made of whole numbers; .* each of T"):
+        session.add_mask(cell, position, square)
+    session.add_mask(cell, np.float32(1), square)
+    assert session.prompts(cell)[0].position == (1,)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from skimage.draw import polygon2mask
 
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.prompts import BoxPrompt, PointPrompt
@@ -19,6 +18,7 @@ from napari_hqsam2.session.prompt_values import (
     packed_mask,
     plain_box,
     point_rows,
+    polygon_area,
 )
 from napari_hqsam2.session.records import PlacedPrompts, Track
 from napari_hqsam2.session.script import call
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_hqsam2._types import BoolArray
     from napari_hqsam2.session.history import Step
     from napari_hqsam2.session.packed_masks import PackedMask
     from napari_hqsam2.session.records import Position
@@ -213,11 +212,11 @@ class PromptEditing(LineageEditing):
         Raises
         ------
         PromptError
-            Nothing is left of the mask, or the frame is locked.
+            The polygon holds no pixel, nothing is left of the mask, or the frame is
+            locked.
         """
         place = self._stack.position(position)
-        corners = np.asarray(vertices, dtype=np.float64).reshape(-1, 2)
-        area: BoolArray = polygon2mask(self._stack.axes.hw, corners)
+        corners, area = polygon_area(vertices, self._stack.axes.hw)
         script = call("add_polygon", obj_id, place, corners, positive=positive)
         with self._step("polygon", script) as step:
             old = self._placed(obj_id, place).mask

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from skimage.draw import polygon2mask
 
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.prompts import BoxPrompt
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_hqsam2._types import HW
+    from napari_hqsam2._types import HW, BoolArray
     from napari_hqsam2.axes import StackAxes
     from napari_hqsam2.geometry import Coordinates
 
@@ -33,14 +34,48 @@ def point_rows(points: npt.ArrayLike, axes: StackAxes) -> Coordinates:
     """
     rows = np.atleast_2d(np.asarray(points, dtype=np.float64))
     columns = len(axes.leading) + 2
-    if rows.ndim != 2 or rows.shape[1] != columns or not np.isfinite(rows).all():
-        names = [*axes.leading.lower(), "y", "x"]
+    is_finite = bool(np.isfinite(rows).all())
+    if rows.ndim != 2 or rows.shape[1] != columns or not is_finite:
+        names, more = [*axes.leading.lower(), "y", "x"], _unless(is_finite)
         msg = (
-            f"Points have shape {rows.shape}; give (P, {columns}) finite numbers: "
-            f"{', '.join(names)}."
+            f"Points have shape {rows.shape}{more}; give (P, {columns}) finite "
+            f"numbers: {', '.join(names)}."
         )
         raise PromptError(msg)
     return rows
+
+
+def _unless(is_finite: bool) -> str:
+    return "" if is_finite else " with NaN or infinity"
+
+
+def polygon_area(vertices: npt.ArrayLike, hw: HW) -> tuple[Coordinates, BoolArray]:
+    """(V, 2) corners of a polygon, and the (H, W) pixels inside.
+
+    Raises
+    ------
+    PromptError
+        There are fewer than three corners, one is not finite, or no pixel is inside.
+    """
+    corners = np.asarray(vertices, dtype=np.float64)
+    is_listed = corners.ndim == 2 and corners.shape[1] == 2 and len(corners) >= 3
+    is_finite = bool(np.isfinite(corners).all())
+    if not (is_listed and is_finite):
+        msg = (
+            "A polygon has three finite corners or more, (V, 2); got shape "
+            f"{corners.shape}{_unless(is_finite)}."
+        )
+        raise PromptError(msg)
+    area: BoolArray = polygon2mask(hw, corners)
+    if not area.any():
+        (top, left), (bottom, right) = corners.min(axis=0), corners.max(axis=0)
+        msg = (
+            f"The polygon, with rows {top:g} to {bottom:g} and columns {left:g} to "
+            f"{right:g}, holds no pixel of the frame of {hw[0]} x {hw[1]} pixels. Draw "
+            "it larger, or inside."
+        )
+        raise PromptError(msg)
+    return corners, area
 
 
 def plain_box(box: BoxPrompt | Sequence[float]) -> BoxPrompt:

@@ -132,8 +132,14 @@ class SessionStack:
         PromptError
             There is no such frame.
         """
-        given = (position,) if isinstance(position, int | np.integer) else position
-        place, shape = tuple(int(index) for index in given), self.axes.leading_shape
+        given, shape = np.atleast_1d(np.asarray(position)), self.axes.leading_shape
+        if given.size and not (given.dtype.kind in "iuf" and (given % 1 == 0).all()):
+            msg = (
+                f"Position {position!r} is not made of whole numbers; give the index "
+                f"of a frame along each of {', '.join(self.axes.leading)}."
+            )
+            raise PromptError(msg)
+        place = tuple(map(int, given.ravel()))
         if len(place) != len(shape):
             msg = (
                 f"Position {place} does not fit a stack with {self.axes.described}; "
