@@ -263,7 +263,8 @@ def test_layer_removed_during_a_run_ends_it(
     controller.segment_stack()
     assert filled(labels) == [1, 2]
     name = {"image": "image", "labels": "Labels"}[removed]
-    assert f"The {name} layer was removed." in state.message.text
+    kept = "Nothing is kept." if removed == "labels" else "2 of 6 frames are kept."
+    assert state.message.text == f"The {name} layer was removed. {kept}"
     assert not controller.is_busy
     assert state.objects == ()
 
@@ -287,6 +288,18 @@ def test_labels_with_new_data_of_another_shape_end_the_run(
         controller.segment_stack()
     assert state.message.severity == "problem"
     assert not controller.is_busy
+
+
+def test_objects_of_an_image_that_nobody_worked_on_begin_at_one(
+    controller, state, drawn, fake_viewer
+):
+    first = state.image
+    state.object_id = 7
+    state.image = fake_viewer.add_image((4, 20, 30), "TYX")
+    assert state.object_id == 1
+    state.object_id = 5
+    state.image = first
+    assert state.object_id == 5
 
 
 def test_removed_choices_are_forgotten(controller, state, fake_viewer):
@@ -322,7 +335,7 @@ def test_unknown_error_is_told_once_with_what_is_kept(
         controller.segment_stack()
     assert state.message.severity == "problem"
     assert "RuntimeError: out of memory" in state.message.text
-    assert "(1 finished frames are kept.)" in state.message.text
+    assert "(1 finished frame is kept.)" in state.message.text
     assert len(fake_viewer.notes) == 1
     assert not controller.is_busy
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_hqsam2.errors import HqSam2Error, StackError
 from napari_hqsam2.plugin.resolve import channel_choices, default_axis
+from napari_hqsam2.plugin.snapshots import Companions
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ class LayerKeeper:
         companions = self._viewer.companions(state.image)
         state.points, state.shapes = companions.points, companions.shapes
         state.labels = companions.labels
+        if companions == Companions():
+            state.object_id = 1
         state.mix = None
         state.axis = state.then_axis = None
         state.frames = None

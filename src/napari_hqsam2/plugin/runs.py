@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_hqsam2.errors import HqSam2Error, ReadCancelledError
 from napari_hqsam2.plugin.costs import RunCost, cost_key
+from napari_hqsam2.plugin.resolve import count_words
 from napari_hqsam2.plugin.state import Message, RunStatus
 
 if TYPE_CHECKING:
@@ -89,11 +90,21 @@ class Run:
     """When the first frame was in the labels, in seconds of `monotonic`."""
     stopped_by: str = ""
     """Why the run was stopped from outside, or empty."""
+    is_lost: bool = False
+    """Whether its labels are gone, and all that it had done with them."""
+
+    def ended(self, kept: str) -> str:
+        """Why it was stopped from outside, and what is kept unless it is lost."""
+        return f"{self.stopped_by} {'Nothing is kept.' if self.is_lost else kept}"
 
     @property
     def labels(self) -> Handle:
         """Layer that it writes to."""
         return self.item.labels
+
+
+def _kept(number: int, noun: str) -> str:
+    return f"{count_words(number, noun)} {'is' if number == 1 else 'are'} kept"
 
 
 class Runs:
@@ -145,6 +156,7 @@ class Runs:
             return
         name = "Labels" if layer is run.item.labels else "image"
         run.stopped_by = run.stopped_by or f"The {name} layer {what}."
+        run.is_lost = run.is_lost or layer is run.item.labels
         self.cancel()
 
     def launch(
@@ -209,8 +221,8 @@ class Runs:
     def _tell_end(self, run: Run, outcome: RunOutcome) -> None:
         if outcome.was_cancelled or run.stopped_by:
             kept = f"{outcome.num_frames} of {max(run.total, 1)} frames are kept."
-            reason = run.stopped_by or "Cancelled."
-            self._teller.tell(f"{reason} {kept}", problem=bool(run.stopped_by))
+            words = run.ended(kept) if run.stopped_by else f"Cancelled. {kept}"
+            self._teller.tell(words, problem=bool(run.stopped_by))
         elif outcome.lost:
             self._teller.tell(
                 f"Object {', '.join(map(str, outcome.lost))} was not found on any "
@@ -230,11 +242,11 @@ class Runs:
         self._finish()
         self._desk.look(run.item)
         if run.stopped_by:
-            self._teller.refuse(f"{run.stopped_by} {run.done} frames are kept.")
+            self._teller.refuse(run.ended(f"{_kept(run.done, 'frame')}."))
         elif isinstance(error, ReadCancelledError):
             self._teller.tell(str(error))
         else:
-            kept = f"({run.done} finished frames are kept.)" if run.done else ""
+            kept = f"({_kept(run.done, 'finished frame')}.)" if run.done else ""
             self._teller.refuse_error(error, kept)
 
     def _finish(self) -> None:
