@@ -22,7 +22,11 @@ from napari_hqsam2.plugin.widgets.object_delegate import (
     Columns,
     lay_out_row,
 )
-from napari_hqsam2.plugin.widgets.object_list import ObjectModel, describe_object
+from napari_hqsam2.plugin.widgets.object_list import (
+    ObjectList,
+    ObjectModel,
+    describe_object,
+)
 from napari_hqsam2.plugin.widgets.objects_panel import (
     EMPTY,
     NO_LAYERS,
@@ -269,6 +273,17 @@ def test_delete_asks_nothing_and_selects_nothing_else(opened):
     assert controller.calls == [("delete", 2)]
     assert [row.obj_id for row in shown(panel)] == [1, 3, 4]
     assert panel.objects.currentIndex().row() == 0
+
+
+def test_after_delete_the_arrow_keys_go_on_from_there(qtbot):
+    objects, chosen = ObjectList(), []
+    qtbot.addWidget(objects)
+    objects.chosen.connect(chosen.append)
+    for key, ids in ((Qt.Key.Key_Down, [1, 2, 4, 5]), (Qt.Key.Key_Up, [1, 2])):
+        objects.show_objects(make_rows([1, 2, 3, 4, 5]), 3)
+        objects.show_objects(make_rows(ids), 3)
+        QTest.keyClick(objects, key)
+    assert chosen == [4, 2]
 
 
 def test_the_menu_offers_what_the_keys_do(opened):

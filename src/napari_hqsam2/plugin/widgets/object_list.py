@@ -38,6 +38,8 @@ _KEYS = {
     Qt.Key.Key_Home,
     Qt.Key.Key_End,
 }
+_BACK = {Qt.Key.Key_Up: 1, Qt.Key.Key_Down: 0}
+"""Rows that a key goes back from where a deleted object was."""
 _Index = QModelIndex | QPersistentModelIndex
 
 
@@ -153,6 +155,8 @@ class ObjectList(QListView):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._is_showing = False
+        self._last_row = 0
+        """Where the current object was last seen in the list."""
         self._objects = ObjectModel(self)
         self._objects.renamed.connect(self.renamed.emit)
         self._delegate = ObjectDelegate(self)
@@ -175,6 +179,8 @@ class ObjectList(QListView):
     def show_objects(self, rows: tuple[ObjectRow, ...], current: int) -> None:
         """Show these objects with one of them current, without a signal."""
         self._is_showing = True
+        if self.currentIndex().isValid():
+            self._last_row = self.currentIndex().row()
         self._objects.show_rows(rows)
         self._delegate.current = current
         self._delegate.columns = Columns(
@@ -220,12 +226,20 @@ class ObjectList(QListView):
             Qt.Key.Key_Delete: self._delete,
             Qt.Key.Key_Backspace: self._delete,
         }
-        if event.key() in _KEYS:
+        if event.key() in _BACK and not self.currentIndex().isValid():
+            self._go_on(_BACK[Qt.Key(event.key())])
+        elif event.key() in _KEYS:
             super().keyPressEvent(event)
         elif event.key() in slots:
             slots[Qt.Key(event.key())]()
         else:
             event.ignore()
+
+    def _go_on(self, back: int) -> None:
+        """Enter the list where it was left, as by deleting the current object."""
+        last = self._objects.rowCount() - 1
+        row = max(0, min(self._last_row - back, last))
+        self.setCurrentIndex(self._objects.index(row))
 
     def _add_actions(self) -> None:
         for text, slot in (
