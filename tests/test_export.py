@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import dask.array as da
@@ -112,6 +114,21 @@ def test_an_atomic_file_replaces_the_old_one(tmp_path):
         assert path.read_text(encoding="utf-8") == "old"
     assert path.read_text(encoding="utf-8") == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_dead_processes_left_of_a_file_is_removed(tmp_path):
+    path = tmp_path / "a[1].txt"
+    stale, fresh, other = (
+        tmp_path / name
+        for name in (".a[1].tmp-01.txt", ".a[1].tmp-02.txt", ".b.tmp-03.txt")
+    )
+    for left in (stale, fresh, other):
+        left.write_text("half", encoding="utf-8")
+    for left in (stale, other):
+        os.utime(left, (time.time() - 7200,) * 2)
+    with atomic_path(path) as temporary:
+        temporary.write_text("new", encoding="utf-8")
+    assert set(tmp_path.iterdir()) == {path, fresh, other}
 
 
 def test_outlines_are_drawn_on_the_rim_of_each_object_only():

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,9 +50,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Name of a temporary file that takes the place of `path` once the block is done.
 
     The file lies in the same folder and is flushed to disk before it is renamed. If the
-    block raises, it is removed and `path` stays as it was.
+    block raises, it is removed and `path` stays as it was. What dead processes left
+    beside it is removed after an hour.
     """
     path = Path(path)
+    _sweep(path.parent, f".{glob.escape(path.stem)}.tmp-*{glob.escape(path.suffix)}")
     temporary = path.with_name(f".{path.stem}.tmp-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
@@ -84,7 +86,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path).absolute()
     restore_folder(path)
-    _sweep(path)
+    for kind in ("tmp-*", "old.tmp-*"):
+        _sweep(path.parent, f".{glob.escape(path.name)}.{kind}")
     suffix = f".tmp-{secrets.token_hex(4)}"
     new = path.with_name(f".{path.name}{suffix}")
     old = path.with_name(f".{path.name}.old{suffix}")
@@ -117,12 +120,16 @@ def restore_folder(path: str | Path) -> None:
         found[-1].rename(path)
 
 
-def _sweep(path: Path) -> None:
-    """Remove what dead processes left beside a folder."""
-    for pattern in ("tmp-*", "old.tmp-*"):
-        for left in path.parent.glob(f".{glob.escape(path.name)}.{pattern}"):
-            if time.time() - left.stat().st_mtime > STALE:
+def _sweep(folder: Path, pattern: str) -> None:
+    """Remove what dead processes left in a folder; others may do so just now."""
+    for left in folder.glob(pattern):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime <= STALE:
+                continue
+            if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
 
 
 def _flush_to_disk(path: Path, flags: int) -> None:

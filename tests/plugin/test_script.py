@@ -116,6 +116,16 @@ def test_frame_scope_follows_the_sliders(fake_engine):
     assert labels.data.any(axis=(1, 2)).tolist() == [False] * 3 + [True, False]
 
 
+def test_a_scope_that_there_is_not(fake_engine):
+    viewer = make_viewer()
+    viewer.add_points([[3, 5, 6]], name="clicks")
+    with pytest.raises(ValueError, match="scope='slice' is not one of frame, stack"):
+        segment_layers(
+            viewer, "cells", points="clicks", scope="slice", engine=fake_engine
+        )
+    assert len(viewer.layers) == 2
+
+
 def test_axis_of_four_dimensions(fake_engine):
     viewer = make_viewer((3, 4, 20, 30), axis_labels=("t", "z", "y", "x"))
     viewer.add_points([[1, 2, 5, 6]], name="clicks")

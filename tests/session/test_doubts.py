@@ -21,6 +21,10 @@ GOOD = FrameScores(
 )
 
 
+PIXELS = 1000
+"""Of a frame."""
+
+
 def track(*frames):
     """Scores of frames 0, 1, ... that differ from a good one."""
     return {(t,): replace(GOOD, position=(t,), **frames[t]) for t in range(len(frames))}
@@ -30,7 +34,7 @@ def doubts(*frames, letters="T", **limits):
     scores = with_changes(track(*frames), letters, "T")
     return [
         (doubt.position[0], doubt.reason)
-        for doubt in find_doubts(scores, letters, "T", DoubtLimits(**limits))
+        for doubt in find_doubts(scores, letters, "T", DoubtLimits(**limits), PIXELS)
     ]
 
 
@@ -86,6 +90,14 @@ def test_what_the_user_gave_is_not_doubted():
     assert doubts({"iou_score": 0.0, "source": "mask"}) == []
 
 
+def test_what_slowly_fills_the_frame_is_a_leak():
+    grown = [{"area": area} for area in (100, 180, 300, 400, 410, 420)]
+    assert doubts(*grown) == [(4, "leak")]
+    assert doubts(*grown, share=0.25) == [(2, "leak")]
+    assert doubts({"area": 500, "source": "prompt"}, *grown[3:]) == []
+    assert doubts({"source": "prompt"}, *grown) == [(5, "leak")]
+
+
 def test_limits_can_be_chosen():
     frame = {"area": 140, "centroid": (20.0, 26.0)}
     assert doubts({}, frame) == []
@@ -97,6 +109,5 @@ def test_a_single_image_has_no_frame_before():
     scores = {(): replace(GOOD, position=(), axis="", iou_score=0.1)}
     (only,) = with_changes(scores, "", "")
     assert only.jump is None
-    assert [d.reason for d in find_doubts([only], "", "", DoubtLimits())] == [
-        "low score"
-    ]
+    (doubt,) = find_doubts([only], "", "", DoubtLimits(), PIXELS)
+    assert doubt.reason == "low score"

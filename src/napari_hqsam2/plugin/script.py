@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args
 
 from napari.layers import Image, Labels, Layer, Points, Shapes
 
@@ -12,6 +12,7 @@ from napari_hqsam2.plugin.controller import PluginController
 from napari_hqsam2.plugin.inference import SyncInference
 from napari_hqsam2.plugin.models import ModelEngine
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
+from napari_hqsam2.plugin.run_starter import Scope
 from napari_hqsam2.plugin.state import HqMode, PluginState
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
@@ -86,7 +87,7 @@ def segment_layers(
     shapes: str | Shapes | None = None,
     labels: str | Labels | None = None,
     model: str = DEFAULT_MODEL,
-    scope: Literal["stack", "frame"] = "stack",
+    scope: Scope = "stack",
     engine: Engine | None = None,
     **options: Unpack[RunOptions],
 ) -> Labels:
@@ -127,6 +128,8 @@ def segment_layers(
     ------
     KeyError
         The viewer has no layer of this name.
+    ValueError
+        A choice is none of those that there are.
     TypeError
         A layer has another type than asked for.
     PromptError
@@ -143,6 +146,9 @@ def segment_layers(
     >>> viewer.add_points([[0, 65, 50]], name="clicks")  # doctest: +SKIP
     >>> segment_layers(viewer, "nuclei over time", points="clicks")  # doctest: +SKIP
     """
+    if scope not in get_args(Scope):
+        msg = f"scope={scope!r} is not one of {', '.join(get_args(Scope))}."
+        raise ValueError(msg)
     chosen = _Layers(
         _find(viewer, image, Image),
         None if points is None else _find(viewer, points, Points),

@@ -27,6 +27,9 @@ class DoubtLimits:
     may be another object."""
     growth: float = 2.0
     """An area so many times as large as on the frame before may be a leak."""
+    share: float = 0.4
+    """An area above this share of the frame may be a leak, however slowly it has grown;
+    not of objects that were prompted at such a size."""
     shrinkage: float = 0.4
     """An area below this share of the one before may be a part of the object."""
 
@@ -39,8 +42,8 @@ class Doubt:
     obj_id: int
     reason: Reason
     value: float
-    """What exceeds its limit: the score, the jump in diameters, the ratio of areas;
-    0 pixels where the object was lost."""
+    """What exceeds its limit: the score, the jump in diameters, the ratio of areas, the
+    share of the frame; 0 pixels where the object was lost."""
 
 
 def with_changes(
@@ -70,6 +73,7 @@ def find_doubts(
     letters: str,
     default_axis: str,
     limits: DoubtLimits,
+    pixels: int,
 ) -> tuple[Doubt, ...]:
     """Doubts about one object, sorted by position.
 
@@ -84,13 +88,19 @@ def find_doubts(
         As in `with_changes`.
     limits
         What is doubtful.
+    pixels
+        Of a frame.
     """
     by_position = {item.position: item for item in scores}
+    most = limits.share * pixels
+    seen = (item.area for item in by_position.values() if item.source != "tracked")
+    if max(seen, default=0) > most:
+        most = pixels
     found = {
         position: doubt
         for position, item in by_position.items()
         if item.source == "tracked"
-        and (doubt := next(_doubts(item, limits), None)) is not None
+        and (doubt := next(_doubts(item, limits, most, pixels), None)) is not None
     }
     return tuple(
         doubt
@@ -99,23 +109,27 @@ def find_doubts(
     )
 
 
-def _doubts(item: FrameScores, limits: DoubtLimits) -> Iterator[Doubt]:
-    """Doubts about one frame, the gravest first."""
-    position, obj_id = item.position, item.obj_id
+def _doubts(
+    item: FrameScores, limits: DoubtLimits, most: float, pixels: int
+) -> Iterator[Doubt]:
+    """Doubts about one frame, the gravest first; more than `most` pixels are a leak."""
+    ratio = item.area_ratio
     if not item.area:
-        yield Doubt(position, obj_id, "lost", 0.0)
+        yield Doubt(item.position, item.obj_id, "lost", 0.0)
     if item.jump is not None and item.area:
         diameters = item.jump / (2 * math.sqrt(item.area / math.pi))
         if diameters > limits.jump:
-            yield Doubt(position, obj_id, "jump", diameters)
-    if item.area_ratio is not None and item.area_ratio > limits.growth:
-        yield Doubt(position, obj_id, "leak", item.area_ratio)
-    if item.area_ratio is not None and item.area_ratio < limits.shrinkage:
-        yield Doubt(position, obj_id, "shrunk", item.area_ratio)
-    if item.object_score < limits.object_score:
-        yield Doubt(position, obj_id, "low score", item.object_score)
-    if item.iou_score < limits.iou_score:
-        yield Doubt(position, obj_id, "low score", item.iou_score)
+            yield Doubt(item.position, item.obj_id, "jump", diameters)
+    reasons: tuple[tuple[bool, Reason, float | None], ...] = (
+        (ratio is not None and ratio > limits.growth, "leak", ratio),
+        (item.area > most, "leak", item.area / pixels),
+        (ratio is not None and ratio < limits.shrinkage, "shrunk", ratio),
+        (item.object_score < limits.object_score, "low score", item.object_score),
+        (item.iou_score < limits.iou_score, "low score", item.iou_score),
+    )
+    for holds, reason, value in reasons:
+        if holds and value is not None:
+            yield Doubt(item.position, item.obj_id, reason, value)
 
 
 def _goes_on(

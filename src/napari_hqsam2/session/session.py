@@ -171,11 +171,16 @@ class Session(SessionExchange):
             Sorted by position, then by object.
         """
         letters, axis = self._stack.axes.leading, self._stack.default_axis()
+        height, width = self._stack.axes.hw
         doubts = [
             doubt
             for obj_id in self._chosen(objects)
             for doubt in find_doubts(
-                self.scores(obj_id), letters, axis, limits or DoubtLimits()
+                self.scores(obj_id),
+                letters,
+                axis,
+                limits or DoubtLimits(),
+                height * width,
             )
             if not self._records.locks.get(obj_id, doubt.position)
         ]
