@@ -114,11 +114,13 @@ def test_what_is_done_later_is_saved_too(saved, start):
     second = start()
     second.files.open(folder)
     assert [row.name for row in second.state.objects] == ["object 1", "daughter"]
+    assert second.state.message.severity == "done"
     second.objects.rename_object(1, "mother")
     third = start()
     third.files.open(folder)
     assert [row.name for row in third.state.objects] == ["mother", "daughter"]
     assert "Changes are not saved: Another session" in third.state.message.text
+    assert third.state.message.severity == "problem"
 
 
 def test_a_folder_that_cannot_be_written_any_more_is_told_once(saved, monkeypatch):

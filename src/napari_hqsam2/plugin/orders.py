@@ -87,7 +87,7 @@ class Outcome:
 
     report: Report
     hint: str = ""
-    """What the user may want to know: why a prompt gave nothing."""
+    """What the user may want to know: why a prompt gave nothing, or is not saved."""
     prompts: Mapping[Pair, PairPrompts | None] | None = None
     """Prompts that differ from those drawn, after undo."""
     name: str = ""

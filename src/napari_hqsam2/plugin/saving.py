@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.errors import SessionError
-from napari_hqsam2.plugin.resolve import count_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +31,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def go_on_saving(session: Session, folder: Path) -> str:
-    """Save changes where a session came from; what there is to tell of it."""
-    opened = f"Opened {folder.name}: {count_words(len(session.obj_ids), 'object')}."
+    """Save changes where a session came from; why they are not, or empty."""
     try:
         session.autosave(folder)
     except (OSError, SessionError) as error:
-        return f"{opened} Changes are not saved: {error}"
-    return opened
+        return f"Changes are not saved: {error}"
+    return ""
 
 
 class SavingNews:

@@ -76,4 +76,7 @@ class SessionFiles:
         draw_prompts(main, outcome.prompts or {})
         if main.state.objects:
             main.state.object_id = main.state.objects[0].obj_id
-        main.teller.tell(outcome.name, severity="done")
+        if outcome.hint:
+            main.teller.refuse(f"{outcome.name} {outcome.hint}")
+        else:
+            main.teller.tell(outcome.name, severity="done")

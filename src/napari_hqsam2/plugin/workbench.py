@@ -14,6 +14,7 @@ from napari_hqsam2.plugin.prompt_mail import (
     ensure_object,
     has_prompts,
 )
+from napari_hqsam2.plugin.resolve import count_words
 from napari_hqsam2.plugin.saving import go_on_saving
 
 if TYPE_CHECKING:
@@ -202,10 +203,12 @@ class Workbench:
             As of `OpenSessions.open_saved`.
         """
         session = self._sessions.open_saved(order, folder)
+        number = count_words(len(session.obj_ids), "object")
         return Outcome(
             self._sessions.report(order),
+            hint=go_on_saving(session, folder),
             prompts=all_prompts(session),
-            name=go_on_saving(session, folder),
+            name=f"Opened {folder.name}: {number}.",
             settings={name: getattr(session.settings, name) for name in RESTORED},
         )
 
