@@ -497,6 +497,15 @@ def test_negative_points_alone_are_a_hint_and_no_error(
     assert not state.is_thinking
 
 
+def test_what_goes_wrong_has_its_type(state, drawn, fake_viewer, fake_engine, timers):
+    fake_engine.error = KeyError("axes")
+    drawn.data[0] = [1, 10, 25]
+    with pytest.raises(KeyError):
+        edit(fake_viewer, timers, drawn)
+    assert state.message.text == "It failed with KeyError: 'axes'"
+    assert not state.is_thinking
+
+
 def test_live_can_be_turned_off(controller, state, fake_viewer, timers):
     state.live = False
     fake_viewer.add_image((4, 20, 30), "TYX")

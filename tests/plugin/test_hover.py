@@ -216,7 +216,9 @@ def test_an_error_turns_it_off(state, move, inference, fake_engine):
     with pytest.raises(RuntimeError):
         inference.answer()
     assert not state.hover
-    assert state.message.text == "No more previews: no memory left"
+    assert state.message.text == (
+        "No more previews. It failed with RuntimeError: no memory left"
+    )
 
 
 def test_whoever_takes_the_layer_away_sees_it_no_more(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari_hqsam2.plugin.error_words import error_words
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
@@ -153,7 +154,9 @@ class Hover:
     def _on_error(self, error: Exception) -> None:
         self._is_waiting = False
         self._state.hover = False
-        self._state.message = Message(f"No more previews: {error}", "problem")
+        self._state.message = Message(
+            f"No more previews. {error_words(error)}", "problem"
+        )
 
     def _on_model(self) -> None:
         self._is_quick = True

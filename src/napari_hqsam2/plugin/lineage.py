@@ -13,6 +13,7 @@ from psygnal import SignalGroupDescriptor
 from napari_hqsam2.errors import HqSam2Error, LineageError
 from napari_hqsam2.lineage.tracks import to_tracks
 from napari_hqsam2.plugin.drawn_prompts import draw_prompts
+from napari_hqsam2.plugin.error_words import error_words
 from napari_hqsam2.plugin.lineage_watch import LabelWatch
 from napari_hqsam2.plugin.prompt_mail import ensure_object
 from napari_hqsam2.plugin.saving import writing
@@ -306,7 +307,7 @@ class LineageController:
         self._on_change()
 
     def _on_error(self, error: Exception) -> None:
-        self._tell(str(error), "problem")
+        self._tell(error_words(error), "problem")
 
     def _tell(self, text: str, severity: Severity = "hint") -> None:
         self.main.state.message = Message(text, severity)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from napari_hqsam2.errors import HqSam2Error
+from napari_hqsam2.plugin.error_words import error_words
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class Live:
 
     def _on_error(self, error: Exception) -> None:
         self._state.is_thinking = False
-        self._state.message = Message(str(error), "problem")
+        self._state.message = Message(error_words(error), "problem")
 
     def _on_prompts_changed(self, layer: Handle) -> None:
         state = self._state

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.errors import HqSam2Error
+from napari_hqsam2.plugin.error_words import error_words
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
@@ -112,4 +113,4 @@ class ModelWindow:
 
     def _on_error(self, error: Exception) -> None:
         self._state.shows_view = False
-        self._state.message = Message(str(error), "problem")
+        self._state.message = Message(error_words(error), "problem")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_hqsam2.errors import HqSam2Error, ReadCancelledError
+from napari_hqsam2.errors import ReadCancelledError
 from napari_hqsam2.plugin.costs import RunCost, cost_key
+from napari_hqsam2.plugin.error_words import error_words
 from napari_hqsam2.plugin.resolve import count_words
 from napari_hqsam2.plugin.state import Message, RunStatus
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.viewer_port import ViewerPort
     from napari_hqsam2.plugin.views import Report
     from napari_hqsam2.session.running import PropagationStep
-
-logger = logging.getLogger(__name__)
 
 LEAST_MEASURED = 3
 """Frames of a run that tell how long the next one takes."""
@@ -66,12 +64,7 @@ class Teller:
 
     def refuse_error(self, error: Exception, more: str = "") -> None:
         """Say what went wrong."""
-        if isinstance(error, HqSam2Error):
-            text = str(error)
-        else:
-            logger.error("A task failed", exc_info=error)
-            text = f"The run failed with {type(error).__name__}: {error}"
-        self.refuse(f"{text} {more}".strip())
+        self.refuse(f"{error_words(error)} {more}".strip())
 
 
 @dataclass(slots=True, eq=False)
