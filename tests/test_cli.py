@@ -297,7 +297,7 @@ def test_ctrl_c_before_the_first_frame_writes_nothing(run, files, quick, monkeyp
         (("nothing.tif", *PROMPTS), "There is no file or folder nothing.tif"),
         (("stack.ome.tif",), "There are no prompts; give a CSV file"),
         (("stack.ome.tif", "--points", "missing.csv"), "missing.csv"),
-        (("stack.ome.tif", "--points", "boxes.csv"), "boxes.csv, line 2: column 'y'"),
+        (("stack.ome.tif", "--points", "boxes.csv"), "line 2: there is no column 'y'"),
         (("stack.ome.tif", *PROMPTS, "--axis", "Q"), "choose one of T, Z"),
         (("stack.ome.tif", *PROMPTS, "--axes", "ZYX"), "names 3 axes but"),
         (("stack.ome.tif", *PROMPTS, "--frames", "0,1"), "outside the range Z=0 to 0"),
@@ -307,13 +307,21 @@ def test_ctrl_c_before_the_first_frame_writes_nothing(run, files, quick, monkeyp
         (("stack.ome.tif", "--everything", "--at", "0"), "is not a frame of a stack"),
         (("stack.ome.tif", *PROMPTS, "-o", "labels.png"), "name the file .tif"),
         (("stack.ome.tif", *PROMPTS, "-o", "no/labels.tif"), "There is no folder no"),
+        (("stack.ome.tif", *PROMPTS, "-o", "stack.ome.tif"), "tif is an input"),
+        (
+            ("stack.ome.tif", *PROMPTS, "--picture", "points.csv"),
+            "csv is an input",
+        ),
+        ((".", *PROMPTS, "-o", "new.tif"), "new.tif lies in an input of this work"),
     ],
 )
 def test_what_cannot_be_done_is_said_without_a_traceback(
     run, files, arguments, problem
 ):
+    before = {path: path.read_bytes() for path in files.iterdir()}
     result = run("segment", "-o", "labels.tif", *arguments)
     assert result.exit_code == 1
+    assert {path: path.read_bytes() for path in files.iterdir()} == before
     assert problem in result.stderr.replace("\n", " ")
     assert "Traceback" not in result.output
     assert not list(files.glob("*labels*"))

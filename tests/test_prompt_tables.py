@@ -41,6 +41,27 @@ def test_case_spaces_order_of_columns_and_a_byte_order_mark_do_not_matter(table)
     assert (second.position, second.points) == ((6,), (PointPrompt(5, 4),))
 
 
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_what_is_between_columns(table, between):
+    path = table("t,y,x,label\n3,4.5,6,negative\n".replace(",", between))
+    (prompt,) = read_prompts(TYX, points=path)
+    assert prompt.points == (PointPrompt(4.5, 6, positive=False),)
+
+
+def test_decimal_commas_and_missing_columns_are_told(table):
+    with pytest.raises(PromptError, match="column 'y' must be a number, got '4,5'"):
+        read_prompts(TYX, points=table("t;y;x\n3;4,5;6\n"))
+    with pytest.raises(PromptError, match=r"no column 'x'; the columns are t, y, ex\."):
+        read_prompts(TYX, points=table("t,y,ex\n3,4,5\n"))
+
+
+def test_text_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_bytes("t,y,x,Größe\n0,1,2,3\n".encode("latin-1"))
+    with pytest.raises(PromptError, match=r"points\.csv is no text in UTF-8 .*save it"):
+        read_prompts(TYX, points=path)
+
+
 def test_rows_without_ids_are_objects_of_their_own(table):
     points = table("t,y,x\n0,1,1\n0,2,2\n", "points.csv")
     boxes = table("t,y0,x0,y1,x1,object_id\n0,1,1,5,5,2\n", "boxes.csv")
@@ -121,7 +142,8 @@ def test_points_exported_with_a_channel_axis_lose_it(table):
     [
         ("t,y,x\n0,1,here\n", "line 2: column 'x' must be a number, got 'here'"),
         ("t,y,x\n0,1,nan\n", "column 'x' must be a number"),
-        ("t,y\n0,1\n", "column 'x' must be a number, got ''"),
+        ("t,y\n0,1\n", "no column 'x'; the columns are t, y"),
+        ("t,y,x\n0,1,\n", "column 'x' must be a number, got ''"),
         ("t,y,x\n0,1,1\n0,1\n", "line 3: column 'x'"),
         ("t,y,x,object_id\n0,1,1,0\n", "object_id must be a whole number of 1"),
         ("t,y,x,object_id\n0,1,1,1.5\n", "object_id must be a whole number of 1"),

@@ -121,6 +121,8 @@ class SegmentJob:
             if path is not None and not path.parent.is_dir():
                 msg = f"There is no folder {path.parent} to write {path.name} into."
                 raise StackError(msg)
+            if path is not None:
+                self._check_is_no_input(path)
         with open_stack(self.stack, self.axes) as stack:
             prompts: Sequence[FramePrompts] = ()
             if not self.everything:
@@ -130,6 +132,18 @@ class SegmentJob:
             if work.summary.frames_done:
                 work.write()
         return work.summary
+
+    def _check_is_no_input(self, path: Path) -> None:
+        """Refuse to write over what is read."""
+        target = path.resolve()
+        for given in (self.stack, self.points, self.boxes, self.checkpoint):
+            if given is not None and target.is_relative_to(given.resolve()):
+                what = "is" if target == given.resolve() else "lies in"
+                msg = (
+                    f"{path} {what} an input of this work, {given.name}, which would "
+                    "be changed. Write to another place."
+                )
+                raise StackError(msg)
 
     @property
     def provenance(self) -> dict[str, str]:

@@ -13,12 +13,14 @@ Both
     ``object_id``: the label value, 1 or more. Without this column every click and every
     box is an object of its own: 1, 2, ... in the order of the files, points first.
     ``label`` (points): positive or negative (also 1 or 0); positive without it.
-    The column of a leading axis of length one may be left out.
+    The column of a leading axis of length one may be left out. Commas, semicolons or
+    tabs are between the columns.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections import defaultdict
 from dataclasses import dataclass
@@ -58,7 +60,11 @@ class _Row:
 
     def number(self, column: str) -> float:
         """A finite number of the row."""
-        text = self.cells.get(column, "")
+        if column not in self.cells:
+            there = ", ".join(self.cells) or "none"
+            msg = f"there is no column {column!r}; the columns are {there}."
+            raise self.fail(msg)
+        text = self.cells[column]
         try:
             value = float(text)
         except ValueError:
@@ -197,8 +203,15 @@ def _read_shapes(rows: list[_Row], axes: StackAxes) -> Iterator[_Rectangle]:
 
 
 def _rows(path: Path) -> list[_Row]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{path.name} is no text in UTF-8 ({error.reason}); save it as CSV UTF-8."
+        raise PromptError(msg) from error
+    header = text.partition("\n")[0]
+    between = next((mark for mark in ",;\t" if mark in header), ",")
+    with io.StringIO(text, newline="") as file:
+        reader = csv.DictReader(file, delimiter=between)
         return [
             _Row(
                 path,
