@@ -52,7 +52,8 @@ def test_labels_and_prompts_lie_exactly_on_the_image(options):
 def test_points_on_large_images_do_not_hide_what_they_are_on():
     viewer = ViewerModel()
     data = np.zeros((4000, 4000), dtype=np.uint8)
-    points, _ = NapariViewer(viewer).add_prompt_layers(viewer.add_image(data))
+    points, shapes = NapariViewer(viewer).add_prompt_layers(viewer.add_image(data))
+    assert list(viewer.layers)[1:] == [points, shapes]  # the other way round, Mesa dies
     least, most = points.canvas_size_limits
     assert 0 < least < most < 20
 

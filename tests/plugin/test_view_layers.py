@@ -68,7 +68,7 @@ def test_a_preview_lies_on_its_pixels_below_the_points():
     mask[7, 15] = True
     packed = PackedMask.of(mask)
     layer = port.show_preview(points, image, (3,), packed, (1.0, 0.5, 0.0))
-    assert list(viewer.layers) == [image, shapes, layer, points]
+    assert list(viewer.layers) == [image, layer, points, shapes]
     assert viewer.layers.selection.active is points
     for own, there in (((0, 0, 0), (3, 7, 12)), ((0, 4, 7), (3, 11, 19))):
         assert layer.data_to_world(own) == pytest.approx(image.data_to_world(there))
@@ -83,7 +83,7 @@ def test_a_preview_lies_on_its_pixels_below_the_points():
     assert port.show_preview(points, image, (1,), packed, (0, 0, 1)) is layer
     assert layer.visible
     port.remove_preview(image)
-    assert list(viewer.layers) == [image, view, shapes, points]
+    assert list(viewer.layers) == [image, view, points, shapes]
 
 
 def test_places_to_click_are_those_of_the_tool_that_adds_points():

@@ -82,8 +82,9 @@ def add_prompt_layers(viewer: ViewerModel, image: Image) -> tuple[Points, Shapes
     )
     remember(shapes, image)
     remember(points, image)
-    viewer.add_layer(shapes)
+    # empty shapes under points crash Mesa once images of another depth come and go
     viewer.add_layer(points)
+    viewer.add_layer(shapes)
     shapes.mode = "add_rectangle"
     points.mode = "add"
     viewer.layers.selection.active = points
