@@ -20,7 +20,11 @@ from napari_hqsam2 import (
 )
 from napari_hqsam2.build import build_sam2_video_predictor, with_settings
 from napari_hqsam2.errors import PromptError
+from napari_hqsam2.predictors.feature_cache import FeatureCache
+from napari_hqsam2.predictors.frame_source import open_frames
 from napari_hqsam2.segmentation.options import StackSettings
+from napari_hqsam2.segmentation.window_tracking import WindowRun, WindowTracker
+from napari_hqsam2.segmentation.windows import window_rule
 
 SIDE, RADIUS, FRAMES = 1000, 6, 4
 CENTRES = {1: (200, 240), 2: (216, 258), 3: (640, 505), 4: (985, 12)}
@@ -262,3 +266,30 @@ def test_channels_are_seen_in_windows(trained, discs, truth, caplog):
         )
     assert iou(labels[1] == 3, truth[1] == 3) > 0.7
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("radius", "is_whole"), [(8, False), (20, True)])
+def test_what_is_not_small_is_followed_on_the_whole_frame(trained, radius, is_whole):
+    y, x = np.indices((512, 512))
+    disc = (y - 200) ** 2 + (x - 240) ** 2 <= radius**2
+    frames = open_frames(np.stack([np.where(disc, 200, 30)] * 2).astype(np.uint8))
+    rule = window_rule("auto", frames.hw, trained.image_size)
+    tracker = WindowTracker(trained, frames, rule, None, "add", FeatureCache(2**28))
+    box = BoxPrompt(200 - radius, 240 - radius, 200 + radius, 240 + radius)
+    prompts = (
+        FramePrompts((0,), 7, mask=disc),
+        FramePrompts((0,), 7, box=box),
+    )
+    for prompt in prompts:
+        remembered = tracker.remember(0, prompt)
+        assert remembered.seen.height < 512
+        assert remembered.crop == (rule.whole if is_whole else remembered.seen)
+    run = WindowRun(tracker, {(7, 0): remembered}, lambda: False)
+    (_, first), (_, second) = run.results(range(2), {7: 0})
+    assert first.parts[0].crop == remembered.seen
+    assert second.parts[0].crop == remembered.crop
+    for objects in (first, second):
+        (found,) = objects.masks(frames.hw)
+        full = np.zeros(frames.hw, dtype=bool)
+        full[found.window] = found.mask
+        assert (full & disc).sum() / (full | disc).sum() > 0.8

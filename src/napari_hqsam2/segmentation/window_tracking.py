@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
 
 from napari_hqsam2.geometry import to_window
@@ -49,10 +50,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowOutput:
-    """Result and memory of prompts, and the window that they belong to."""
+    """Result and memory of prompts, and the windows that they belong to."""
 
     output: FrameOutput
+    """What is remembered."""
     crop: Crop
+    """Window of the memory, in which the object is followed at first."""
+    shown: FrameOutput
+    """The result."""
+    seen: Crop
+    """Window of the result."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,9 +148,24 @@ class WindowTracker:
 
     def remember(self, frame: int, prompt: FramePrompts) -> WindowOutput:
         """Result and memory of the prompts of an object."""
-        session, crop = self._asked(frame, prompt, None)
+        obj_id, whole = prompt.obj_id, self.rule.whole
+        session, seen = self._asked(frame, prompt, None)
+        shown, crop = session.objects[obj_id].pending[frame].output, seen
+        found = WindowObjects(_on_grid({obj_id: shown}), seen)
+        box = found.pixel_boxes()[obj_id]
+        if seen != whole and box is not None and self.rule.is_followed_whole(box):
+            session, crop = self.view(whole), whole
+            mask = self._whole_mask(found) if prompt.mask is None else prompt.mask
+            self._predictor.predict_mask(session, frame, obj_id, mask)
         self.tracker.remember_prompts(session, self.sizes)
-        return WindowOutput(session.objects[prompt.obj_id].bank[frame], crop)
+        return WindowOutput(session.objects[obj_id].bank[frame], crop, shown, seen)
+
+    def _whole_mask(self, found: WindowObjects) -> BoolArray:
+        """(H, W) mask of a single object."""
+        full = np.zeros(self.rule.hw, dtype=bool)
+        (mask,) = FrameObjects((found,)).masks(self.rule.hw)
+        full[mask.window] = mask.mask
+        return full
 
     def _asked(
         self, frame: int, prompt: FramePrompts, correction: Correction | None
@@ -208,8 +230,8 @@ class _Followed:
     """Where it is looked for next."""
     box: PixelBox | None = None
     """Where it was seen last."""
-    prompted: dict[int, Crop] = field(default_factory=dict)
-    """Windows of the frames on which it is prompted."""
+    prompted: dict[int, WindowOutput] = field(default_factory=dict)
+    """By the frames on which it is prompted."""
 
 
 _ByWindow: TypeAlias = defaultdict["Crop", dict[int, _Followed]]
@@ -244,7 +266,7 @@ class WindowRun:
                 self._objects[obj_id] = _Followed(blank.add_object(obj_id), item.crop)
             followed = self._objects[obj_id]
             followed.state.bank.add_conditioning(frame, item.output)
-            followed.prompted[frame] = item.crop
+            followed.prompted[frame] = item
 
     @property
     def obj_ids(self) -> tuple[int, ...]:
@@ -311,9 +333,9 @@ class WindowRun:
         others: _ByWindow = defaultdict(dict)
         for obj_id, followed in here.items():
             if frame in followed.prompted:
-                output = followed.state.bank[frame]
-                followed.crop = followed.prompted[frame]
-                parts.append(WindowObjects(_on_grid({obj_id: output}), followed.crop))
+                item = followed.prompted[frame]
+                followed.crop = item.crop
+                parts.append(WindowObjects(_on_grid({obj_id: item.shown}), item.seen))
             else:
                 others[followed.crop][obj_id] = followed
         return parts, others

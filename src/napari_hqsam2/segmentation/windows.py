@@ -42,6 +42,9 @@ SIDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Sides of windows as multiples of the model's input. Few, so that they are shared."""
 WHOLE_FRAME = 0.75
 """A window of this part of the frame's longer side is the whole frame."""
+FOLLOWED_WHOLE = 36
+"""Objects of so many pixels of the model's input are followed on the whole frame, if it
+is not large: what is around them keeps them from being lost."""
 LEAST_MARGIN = 1 / 16
 """An object this near to the border of its window, in sides of it, moves it."""
 
@@ -113,6 +116,11 @@ class WindowRule:
         if self._stays(crop):
             return crop
         return self._around(box, self._next(self._usable(ROOM * longer_side(box))))
+
+    def is_followed_whole(self, box: PixelBox) -> bool:
+        """Whether an object of this size is looked for on whole frames."""
+        seen = longer_side(box) * self.input_size / max(self.hw)
+        return not self.is_large and seen >= FOLLOWED_WHOLE
 
     def following(self, crop: Crop, box: PixelBox) -> Crop:
         """Window for the next frame; mostly the same one.
