@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_hqsam2.errors import PromptError
 
 if TYPE_CHECKING:
@@ -32,6 +34,30 @@ def whole_id(value: Any) -> int:
         msg = f"An object id is a whole number, 1 or more; got {value!r}."
         raise PromptError(msg)
     return number
+
+
+def boolean_mask(mask: Any) -> BoolArray:
+    """A mask prompt as booleans.
+
+    Raises
+    ------
+    PromptError
+        It holds more than an object and nothing: logits, probabilities, several labels.
+    """
+    values = np.asarray(mask)
+    if values.dtype.kind == "b":
+        return values
+    is_real = values.dtype.kind in "iuf"
+    inside = values[values != 0] if is_real else values.ravel()
+    if not is_real or (len(inside) and not (inside[0] > 0 and np.ptp(inside) == 0)):
+        held = f", {inside.min():g} to {inside.max():g}" if is_real else ""
+        msg = (
+            "A mask is True on the object and False elsewhere, or has one number above "
+            f"0 there; got {values.dtype}{held}. Give mask > threshold or labels == id."
+        )
+        raise PromptError(msg)
+    is_object: BoolArray = values != 0
+    return is_object
 
 
 @dataclass(frozen=True, slots=True)

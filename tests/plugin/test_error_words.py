@@ -16,3 +16,8 @@ def test_what_nobody_has_foreseen_has_its_type_and_is_in_the_log(caplog):
     assert error_words(KeyError("axes")) == "It failed with KeyError: 'axes'"
     (record,) = caplog.records
     assert record.exc_info[0] is KeyError
+
+
+def test_a_lack_of_memory_says_what_to_do(caplog):
+    assert "not enough memory" in error_words(MemoryError())
+    assert caplog.records

@@ -153,3 +153,40 @@ def test_ids_are_whole_numbers():
     for obj_id in (1.5, "3", None, float("inf")):
         with pytest.raises(PromptError, match="whole number, 1 or more; got"):
             FramePrompts((0,), obj_id, CLICK)
+
+
+def masked(values):
+    return FramePrompts((3,), 1, mask=np.asarray(values))
+
+
+def test_masks_of_numbers():
+    expected = np.zeros((32, 48), dtype=bool)
+    expected[4:9, 5:20] = True
+    for mask in (expected, expected * 255, expected.astype(np.float32)):
+        (checked,) = check_prompts([masked(mask)], TYX)
+        assert checked.mask.dtype == bool
+        np.testing.assert_array_equal(checked.mask, expected)
+    (checked,) = check_prompts([FramePrompts((3,), 1, mask=expected.tolist())], TYX)
+    np.testing.assert_array_equal(checked.mask, expected)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (-5.0, 5.0, "got float64, -5 to 5. Give mask > threshold"),
+        (0.01, 0.99, "got float64, 0.01 to 0.99"),
+        (1, 2, "got int64, 1 to 2. .*labels == id"),
+        (-1, -1, "got int64, -1 to -1"),
+    ],
+)
+def test_what_is_no_mask_is_not_taken_for_one(low, high, told):
+    values = np.full((32, 48), low)
+    values[4:9] = high
+    with pytest.raises(PromptError, match=f"Object 1 at T=3: A mask is True.*{told}"):
+        check_prompts([masked(values)], TYX)
+
+
+def test_prompts_of_another_type():
+    with pytest.raises(PromptError, match=r"list of FramePrompts, got \(0, 5, 5\)"):
+        check_prompts([(0, 5, 5)], TYX)
+    assert check_prompts(click(1, 3), TYX)

@@ -17,4 +17,10 @@ def error_words(error: Exception) -> str:
     if isinstance(error, HqSam2Error | OSError):
         return str(error)
     logger.error("A task failed", exc_info=error)
+    if isinstance(error, MemoryError):
+        return (
+            "There was not enough memory for a frame or its labels. Close other "
+            "programs, or open the image from a chunked file (Zarr), which is read "
+            "frame by frame."
+        )
     return f"It failed with {type(error).__name__}: {error}"

@@ -6,17 +6,15 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.geometry import check_point, clip_box
+from napari_hqsam2.prompts import FramePrompts, boolean_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from napari_hqsam2._types import HW, BoolArray, Direction
     from napari_hqsam2.axes import StackAxes
-    from napari_hqsam2.prompts import FramePrompts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +73,7 @@ class FrameSpan:
 
 
 def check_prompts(
-    prompts: Iterable[FramePrompts], axes: StackAxes
+    prompts: Iterable[FramePrompts] | FramePrompts, axes: StackAxes
 ) -> tuple[FramePrompts, ...]:
     """Check prompts against the stack; boxes come back cut to the image.
 
@@ -85,6 +83,8 @@ def check_prompts(
         No prompts, a position outside the stack, a point or box outside the image, a
         mask of another shape or without pixels, two prompts for one object and frame.
     """
+    if isinstance(prompts, FramePrompts):
+        prompts = (prompts,)
     checked = tuple(_checked(prompt, axes) for prompt in prompts)
     if not checked:
         msg = "There are no prompts; add a point, a box or a mask on an object."
@@ -211,7 +211,13 @@ def plan_span(group: PromptGroup, frames: range, direction: Direction) -> FrameS
     return FrameSpan(forward, backward)
 
 
-def _checked(prompt: FramePrompts, axes: StackAxes) -> FramePrompts:
+def _checked(prompt: object, axes: StackAxes) -> FramePrompts:
+    if not isinstance(prompt, FramePrompts):
+        msg = (
+            f"Prompts are a list of FramePrompts, got {prompt!r} in it. One click is "
+            "FramePrompts(position=(0,), obj_id=1, points=(PointPrompt(y=9, x=5),))."
+        )
+        raise PromptError(msg)
     _check_position(prompt, axes)
     try:
         return _on_image(prompt, axes.hw)
@@ -251,6 +257,7 @@ def _on_image(prompt: FramePrompts, hw: HW) -> FramePrompts:
 
 
 def _checked_mask(mask: BoolArray, hw: HW) -> BoolArray:
+    mask = boolean_mask(mask)
     if mask.shape != hw:
         msg = (
             f"the mask has shape {mask.shape}, the image {hw}; give a mask of the "
@@ -260,7 +267,7 @@ def _checked_mask(mask: BoolArray, hw: HW) -> BoolArray:
     if not mask.any():
         msg = "the mask has no pixel; paint the object or leave the mask out."
         raise PromptError(msg)
-    return np.asarray(mask, dtype=np.bool_)
+    return mask
 
 
 def _place(axes: StackAxes, prompt: FramePrompts) -> str:

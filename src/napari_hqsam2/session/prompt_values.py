@@ -8,7 +8,7 @@ import numpy as np
 from skimage.draw import polygon2mask
 
 from napari_hqsam2.errors import PromptError
-from napari_hqsam2.prompts import BoxPrompt
+from napari_hqsam2.prompts import BoxPrompt, boolean_mask
 from napari_hqsam2.session.packed_masks import PackedMask
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def packed_mask(mask: npt.ArrayLike | PackedMask | None, hw: HW) -> PackedMask |
     if mask is None:
         return None
     if not isinstance(mask, PackedMask):
-        pixels = np.asarray(mask).astype(np.bool_)
+        pixels = boolean_mask(mask)
         if pixels.ndim != 2:
             msg = f"A mask prompt is 2-D, got shape {pixels.shape}."
             raise PromptError(msg)
