@@ -239,8 +239,10 @@ def test_the_pointer_shows_what_a_click_would_give(opened, qtbot):
     assert not state.labels.data.any()
     assert widget.image.currentText() == "nuclei over time"
 
-    for widget_left in (canvas, viewer.window._qt_viewer):  # as napari's versions go
-        QApplication.sendEvent(widget_left, QEvent(QEvent.Type.Leave))
+    left = canvas
+    while left is not None:  # which one listens depends on napari's version
+        QApplication.sendEvent(left, QEvent(QEvent.Type.Leave))
+        left = left.parentWidget()
     assert preview() is None
     viewer.mouse_over_canvas = True
     state.points.mode = "pan_zoom"
