@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +50,8 @@ class WeightsRow(QWidget):
             action = menu.addAction(f"{path.name}  ({path.parent.name})")
             if action is not None:
                 action.setToolTip(item.path)
-                action.triggered.connect(partial(self._take, item.path))
+                # a lambda, as PyQt and PySide call a partial with other arguments
+                action.triggered.connect(lambda _, path=item.path: self._take(path))
         menu.setToolTipsVisible(True)
         menu.addSeparator()
         other = menu.addAction("Another file …")
@@ -74,7 +74,7 @@ class WeightsRow(QWidget):
         else:
             self._choose()
 
-    def _take(self, path: str, _: bool) -> None:
+    def _take(self, path: str) -> None:
         self._state.checkpoint = path
 
     def _choose(self) -> None:
