@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
-    from napari_hqsam2.modeling.outputs import ImageFeatures
 
 CLAMP = 32.0
 """Mask logits are fed back within this range."""
@@ -105,11 +104,6 @@ def take(prompts: ModelPrompts, index: Tensor) -> ModelPrompts:
     parts = (prompts.coords_norm, prompts.labels, prompts.masks)
     coords, labels, masks = (None if p is None else p[index] for p in parts)
     return ModelPrompts(coords, labels, masks)
-
-
-def features_of(features: ImageFeatures, crop: Tensor) -> ImageFeatures:
-    """Features of the image that each object lies on."""
-    return features[crop]
 
 
 def chosen_mask(decoded: Decoded, *, multimask: Tensor) -> Tensor:
