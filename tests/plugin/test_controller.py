@@ -851,10 +851,14 @@ def test_everything_on_a_frame_is_one_step(
     fake_engine.found = (
         ObjectMask(1, 10, 10, square, 1.0, 0.9),
         ObjectMask(2, 4, 5, square, 1.0, 0.9),
-        ObjectMask(3, 0, 0, square, 1.0, 0.9),
+        ObjectMask(3, 0, 0, square, 1.0, 0.25),
     )
     controller.objects.propose_everything()
     assert [row.obj_id for row in state.objects] == [1, 2, 3, 4]
+    assert [row.confidence for row in state.objects[2:]] == pytest.approx(
+        [0.9, 0.25], rel=1e-3
+    )
+    assert [row.num_doubts for row in state.objects[2:]] == [0, 1]
     assert (state.labels.data[1, 10:13, 10:13] == 3).all()
     assert state.object_id == 3
     assert state.undo_name == "find all"

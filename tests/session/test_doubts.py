@@ -87,7 +87,12 @@ def test_what_goes_on_is_reported_once():
 
 def test_what_the_user_gave_is_not_doubted():
     assert doubts({}, {"area": 250, "source": "prompt"}) == []
-    assert doubts({"iou_score": 0.0, "source": "mask"}) == []
+    assert doubts({}, {"iou_score": 1.0, "area": 250, "source": "mask"}) == []
+
+
+def test_a_mask_that_a_model_was_not_sure_of_is_doubted():
+    assert doubts({"iou_score": 0.4, "source": "mask"}) == [(0, "low score")]
+    assert doubts({}, {"area": 250, "iou_score": 0.6, "source": "mask"}) == []
 
 
 def test_what_slowly_fills_the_frame_is_a_leak():

@@ -104,6 +104,35 @@ def test_a_mask_is_the_object(session, cell, square):
     assert (scores.area, scores.centroid, scores.source) == (100, (9.5, 14.5), "mask")
 
 
+def test_a_mask_keeps_the_score_of_the_model_that_made_it(session, cell, square):
+    session.add_mask(cell, 1, square, score=np.float32(0.25))
+    (scores,) = session.segment(1)
+    assert (scores.iou_score, scores.source) == (0.25, "mask")
+    assert [doubt.reason for doubt in session.doubtful()] == ["low score"]
+    session.set_prompts(cell, 1, points=[PointPrompt(3, 4)], mask=square)
+    session.set_prompts(cell, 1, mask=square)
+    assert session.segment(1)[0].iou_score == 0.25
+    session.add_mask(cell, 1, square)
+    assert session.segment(1)[0].iou_score == 1.0
+    assert session.doubtful() == ()
+    session.add_mask(cell, 1, square, score=0.5)
+    session.set_prompts(cell, 1, mask=np.roll(square, 3, axis=0))
+    assert session.prompts(cell)[0].mask_score is None
+
+
+def test_the_score_of_a_mask_is_in_a_run_that_starts_from_it(session, cell, square):
+    session.add_mask(cell, 1, square, score=0.25)
+    for _ in session.propagate("T", frames=(1, 3)):
+        pass
+    assert session.scores(cell)[0].iou_score == 0.25
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
+def test_scores_of_masks_are_parts_of_one(session, cell, square, score):
+    with pytest.raises(PromptError, match="from 0 to 1, got"):
+        session.add_mask(cell, 1, square, score=score)
+
+
 def test_when_prompts_go_so_does_their_result(session, cell, square):
     session.add_mask(cell, 1, square)
     session.segment(1)

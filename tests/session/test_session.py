@@ -37,7 +37,7 @@ def work(session):
     session.segment(3)
     session.lock(one, 2)
     session.add_polygon(two, 4, [(20, 20), (20, 30), (32, 26)])
-    session.add_mask(two, 5, SQUARE)
+    session.add_mask(two, 5, SQUARE, score=0.75)
     session.add_scribble(two, 3, [(20, 20), (30, 40)])
     for step in session.propagate(only_changed=True):
         if step.done == 3:

@@ -153,7 +153,7 @@ class RunTasks:
             for obj_id, item in zip(ids, new, strict=True):
                 mask = PackedMask.placed(item.mask, item.top, item.left, hw)
                 session.new_object(obj_id=obj_id)
-                session.add_mask(obj_id, position, mask)
+                session.add_mask(obj_id, position, mask, score=item.iou_score)
             if ids:
                 session.segment(position, ids)
         return RunOutcome(self._sessions.report(order), num_frames=1, objects=ids)

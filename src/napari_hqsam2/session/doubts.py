@@ -78,7 +78,8 @@ def find_doubts(
     """Doubts about one object, sorted by position.
 
     Where the same doubt goes on from frame to frame, only the first frame is reported.
-    Results of prompts and given masks were seen by the user and are not doubted.
+    Results of prompts were seen by the user and are not doubted; given masks only if
+    the model that made them was not sure.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def find_doubts(
     found = {
         position: doubt
         for position, item in by_position.items()
-        if item.source == "tracked"
+        if item.source != "prompt"
         and (doubt := next(_doubts(item, limits, most, pixels), None)) is not None
     }
     return tuple(
@@ -113,6 +114,21 @@ def _doubts(
     item: FrameScores, limits: DoubtLimits, most: float, pixels: int
 ) -> Iterator[Doubt]:
     """Doubts about one frame, the gravest first; more than `most` pixels are a leak."""
+    if item.source == "tracked":
+        yield from _doubts_about_size(item, limits, most, pixels)
+    reasons: tuple[tuple[bool, Reason, float], ...] = (
+        (item.object_score < limits.object_score, "low score", item.object_score),
+        (item.iou_score < limits.iou_score, "low score", item.iou_score),
+    )
+    for holds, reason, value in reasons:
+        if holds:
+            yield Doubt(item.position, item.obj_id, reason, value)
+
+
+def _doubts_about_size(
+    item: FrameScores, limits: DoubtLimits, most: float, pixels: int
+) -> Iterator[Doubt]:
+    """Those of a frame that a run gave, from its size and place."""
     ratio = item.area_ratio
     if not item.area:
         yield Doubt(item.position, item.obj_id, "lost", 0.0)
@@ -124,8 +140,6 @@ def _doubts(
         (ratio is not None and ratio > limits.growth, "leak", ratio),
         (item.area > most, "leak", item.area / pixels),
         (ratio is not None and ratio < limits.shrinkage, "shrunk", ratio),
-        (item.object_score < limits.object_score, "low score", item.object_score),
-        (item.iou_score < limits.iou_score, "low score", item.iou_score),
     )
     for holds, reason, value in reasons:
         if holds and value is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from napari_hqsam2.prompts import BoxPrompt, PointPrompt
 from napari_hqsam2.segmentation.options import HQ_MODES
 from napari_hqsam2.session.packed_masks import PackedMask
+from napari_hqsam2.session.prompt_values import mask_score
 from napari_hqsam2.session.records import (
     FrameScores,
     PlacedPrompts,
@@ -135,7 +136,9 @@ def from_plain(table: str, value: Any) -> Any:
 
 def _prompts_to(item: PlacedPrompts) -> dict[str, Any]:
     track = item.track
+    scored = {} if item.mask_score is None else {"mask_score": item.mask_score}
     return {
+        **scored,
         "obj_id": item.obj_id,
         "position": item.position,
         "points": [[p.y, p.x, p.positive] for p in item.points],
@@ -161,6 +164,7 @@ def _prompts_from(item: Mapping[str, Any]) -> PlacedPrompts:
         item["box"] and BoxPrompt(*item["box"]),
         item["mask"] and PackedMask.from_text(item["mask"]),
         track,
+        None if (score := item.get("mask_score")) is None else mask_score(score),
     )
 
 

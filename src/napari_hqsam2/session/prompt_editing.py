@@ -15,6 +15,7 @@ from napari_hqsam2.segmentation.prompt_groups import check_prompts
 from napari_hqsam2.session.lineage_editing import LineageEditing
 from napari_hqsam2.session.prompt_values import (
     along,
+    mask_score,
     packed_mask,
     plain_box,
     point_rows,
@@ -172,6 +173,8 @@ class PromptEditing(LineageEditing):
         obj_id: int,
         position: Sequence[int] | int,
         mask: npt.ArrayLike | PackedMask | None,
+        *,
+        score: float | None = None,
     ) -> None:
         """Take a mask as the object itself on a frame, or remove it with None.
 
@@ -181,14 +184,24 @@ class PromptEditing(LineageEditing):
             The object and the frame.
         mask
             (H, W) boolean.
+        score
+            IoU with the true object, 0 to 1, as the model that made the mask predicts:
+            `ObjectMask.iou_score` of `propose_objects`. It is then in `scores`, and
+            doubted where it is low. None is for masks that are right.
+
+        Raises
+        ------
+        PromptError
+            The mask has another shape or no pixel, the score is none, or the frame is
+            locked.
         """
         place = self._stack.position(position)
         packed = packed_mask(mask, self._stack.axes.hw)
-        with (
-            self._turn(),
-            self._step("mask", call("add_mask", obj_id, place, packed)) as s,
-        ):
-            self._place(s, obj_id, place, mask=packed)
+        given = {} if score is None else {"score": mask_score(score)}
+        script = call("add_mask", obj_id, place, packed, **given)
+        with self._turn(), self._step("mask", script) as step:
+            score = None if packed is None else given.get("score")
+            self._place(step, obj_id, place, mask=packed, mask_score=score)
 
     def add_polygon(
         self,
@@ -311,7 +324,10 @@ class PromptEditing(LineageEditing):
                 "in the viewer) before you change its prompts."
             )
             raise PromptError(msg)
-        record = replace(self._record_on(obj_id, position), **changes)
+        old = self._record_on(obj_id, position)
+        record = replace(old, **changes)
+        if record.mask != old.mask and "mask_score" not in changes:
+            record = replace(record, mask_score=None)
         if record.points or record.box:
             (checked,) = check_prompts([record.clicks()], self._stack.axes)
             record = replace(record, box=checked.box)

@@ -122,6 +122,24 @@ def packed_mask(mask: npt.ArrayLike | PackedMask | None, hw: HW) -> PackedMask |
     return mask
 
 
+def mask_score(score: float) -> float:
+    """A predicted IoU as a plain number.
+
+    Raises
+    ------
+    PromptError
+        It is not from 0 to 1.
+    """
+    number = float(score)
+    if not 0 <= number <= 1:
+        msg = (
+            f"The score of a mask is a predicted IoU from 0 to 1, got {number:g}. "
+            "Leave it out for a mask that no model has made."
+        )
+        raise PromptError(msg)
+    return number
+
+
 def along(path: npt.ArrayLike) -> Coordinates:
     """(P, 2) places, evenly spread along a polyline of (V, 2) vertices.
 

@@ -55,7 +55,8 @@ class FrameScores:
     object_score: float
     """Logit that the object is in view: above 0 is yes; infinite for given masks."""
     iou_score: float
-    """IoU with the true object as the model predicts it, 0 to 1."""
+    """IoU with the true object as the model predicts it, 0 to 1; 1 for given masks that
+    no model has scored."""
     area: int
     """Pixels that carry the object's label."""
     centroid: tuple[float, float] | None
@@ -96,6 +97,9 @@ class PlacedPrompts:
     mask: PackedMask | None = None
     track: Track | None = None
     """What the prompts correct; None if the object was not here."""
+    mask_score: float | None = None
+    """IoU of the mask with the true object, 0 to 1, as the model that made it predicts;
+    None for masks of people and of other programs, which hold as they are."""
 
     @property
     def is_empty(self) -> bool:

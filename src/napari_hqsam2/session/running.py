@@ -285,7 +285,7 @@ class SessionRuns(SessionLooks):
         self, step: Step, item: ObjectMask, record: PlacedPrompts
     ) -> FrameScores:
         """Store the scores of an answer to prompts."""
-        new = self._measured(item, record.position)
+        new = _scored(self._measured(item, record.position), record)
         old = self._records.scores.get(item.obj_id, record.position)
         is_same = old is not None and (old.prompts_key, old.mask_key) == (
             record.key,
@@ -320,6 +320,7 @@ class SessionRuns(SessionLooks):
                 centroid=new.centroid,
                 mask_key=new.mask_key,
             )
+        new = _scored(new, self._records.prompts.get(item.obj_id, position))
         source = "mask" if anchor.clicks is None else "prompt"
         return self._keep(step, new, source=source, prompts_key=anchor.prompts_key)
 
@@ -337,6 +338,13 @@ def _as_it_is(anchor: Anchor) -> ObjectMask:
         raise ValueError(msg)
     top, left = anchor.mask.box[:2]
     return ObjectMask(anchor.obj_id, top, left, anchor.mask.part(), float("inf"), 1.0)
+
+
+def _scored(scores: FrameScores, record: PlacedPrompts | None) -> FrameScores:
+    """Scores with what a model said of a given mask when it made it."""
+    if record is None or not record.is_given or record.mask_score is None:
+        return scores
+    return replace(scores, iou_score=record.mask_score)
 
 
 def _is_over(settings: RunSettings, done: int) -> bool:

@@ -158,6 +158,9 @@ class Session(SessionExchange):
     ) -> tuple[Doubt, ...]:
         """Frames to look at, and why; locked and prompted ones are not doubted.
 
+        Of the latter, masks that a model made (``add_mask(..., score=)``) are, if it
+        was not sure.
+
         Parameters
         ----------
         objects
