@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.state import HqMode
 
-FrameKind = Literal["", "prompt", "tracked", "mask"]
-"""What an object on a frame came from; empty where it was not segmented."""
+FrameKind = Literal["", "prompt", "tracked", "mask", "label"]
+"""What an object on a frame came from, "label" if that was somewhere else; empty where
+it was not segmented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class TimelineFrame:
 
     area: int = 0
     """Pixels."""
-    confidence: float = 0.0
-    """0 to 1."""
+    confidence: float | None = 0.0
+    """0 to 1; None if the model said nothing of it."""
     kind: FrameKind = ""
     is_locked: bool = False
     doubt: str = ""

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from napari_hqsam2.plugin.label_areas import LabelAreas, is_of_labels
 from napari_hqsam2.plugin.rows import ObjectRow, Timeline, TimelineFrame
 from napari_hqsam2.plugin.saving import SavingNews
 
@@ -84,17 +87,16 @@ class Reporter:
         self._saving = SavingNews(session)
         self._axes = axes
         self._dirty: set[int] = set(session.obj_ids)
+        self._areas = LabelAreas(session)
+        self._locked: dict[int, set[Position]] = {}
+        """Accepted frames by object, as far as they have changed."""
         self._line: Line | None = None
         self._timeline: Timeline | None = None
         self._disputes: tuple[Dispute, ...] = ()
         session.events.history.connect(self._on_step)
         for signal in ("objects", "prompts", "scores"):
             getattr(session.events, signal).connect(self._on_changed)
-
-    @property
-    def has_news(self) -> bool:
-        """Whether rows are out of date."""
-        return bool(self._dirty)
+        session.events.prompts.connect(self._on_prompts)
 
     def report(self, line: Line | None, position: Position | None = None) -> Report:
         """Say what has changed, the object of `line` first; in a short time.
@@ -120,6 +122,8 @@ class Reporter:
             if time.monotonic() > until:
                 break
         self._dirty -= rows.keys()
+        if not self._dirty:
+            self._dirty |= self._areas.count(until) & items.keys()
         undo, redo = session.undo_names, session.redo_names
         return Report(
             rows,
@@ -130,7 +134,7 @@ class Reporter:
             self._disputes,
             undo_name=undo[0] if undo else "",
             redo_name=redo[0] if redo else "",
-            is_complete=not self._dirty,
+            is_complete=not self._dirty and self._areas.is_complete,
             saving=self._saving.take(),
         )
 
@@ -140,12 +144,24 @@ class Reporter:
     def _on_changed(self, obj_ids: tuple[int, ...]) -> None:
         self._dirty.update(obj_ids)
 
+    def _on_prompts(self, obj_ids: tuple[int, ...]) -> None:
+        """Count again what was painted and accepted, or is so no more."""
+        known = set(self._session.obj_ids)
+        for obj_id in obj_ids:
+            now = set(self._session.locked(obj_id)) if obj_id in known else set()
+            for position in now ^ self._locked.pop(obj_id, set()):
+                self._areas.forget(position)
+            if now:
+                self._locked[obj_id] = now
+
     def _row(self, item: TrackedObject) -> ObjectRow:
         session, obj_id = self._session, item.obj_id
+        if is_of_labels(session, obj_id):
+            self._areas.need(np.ndindex(*self._axes.stack.leading_shape))
         seen = [scores for scores in session.scores(obj_id) if scores.area]
         placed = session.prompts(obj_id)
         places = [scores.position for scores in seen]
-        places += [place for place, area in self._painted(obj_id).items() if area]
+        places += self._elsewhere(obj_id)
         return ObjectRow(
             obj_id,
             item.name,
@@ -169,19 +185,17 @@ class Reporter:
             item.hq_mode,
         )
 
-    def _doubts(self, obj_id: int) -> list[tuple[Position, str]]:
-        doubtful = self._session.doubtful([obj_id])
-        return [(doubt.position, DOUBTS[doubt.reason]) for doubt in doubtful]
+    def _elsewhere(self, obj_id: int) -> dict[Position, int]:
+        """Frames that show an object without a result of it, with its pixels there.
 
-    def _painted(self, obj_id: int) -> dict[Position, int]:
-        """Accepted frames that no result is known of, with their pixels."""
+        It was painted and accepted, or was in the labels before.
+        """
         session = self._session
         known = {item.position for item in session.scores(obj_id)}
-        return {
-            place: int((session.labels[place] == obj_id).sum())
-            for place in session.locked(obj_id)
-            if place not in known
-        }
+        areas = dict(self._areas.of(obj_id))
+        for place in set(session.locked(obj_id)) - known:
+            areas[place] = int((session.labels[place] == obj_id).sum())
+        return {p: area for p, area in areas.items() if area and p not in known}
 
     def _make_timeline(self, line: Line) -> Timeline | None:
         letters = self._axes.stack.leading
@@ -200,9 +214,9 @@ class Reporter:
             if is_here(item.position):
                 place = item.position
                 frames[place[index]] = _frame(item, doubts.get(place), place in locked)
-        for place, area in self._painted(line.obj_id).items():
+        for place, area in self._elsewhere(line.obj_id).items():
             if is_here(place):
-                frames[place[index]] = TimelineFrame(area, 1.0, "mask", is_locked=True)
+                frames[place[index]] = _painted(area, place in locked)
         if all(frame is NOTHING for frame in frames):
             return None
         return Timeline(line.axis, line.position[index], tuple(frames))
@@ -222,6 +236,13 @@ def _frame(item: FrameScores, doubt: Doubt | None, is_locked: bool) -> TimelineF
         is_locked,
         DOUBTS[doubt.reason] if doubt is not None else "",
     )
+
+
+def _painted(area: int, is_locked: bool) -> TimelineFrame:
+    """A frame that no result is known of."""
+    if is_locked:
+        return TimelineFrame(area, 1.0, "mask", is_locked=True)
+    return TimelineFrame(area, None, "label")
 
 
 def _span(axes: NamedAxes, places: Iterable[Position]) -> str:

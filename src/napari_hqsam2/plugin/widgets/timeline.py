@@ -33,6 +33,11 @@ _CURVE = (11, 24)
 _LOCKS = (37, 2)
 _DOUBTS = (36, 5)
 """Top and height of each band, in pixels of the screen."""
+_KINDS = {
+    "prompt": "prompted",
+    "mask": "given as a mask",
+    "label": "in the labels, not from the model",
+}
 _NOTCH = 120
 """What Qt calls one step of a wheel."""
 
@@ -50,12 +55,14 @@ def describe_frame(timeline: Timeline, frame: int) -> str:
         return f"{head} · not segmented"
     area = f"{shown.area:,} px" if shown.area else "object not there"
     notes = [
-        {"prompt": "prompted", "mask": "given as a mask"}.get(shown.kind, ""),
+        _KINDS.get(shown.kind, ""),
         "accepted" if shown.is_locked else "",
         f"doubtful: {shown.doubt}" if shown.doubt else "",
     ]
     words = " · ".join(filter(None, notes))
-    facts = f"{head} · {area} · {shown.confidence:.0%} sure"
+    facts = f"{head} · {area}"
+    if shown.confidence is not None:
+        facts += f" · {shown.confidence:.0%} sure"
     return f"{facts}\n{words[0].upper()}{words[1:]}" if words else facts
 
 

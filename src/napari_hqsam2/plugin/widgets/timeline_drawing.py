@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 RAMP = ((0.5, (213, 124, 57)), (0.75, (150, 148, 140)), (1.0, (74, 146, 198)))
 """Confidence with its red, green and blue: orange over grey to blue, which all readers
 can tell apart, on dark and on light."""
+UNKNOWN = 0.75
+"""Drawn in grey: what the model said nothing of."""
 BODY_OPACITY = 0.6
 """Of the area under the curve; the curve itself is opaque."""
 
@@ -31,7 +33,7 @@ class FrameArrays:
     area: NDArray[np.float64]
     """Pixels."""
     confidence: NDArray[np.float64]
-    """0 to 1."""
+    """0 to 1; `UNKNOWN` if the model said nothing."""
     is_segmented: NDArray[np.bool_]
     is_prompted: NDArray[np.bool_]
     """Given by the user: prompts or a mask."""
@@ -43,7 +45,7 @@ class FrameArrays:
         """Read frames."""
         return cls(
             np.array([frame.area for frame in frames], dtype=np.float64),
-            np.array([frame.confidence for frame in frames], dtype=np.float64),
+            np.array([_drawn(frame.confidence) for frame in frames], np.float64),
             np.array([frame.kind != "" for frame in frames], dtype=np.bool_),
             np.array([frame.kind in {"prompt", "mask"} for frame in frames], np.bool_),
             np.array([frame.is_locked for frame in frames], dtype=np.bool_),
@@ -59,6 +61,10 @@ class Curve:
     """Part of the largest area, 0 to 1."""
     confidence: NDArray[np.float64]
     is_segmented: NDArray[np.bool_]
+
+
+def _drawn(confidence: float | None) -> float:
+    return UNKNOWN if confidence is None else confidence
 
 
 def make_curve(frames: FrameArrays, columns: int) -> Curve:
