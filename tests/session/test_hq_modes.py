@@ -10,6 +10,7 @@ import pytest
 from napari_hqsam2 import Session
 from napari_hqsam2.errors import SessionError
 from napari_hqsam2.segmentation.frame_objects import FrameObjects
+from napari_hqsam2.session.checksums import write_checksums
 
 CLICKS = {1: (2, 15.0, 12.0), 2: (3, 30.0, 40.0), 3: (2, 8.0, 44.0)}
 MODES = {1: "only", 2: "off", 3: None}
@@ -180,5 +181,6 @@ def test_a_mode_that_is_none_is_refused(stack, predictor, tmp_path):
     text = file.read_text()
     assert '"only"' in text
     file.write_text(text.replace('"only"', '"best"'))
+    write_checksums(tmp_path / "saved")
     with pytest.raises(SessionError, match="damaged"):
         Session.load(tmp_path / "saved", stack, model=predictor)

@@ -14,6 +14,7 @@ import zarr
 
 from napari_hqsam2 import Session
 from napari_hqsam2.errors import SessionError, StackError
+from napari_hqsam2.session.checksums import write_checksums
 from napari_hqsam2.session.doubts import DoubtLimits
 from napari_hqsam2.weights.download import cached_path
 from napari_hqsam2.weights.records import known_sha256
@@ -208,11 +209,18 @@ def damage(folder, **changes):
     path = folder / "session.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, **changes}))
+    write_checksums(folder)
 
 
 def other_labels(folder, shape, dtype):
     shutil.rmtree(folder / "labels.zarr")
     zarr.create_array(store=folder / "labels.zarr", shape=shape, dtype=dtype)
+    write_checksums(folder)
+
+
+def deep(folder):
+    (folder / "session.json").write_text("[" * 99999)
+    write_checksums(folder)
 
 
 @pytest.mark.parametrize(
@@ -221,11 +229,12 @@ def other_labels(folder, shape, dtype):
         (shutil.rmtree, "no saved session"),
         (lambda f: (f / "session.json").write_text("{"), "is damaged"),
         (lambda f: shutil.rmtree(f / "labels.zarr"), "is damaged"),
-        (lambda f: damage(f, version=2), "is of version 2; .* reads version 1"),
+        (lambda f: damage(f, version=3), "is of version 3; .* reads versions up to 2"),
         (lambda f: damage(f, scores=[{"obj_id": 1}]), "is damaged .KeyError"),
         (lambda f: damage(f, prompts=None), "is damaged"),
         (lambda f: damage(f, prompts=[None]), "is damaged .*labels.zarr"),
         (lambda f: damage(f, objects=[{"obj_id": "x"}]), "is damaged .ValueError"),
+        (lambda f: damage(f, objects=[{"obj_id": 1, "name": 1}]), "name is 1"),
         (lambda f: damage(f, locks=[[1, ["x"]]]), "is damaged"),
         (lambda f: damage(f, provenance={}), "is damaged .KeyError: 'model'"),
         (lambda f: damage(f, provenance={"model": 7}), "is damaged"),
@@ -234,7 +243,12 @@ def other_labels(folder, shape, dtype):
         (lambda f: damage(f, settings={"crop": 7}), "is damaged .*crop=7 is not"),
         (lambda f: damage(f, stack={"axes": "TYX"}), "is damaged .KeyError: 'shape'"),
         (lambda f: damage(f, script={"comments": 7}), "is damaged"),
-        (lambda f: (f / "session.json").write_text("[" * 99999), "damaged .Recursion"),
+        (lambda f: damage(f, settings={"channels": "0"}), "channels is '0'"),
+        (lambda f: damage(f, settings={"checkpoint": 7}), "checkpoint is 7"),
+        (lambda f: damage(f, settings={"contrast_limits": "x"}), "limits is 'x'"),
+        (lambda f: damage(f, settings={"no such": 1}), "is damaged .TypeError"),
+        (lambda f: (f / "SHA256SUMS").unlink(), "is damaged .*SHA256SUMS"),
+        (deep, "damaged .Recursion"),
         (lambda f: other_labels(f, (6, 40, 51), "i4"), "labels of shape .6, 40, 51."),
         (lambda f: other_labels(f, (6, 40, 50), "f4"), "and type float32"),
     ],

@@ -245,6 +245,11 @@ class LabelStore:
         """Set all labels of a frame."""
         self.array[position] = frame
 
+    def clear(self, position: Position) -> None:
+        """Let a frame have no label; one that has none is not written to."""
+        if any(strip.any() for _, strip in self._strips(position)):
+            self.array[position] = 0
+
     def relabel(self, position: Position, old: int, new: int) -> LabelPatch | None:
         """Give the pixels of a label on one frame another one; 0 clears them."""
         box = self.box_of(position, [old])

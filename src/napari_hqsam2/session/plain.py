@@ -105,6 +105,27 @@ DAMAGE = (
 """What reading values that nobody has written may raise."""
 
 
+SETTING_TYPES: dict[str, Any] = {
+    "checkpoint": str | None,
+    "contrast_limits": list | None,
+    "channels": list | None,
+    "gamma": int | float,
+    "one_piece": bool,
+    "resolution": int | None,
+    "tracking": str | None,
+}
+"""Of settings, where making them does not look."""
+
+
+def check_types(values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
+    """Refuse values of other types than those named, with TypeError."""
+    for name, kind in types.items():
+        value = values.get(name)
+        if name in values and not isinstance(value, kind):
+            msg = f"{name} is {value!r}"
+            raise TypeError(msg)
+
+
 def _unpacked(data: bytes, size: int) -> bytes:
     """Decompress, to this size and not more."""
     try:
@@ -176,12 +197,13 @@ def _scores_to(item: FrameScores) -> dict[str, Any]:
 
 
 def _scores_from(values: Mapping[str, Any]) -> FrameScores:
+    check_types(values, _SCORE_TYPES)
     score, centroid = values["object_score"], values["centroid"]
     changes = {
         "obj_id": int(values["obj_id"]),
         "position": tuple(map(int, values["position"])),
         "object_score": math.inf if score is None else score,
-        "centroid": None if centroid is None else tuple(centroid),
+        "centroid": None if centroid is None else _pair(centroid),
     }
     return FrameScores(**{**values, **changes})
 
@@ -195,12 +217,31 @@ def _object_to(item: TrackedObject) -> dict[str, Any]:
 
 
 def _object_from(values: Mapping[str, Any]) -> TrackedObject:
+    check_types(values, _OBJECT_TYPES)
     item = TrackedObject(**{**values, "obj_id": int(values["obj_id"])})
     if item.hq_mode is not None:
         check_choice("hq_mode", item.hq_mode, HQ_MODES)
     return item
 
 
+def _pair(values: Any) -> tuple[float, float]:
+    y, x = map(float, values)
+    return y, x
+
+
+_OBJECT_TYPES = {
+    "name": str,
+    "is_hidden": bool,
+    "mother": int | None,
+    "born": int | None,
+    "hq_mode": str | None,
+}
+_SCORE_TYPES = {
+    "object_score": int | float | None,
+    "iou_score": int | float,
+    "area": int,
+    **dict.fromkeys(("source", "axis", "prompts_key", "mask_key", "followed"), str),
+}
 _STORED = tuple(
     field.name
     for field in fields(FrameScores)

@@ -367,15 +367,27 @@ class Session(SessionExchange):
             )
         self._stack.pixel_sizes = self._stack.pixel_sizes or saved.pixel_sizes
         saved.fill(self._records)
-        if "labels" not in self._header.arguments:
-            empty = np.zeros(axes.labels_shape, saved.labels.dtype)
-            self._store = LabelStore(empty, axes)
-        self._store.check_room(self.obj_ids)
-        for position in self._store.positions():
-            self._store.fill(position, saved.labels[position])
+        self._fill_labels(saved)
         script = dict(saved.header["script"])
         self._history.restart(script.pop("calls"))
         self._header = ScriptHeader(**script)
+
+    def _fill_labels(self, saved: SavedSession) -> None:
+        """Take over the saved labels; frames without any are not written to."""
+        labels, filled = saved.labels, set(saved.filled())
+        if "labels" not in self._header.arguments:
+            empty = np.zeros(self._stack.axes.labels_shape, labels.dtype)
+            self._store = LabelStore(empty, self._stack.axes)
+            emptied = set()
+        else:
+            emptied = set(self._store.positions()) - filled
+        self._store.check_room(self.obj_ids)
+        for position in sorted(filled):
+            with damage_told(saved.folder):
+                frame = labels[position]
+            self._store.fill(position, frame)
+        for position in sorted(emptied):
+            self._store.clear(position)
 
 
 def _header(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,15 @@ import zarr
 from napari_hqsam2.axes import StackAxes
 from napari_hqsam2.errors import SessionError
 from napari_hqsam2.files import atomic_folder, restore_folder
+from napari_hqsam2.session.checksums import SUMS_NAME, check_files, write_checksums
 from napari_hqsam2.session.journal import JOURNAL_NAME, Journal, read_journal
-from napari_hqsam2.session.plain import DAMAGE, from_plain, to_plain
+from napari_hqsam2.session.plain import (
+    DAMAGE,
+    SETTING_TYPES,
+    check_types,
+    from_plain,
+    to_plain,
+)
 from napari_hqsam2.stack_files import PixelSize
 
 if TYPE_CHECKING:
@@ -29,7 +37,9 @@ if TYPE_CHECKING:
     from napari_hqsam2.session.records import Position, Records
 
 FORMAT = "napari-hqsam2 session"
-VERSION = 1
+VERSION = 2
+UNCHECKED = 1
+"""Version that had no checksums."""
 JSON_NAME, LABELS_NAME = "session.json", "labels.zarr"
 CHUNK = 1024
 """Most pixels along a side of a chunk of labels."""
@@ -108,16 +118,36 @@ class SavedSession:
     header: dict[str, Any]
     """Everything in the JSON file but the records."""
     records: dict[str, list[Any]]
-    labels: Any
-    """Zarr array, or a `SavedLabels`; read only."""
+    chunked: Any
+    """Zarr array of the labels as they were saved; read only."""
     journal: Journal = field(default_factory=Journal)
     """What has happened since."""
+
+    @property
+    def labels(self) -> Any:
+        """Labels as they were last: an array, or a `SavedLabels`; read only."""
+        has_more = bool(self.journal.pixels)
+        return SavedLabels(self.chunked, self.journal) if has_more else self.chunked
 
     @property
     def pixel_sizes(self) -> dict[str, PixelSize]:
         """Physical size of an index step by axis letter, as far as it was known."""
         stored = self.header["stack"].get("pixel_sizes", {})
         return {letter: PixelSize(*size) for letter, size in stored.items()}
+
+    def filled(self) -> Iterator[Position]:
+        """Frames whose labels may hold something; all others are empty."""
+        path, shape = self.folder / LABELS_NAME, self.labels.shape
+        name_of = self.chunked.metadata.encode_chunk_key
+        grid = [
+            range(-(-side // step))
+            for side, step in zip(shape[-2:], self.chunked.chunks[-2:], strict=True)
+        ]
+        for position in np.ndindex(*shape[:-2]):
+            keys = (name_of((*position, *place)) for place in product(*grid))
+            is_saved = any((path / key).is_file() for key in keys)
+            if is_saved or position in self.journal.pixels:
+                yield position
 
     def fill(self, records: Records) -> None:
         """Put the saved records into empty ones.
@@ -168,10 +198,13 @@ def write_session(
         _write_labels(new / LABELS_NAME, labels)
         text = json.dumps(content, indent=1, allow_nan=False)
         (new / JSON_NAME).write_text(text, encoding="utf-8")
+        write_checksums(new, {JOURNAL_NAME})
 
 
 def read_session(folder: Path) -> SavedSession:
-    """Read a folder; its labels are opened, not read.
+    """Read a folder, once its files are seen to be what was saved.
+
+    Its labels are opened, not decoded.
 
     Raises
     ------
@@ -184,25 +217,28 @@ def read_session(folder: Path) -> SavedSession:
         msg = f"There is no saved session in {folder}: it has no {JSON_NAME}."
         raise SessionError(msg)
     with damage_told(folder):
+        is_checked = (folder / SUMS_NAME).is_file()
+        if is_checked:
+            check_files(folder, {JOURNAL_NAME})
         content = json.loads(path.read_text(encoding="utf-8"))
-        is_ours = content["format"] == FORMAT and content["version"] == VERSION
-        records = {name: content.pop(name) for name in _TABLES} if is_ours else {}
-        labels: Any = None
-        if is_ours:
-            labels = zarr.open_array(folder / LABELS_NAME, mode="r")
-            _check(content, labels)
+        version = content["version"]
+        is_ours = content["format"] == FORMAT and version in (UNCHECKED, VERSION)
     if not is_ours:
         msg = (
-            f"{path} is of version {content['version']}; this napari-hqsam2 reads "
-            f"version {VERSION}. Use the one that wrote it."
+            f"{path} is of version {version}; this napari-hqsam2 reads versions up to "
+            f"{VERSION}. Use the one that wrote it."
         )
         raise SessionError(msg)
     journal = read_journal(folder / JOURNAL_NAME)
-    content.update(journal.header)
-    content["script"]["calls"] = journal.calls(content["script"]["calls"])
-    if journal.pixels:
-        labels = SavedLabels(labels, journal)
-    return SavedSession(folder, content, records, labels, journal)
+    with damage_told(folder):
+        if version != UNCHECKED and not is_checked:
+            raise FileNotFoundError(folder / SUMS_NAME)
+        records = {name: content.pop(name) for name in _TABLES}
+        content.update(journal.header)
+        content["script"]["calls"] = journal.calls(content["script"]["calls"])
+        saved = zarr.open_array(folder / LABELS_NAME, mode="r")
+        _check(content, saved)
+    return SavedSession(folder, content, records, saved, journal)
 
 
 def _check(content: Mapping[str, Any], labels: Any) -> None:
@@ -219,6 +255,8 @@ def _check(content: Mapping[str, Any], labels: Any) -> None:
             raise TypeError(text)
     if not isinstance(content["provenance"]["model"], str | None):
         raise TypeError(content["provenance"]["model"])
+    check_types(content["settings"], SETTING_TYPES)
+    check_types(stack, {"fingerprint": str})
     content["settings"].items(), stack["fingerprint"]
 
 
