@@ -91,3 +91,54 @@ def test_disputes_are_those_of_the_image_on_show(
     assert state.disputes == ()
     state.image, state.labels = image, labels
     assert state.disputes == found
+
+
+def test_prompts_on_accepted_frames_are_drawn_as_they_were(
+    controller, touching, fake_viewer, timers
+):
+    state = controller.state
+    controller.review.lock_here(True)
+    names = state.undo_name
+    draw(fake_viewer, timers, touching)
+    touching.data = np.array([[1.0, 9, 9], [1.0, 5, 9], [2.0, 5, 6], [1.0, 7, 7]])
+    touching.obj_ids, touching.positive = [1, 2, 1, 1], [True] * 4
+    before = state.labels.data[1].copy()
+    draw(fake_viewer, timers, touching)
+    rows = sorted(zip(touching.data.tolist(), touching.obj_ids, strict=True))
+    assert rows == [([1, 5, 6], 1), ([1, 5, 9], 2), ([2, 5, 6], 1)]
+    np.testing.assert_array_equal(state.labels.data[1], before)
+    assert "object 1 is accepted at T = 1: its prompts there stay" in state.message.text
+    assert names == "lock"
+    while state.undo_name:
+        controller.review.undo()
+    assert not state.labels.data.any()
+    assert len(touching.data) == 0
+
+
+def test_a_click_before_the_frame_is_accepted_no_more_is_taken_back(
+    controller, touching, fake_viewer, timers
+):
+    controller.review.lock_here(True)
+    touching.data = np.array([[1.0, 5, 6], [1.0, 9, 9]])
+    touching.obj_ids = [1, 1]
+    fake_viewer.events.prompts_changed.emit(touching)
+    controller.review.lock_here(False)
+    assert touching.data.tolist() == [[1, 5, 6]]
+    controller.segment_frame()
+    assert controller.state.message.severity == "done"
+
+
+def test_prompts_elsewhere_are_told_when_they_count(
+    controller, touching, fake_viewer, timers
+):
+    state = controller.state
+    draw(fake_viewer, timers, touching)
+    assert "Click again where" in state.message.text
+    touching.data = np.vstack([touching.data, [[2.0, 5, 6]]])
+    touching.obj_ids, touching.positive = [1, 2, 1], [True] * 3
+    draw(fake_viewer, timers, touching)
+    assert state.message.text.startswith("Prompts at T = 2, which is not on show, get")
+    assert not state.labels.data[2].any()
+    touching.data[:, 1] += 1
+    draw(fake_viewer, timers, touching)
+    assert "at T = 2" in state.message.text

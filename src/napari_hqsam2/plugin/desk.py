@@ -20,11 +20,12 @@ from napari_hqsam2.plugin.workbench import Workbench
 from napari_hqsam2.segmentation.mixing import Mix, MixChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari_hqsam2.plugin.inference import Inference, Ticket
     from napari_hqsam2.plugin.models import Engine
     from napari_hqsam2.plugin.orders import Outcome
+    from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
     from napari_hqsam2.plugin.rows import ObjectRow, Timeline
     from napari_hqsam2.plugin.snapshots import Handle, ImageSnapshot
     from napari_hqsam2.plugin.state import PluginState
@@ -233,11 +234,7 @@ class Desk:
         """Show what came of a task."""
         if item not in self._images:
             return
-        if outcome.prompts:
-            try:
-                self.sync.restore(item.memory, item.subject.axes, outcome.prompts)
-            except PromptError as error:
-                self._state.message = Message(str(error))
+        self._draw_again(item, outcome.prompts)
         self.take_report(item, outcome.report)
         if not outcome.report.is_complete:
             self.look(item)
@@ -259,6 +256,7 @@ class Desk:
 
     def take_report(self, item: OpenImage, report: Report) -> None:
         """Show what has changed."""
+        self._draw_again(item, report.refused)
         if report.saving:
             self._state.message = Message(report.saving, "problem")
             self._viewer.notify(report.saving, is_problem=True)
@@ -282,6 +280,16 @@ class Desk:
             self._state.undo_name = report.undo_name
             self._state.redo_name = report.redo_name
             self._show_timeline(item, report)
+
+    def _draw_again(
+        self, item: OpenImage, prompts: Mapping[Pair, PairPrompts | None] | None
+    ) -> None:
+        """Let the layers show prompts as the session has them."""
+        if prompts:
+            try:
+                self.sync.restore(item.memory, item.subject.axes, prompts)
+            except PromptError as error:
+                self._state.message = Message(str(error))
 
     def show(self) -> None:
         """Show the objects of the image that is chosen now."""

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from napari_hqsam2.errors import HqSam2Error
-from napari_hqsam2.plugin.prompt_mail import ensure_object
+from napari_hqsam2.plugin.prompt_mail import ensure_object, is_accepted
 from napari_hqsam2.session.packed_masks import PackedMask
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Marks:
         new = {
             pair: _found(session, pair)
             for pair in painted
-            if not _is_locked(session, pair)
+            if not is_accepted(session, pair)
             and (len(painted) == 1 or bool(_pixels(session, pair).any()))
         }
         if not new:
@@ -128,7 +128,7 @@ class Marks:
 
     def follow(self, session: Session) -> str:
         """Give up frames that are as before they were painted; accept them again."""
-        held = {p: k for p, k in self._held.items() if _is_locked(session, p)}
+        held = {p: k for p, k in self._held.items() if is_accepted(session, p)}
         gone = {p: k for p, k in held.items() if _key(session, p) == k}
         back = {p: k for p, k in self._undone.items() if _key(session, p) != k}
         self._held = {p: k for p, k in held.items() if p not in gone} | back
@@ -178,11 +178,6 @@ def _lock(session: Session, pairs: Iterable[Pair]) -> None:
 
 def _locked(session: Session) -> set[Pair]:
     return {(i, position) for i in session.obj_ids for position in session.locked(i)}
-
-
-def _is_locked(session: Session, pair: Pair) -> bool:
-    obj_id, position = pair
-    return obj_id in session.obj_ids and position in session.locked(obj_id)
 
 
 def _pixels(session: Session, pair: Pair) -> BoolArray:

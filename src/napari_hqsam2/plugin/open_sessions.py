@@ -132,7 +132,11 @@ class OpenSessions:
         if reporter is None:
             return Report(line=order.line)
         report = reporter.report(order.line, order.position)
-        return replace(report, whereabouts=self._engine.whereabouts())
+        return replace(
+            report,
+            whereabouts=self._engine.whereabouts(),
+            refused=order.subject.take_refused(),
+        )
 
 
 def _take_over(subject: Subject, session: Session) -> None:

@@ -53,6 +53,13 @@ class Subject:
     drawn_masks: set[Pair] = field(default_factory=set)
     """Pairs whose mask prompt was drawn; other masks are not touched by layers."""
     needs_model: bool = True
+    refused: dict[Pair, PairPrompts | None] = field(default_factory=dict)
+    """What holds on accepted frames where prompts were drawn, until it is told."""
+
+    def take_refused(self) -> dict[Pair, PairPrompts | None]:
+        """Take out what is in `refused`."""
+        taken, self.refused = self.refused, {}
+        return taken
 
 
 @dataclass(frozen=True, slots=True)

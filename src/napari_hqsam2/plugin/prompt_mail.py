@@ -8,7 +8,7 @@ from napari_hqsam2.errors import PromptError, SessionError
 from napari_hqsam2.plugin.prompt_values import PairPrompts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from napari_hqsam2.plugin.orders import Subject
     from napari_hqsam2.plugin.prompt_values import Pair
@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 
 def deliver(subject: Subject) -> tuple[list[Pair], str]:
-    """Take over changed prompts; those that cannot be are told in words."""
+    """Take over changed prompts; those that cannot be are told in words.
+
+    On accepted frames nothing is taken over: `refused` of the subject says what holds.
+    """
     session = subject.session
     changes, hint = subject.mail.take(), ""
     if session is None:
         return [], hint
     done: list[Pair] = []
     for pair, wanted in sorted(changes.items(), key=lambda item: item[0]):
+        if is_accepted(session, pair):
+            hint = _refuse(session, subject, pair)
+            continue
         try:
             _set(session, subject, pair, wanted)
         except (PromptError, SessionError) as error:
@@ -40,7 +46,7 @@ def deliver_all(subject: Subject) -> None:
     Raises
     ------
     PromptError
-        One of them cannot be taken over.
+        One of them cannot be taken over, or lies on an accepted frame.
     """
     _, hint = deliver(subject)
     if hint:
@@ -59,11 +65,19 @@ def has_prompts(session: Session, obj_id: int, position: Position | None) -> boo
     return is_known and any(p.position == position for p in session.prompts(obj_id))
 
 
-def all_prompts(session: Session) -> dict[Pair, PairPrompts]:
-    """Prompts of every object on every frame."""
+def is_accepted(session: Session, pair: Pair) -> bool:
+    """Whether an object is accepted on a frame."""
+    obj_id, position = pair
+    return obj_id in session.obj_ids and position in session.locked(obj_id)
+
+
+def all_prompts(
+    session: Session, objects: Iterable[int] | None = None
+) -> dict[Pair, PairPrompts]:
+    """Prompts of every object, or of some, on every frame."""
     return {
         (obj_id, item.position): PairPrompts(item.points, item.box, item.mask)
-        for obj_id in session.obj_ids
+        for obj_id in (session.obj_ids if objects is None else objects)
         for item in session.prompts(obj_id)
     }
 
@@ -90,16 +104,28 @@ def _set(
     mask = None if wanted is None else wanted.mask
     if mask is None and pair not in subject.drawn_masks:
         mask = _mask_of(session, pair)
-    if wanted is not None and wanted.mask is not None:
-        subject.drawn_masks.add(pair)
-    else:
-        subject.drawn_masks.discard(pair)
     session.set_prompts(
         obj_id,
         position,
         points=() if wanted is None else wanted.points,
         box=None if wanted is None else wanted.box,
         mask=mask,
+    )
+    if wanted is not None and wanted.mask is not None:
+        subject.drawn_masks.add(pair)
+    else:
+        subject.drawn_masks.discard(pair)
+
+
+def _refuse(session: Session, subject: Subject, pair: Pair) -> str:
+    """Let what holds on an accepted frame be drawn again; say why."""
+    obj_id, position = pair
+    subject.refused[pair] = all_prompts(session, [obj_id]).get(pair)
+    names = {item.obj_id: item.name for item in session.objects()}
+    where = subject.axes.where(position)
+    return (
+        f"{names[obj_id]} is accepted at {where}: its prompts there stay as they were. "
+        "K takes that back."
     )
 
 

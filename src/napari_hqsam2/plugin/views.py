@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from napari_hqsam2.plugin.axis_names import NamedAxes
+    from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
     from napari_hqsam2.session.disputes import Dispute
     from napari_hqsam2.session.doubts import Doubt
     from napari_hqsam2.session.records import FrameScores, Position, TrackedObject
@@ -69,6 +70,8 @@ class Report:
     """Whether nothing else has changed."""
     saving: str = ""
     """What must be told of a folder that every change is saved in."""
+    refused: Mapping[Pair, PairPrompts | None] = field(default_factory=dict)
+    """Prompts that hold where others were drawn in vain; None for no prompts."""
 
 
 class Reporter:

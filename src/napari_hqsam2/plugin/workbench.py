@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.inference import Ticket
     from napari_hqsam2.plugin.open_sessions import OpenSessions
     from napari_hqsam2.plugin.orders import Order, Subject
+    from napari_hqsam2.plugin.prompt_values import Pair
     from napari_hqsam2.plugin.snapshots import PlaceToClick
     from napari_hqsam2.plugin.state import HqMode
     from napari_hqsam2.session.records import Position
@@ -121,6 +122,9 @@ class Workbench:
             changed, hint = deliver(order.subject)
             asked = [o for o, place in changed if place == position]
             prompted = [o for o in asked if has_prompts(session, o, position)]
+            if position is not None:
+                elsewhere = [pair for pair in changed if pair[1] != position]
+                hint = hint or _words_on_others(order.subject, session, elsewhere)
             if position is None or not prompted:
                 return Outcome(self._sessions.report(order), hint)
             if self._sessions.make_ready(order, ticket, ask=False):
@@ -228,3 +232,14 @@ class Workbench:
             hints = [self._answer(order, position, [each]) for each in obj_ids]
             return next(filter(None, hints), "")
         return ""
+
+
+def _words_on_others(subject: Subject, session: Session, pairs: Sequence[Pair]) -> str:
+    """What becomes of changed prompts on frames that are not on show, in words."""
+    places = {place for obj_id, place in pairs if has_prompts(session, obj_id, place)}
+    if not places:
+        return ""
+    where = f"at {subject.axes.where(min(places))}, which is not on show,"
+    if len(places) > 1:
+        where = f"on {count_words(len(places), 'frame')} that are not on show"
+    return f"Prompts {where} get their masks when you follow through the stack."
