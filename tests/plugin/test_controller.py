@@ -7,8 +7,9 @@ import pytest
 
 from napari_hqsam2.errors import CheckpointError, PromptError
 from napari_hqsam2.plugin.controller import PluginController
-from napari_hqsam2.plugin.costs import cost_key, run_size
+from napari_hqsam2.plugin.costs import cost_key
 from napari_hqsam2.plugin.inference import SyncInference
+from napari_hqsam2.plugin.run_sizes import run_size
 from napari_hqsam2.plugin.state import PluginState
 from napari_hqsam2.segmentation.masks import ObjectMask
 

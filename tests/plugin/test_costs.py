@@ -7,24 +7,17 @@ import sys
 import pytest
 import torch
 
-from napari_hqsam2.plugin.axis_names import name_axes
 from napari_hqsam2.plugin.costs import (
     MOST_COSTS,
     MOST_KEYS,
     CostBook,
     RunCost,
-    RunSize,
     cost_key,
-    run_size,
     size_and_cost_words,
 )
 from napari_hqsam2.plugin.memory_watch import MemoryWatch
-from napari_hqsam2.plugin.rows import ObjectRow
+from napari_hqsam2.plugin.run_sizes import RunSize
 from napari_hqsam2.plugin.state import PluginState
-
-
-def row(obj_id, *starts):
-    return ObjectRow(obj_id, "", (0, 0, 0), "", 1, starts=frozenset(starts))
 
 
 def test_nothing_is_expected_before_something_was_measured(tmp_path):
@@ -100,46 +93,14 @@ def test_settings_frames_and_machine_tell_runs_apart(monkeypatch):
     assert cost_key(state, (512, 512)) != key
 
 
-@pytest.mark.parametrize(
-    ("direction", "frames", "size"),
-    [
-        ("both", None, RunSize(10, 13, 2)),
-        ("forward", None, RunSize(7, 7, 2)),
-        ("backward", None, RunSize(7, 7, 2)),
-        ("both", (2, 5), RunSize(3, 3, 1)),
-        ("forward", (4, 9), RunSize(3, 3, 1)),
-    ],
-)
-def test_the_work_of_a_run_is_counted(direction, frames, size):
-    axes = name_axes(("t", "y", "x"), (10, 20, 30))
-    state = PluginState(axis="T", direction=direction, frames=frames)
-    rows = [row(1, (3,)), row(2, (6,), (8,)), row(3)]
-    assert run_size(axes, state, rows) == size
-
-
-def test_the_work_along_several_lines_is_counted():
-    axes = name_axes(("t", "z", "y", "x"), (3, 5, 20, 30))
-    state = PluginState(axis="Z", direction="both")
-    rows = [row(1, (0, 2), (2, 1)), row(2, (2, 4))]
-    assert run_size(axes, state, rows) == RunSize(10, 5 + 5 + 3, 2)
-
-
-def test_what_is_not_known_before_is_not_told():
-    axes = name_axes(("t", "z", "y", "x"), (3, 5, 20, 30))
-    rows = [row(1, (0, 2))]
-    assert run_size(axes, PluginState(axis="Z"), rows) is not None
-    for changes in ({"live": False}, {"then_axis": "T"}, {"only_changed": True}):
-        assert run_size(axes, PluginState(axis="Z", **changes), rows) is None
-    assert run_size(axes, PluginState(axis="Z"), [row(1)]) is None
-    assert run_size(axes, PluginState(), rows) is None
-
-
 def test_costs_have_words():
     size = RunSize(39, 50, 5)
     assert size_and_cost_words(size, None, "frame") == "39 frames, 5 objects"
     cost = RunCost(5, 2.4, 240_000_000)
     words = "39 slices, 5 objects, about 2 min, 240 MB"
     assert size_and_cost_words(size, cost, "slice") == words
+    most = RunSize(39, 50, 5, is_most=True)
+    assert size_and_cost_words(most, cost, "slice") == f"at most {words}"
     little = RunCost(1, 0.1, 5_000)
     words = "1 frame, 1 object, about 1 s"
     assert size_and_cost_words(RunSize(1, 1, 1), little, "frame") == words

@@ -18,12 +18,10 @@ from napari_hqsam2.files import atomic_path, size_words
 from napari_hqsam2.plugin.resolve import count_words, duration_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from napari_hqsam2._types import HW
-    from napari_hqsam2.plugin.axis_names import NamedAxes
-    from napari_hqsam2.plugin.rows import ObjectRow
+    from napari_hqsam2.plugin.run_sizes import RunSize
     from napari_hqsam2.plugin.state import PluginState
 
 logger = logging.getLogger(__name__)
@@ -36,17 +34,6 @@ LEAST_BYTES = 10_000_000
 """Less memory is not told: it is lost in what a process needs anyway."""
 DECIDES = ("model", "checkpoint", "device", "tracking", "resolution", "crop")
 """Choices that decide how long a frame takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunSize:
-    """How much a run has to do."""
-
-    frames: int
-    """Different frames that it visits."""
-    steps: int
-    """Frames that it computes; those it meets both ways count twice."""
-    objects: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,44 +111,17 @@ def cost_key(state: PluginState, hw: HW) -> str:
     return " ".join([platform.node(), *chosen, f"side<{2**side}"])
 
 
-def run_size(
-    axes: NamedAxes, state: PluginState, rows: Iterable[ObjectRow]
-) -> RunSize | None:
-    """How much a run has to do with the present choices.
-
-    None if that is not known before: prompts that nobody has looked at yet, a run that
-    is handed on along another axis, one of changes only, or nothing to follow.
-    """
-    if not state.live or state.then_axis or state.only_changed or state.axis is None:
-        return None
-    index = axes.stack.leading.index(state.axis)
-    start, stop = state.frames or (0, axes.stack.length(state.axis))
-    firsts: dict[tuple[int, ...], dict[int, int]] = {}
-    for row in rows:
-        for place in row.starts:
-            if start <= place[index] < stop:
-                line = firsts.setdefault(place[:index] + place[index + 1 :], {})
-                line[row.obj_id] = min(place[index], line.get(row.obj_id, stop))
-    if not firsts:
-        return None
-    frames = steps = 0
-    for line in firsts.values():
-        forward, backward = range(min(line.values()), stop), range(0)
-        if state.direction != "forward":
-            last = max(line.values()) + (state.direction == "backward")
-            backward = range(start, last)
-            forward = forward if state.direction == "both" else range(0)
-        frames += len({*forward, *backward})
-        steps += len(forward) + len(backward)
-    return RunSize(frames, steps, len(set().union(*firsts.values())))
-
-
 def size_and_cost_words(size: RunSize, cost: RunCost | None, noun: str) -> str:
     """Words for a run: "39 frames, 5 objects, about 2 min, 240 MB".
 
+    Of a run that may turn out shorter: "at most 39 frames ...".
+
     `noun` is what one frame is called: "frame" or "slice".
     """
-    words = [count_words(size.frames, noun), count_words(size.objects, "object")]
+    frames = count_words(size.frames, noun)
+    if size.is_most:
+        frames = f"at most {frames}"
+    words = [frames, count_words(size.objects, "object")]
     if cost is not None:
         words.append(duration_words(cost.seconds * size.steps))
         if cost.peak_bytes is not None and cost.peak_bytes >= LEAST_BYTES:

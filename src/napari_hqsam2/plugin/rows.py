@@ -35,10 +35,13 @@ class ObjectRow:
     """Its points, boxes and masks on all frames."""
     confidence: float | None = None
     """Mean over its frames, 0 to 1; None if the model said nothing of it."""
-    starts: frozenset[tuple[int, ...]] = frozenset()
-    """Positions that runs start from: with prompts of it, or where it was accepted."""
     hq_mode: HqMode | None = None
     """How its masks are made; None is as those of all objects."""
+    starts: frozenset[tuple[int, ...]] = frozenset()
+    """Positions that runs start from: with prompts of it, or where it was accepted."""
+    changed: frozenset[tuple[str, tuple[int, ...]]] = frozenset()
+    """Axes and those of `starts` that no run along the axis has taken into account as
+    they are now."""
 
     @property
     def num_doubts(self) -> int:

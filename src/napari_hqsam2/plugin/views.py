@@ -13,9 +13,10 @@ import numpy as np
 from napari_hqsam2.plugin.label_areas import LabelAreas, is_of_labels
 from napari_hqsam2.plugin.rows import ObjectRow, Timeline, TimelineFrame
 from napari_hqsam2.plugin.saving import SavingNews
+from napari_hqsam2.session.packed_masks import PackedMask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from napari_hqsam2.plugin.axis_names import NamedAxes
     from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
@@ -184,9 +185,28 @@ class Reporter:
                 sum(each.mask is not None for each in placed),
             ),
             fmean(map(_confidence, seen)) if seen else None,
-            frozenset((*(each.position for each in placed), *session.locked(obj_id))),
             item.hq_mode,
+            frozenset((*(each.position for each in placed), *session.locked(obj_id))),
+            frozenset(self._changed(obj_id)),
         )
+
+    def _changed(self, obj_id: int) -> Iterator[tuple[str, Position]]:
+        """Axes and starts that no run has taken into account, as of `ObjectRow`."""
+        session = self._session
+        known = {item.position: item for item in session.scores(obj_id)}
+        keys = {item.position: item.key for item in session.prompts(obj_id)}
+        locked = set(session.locked(obj_id))
+        for place in keys.keys() | locked:
+            item, followed = known.get(place), ""
+            if item is not None and place in locked:
+                pixels = session.labels[place] == obj_id
+                is_same = item.mask_key == PackedMask.of(pixels).key
+                followed = item.followed if is_same else ""
+            elif item is not None and item.prompts_key == keys[place]:
+                followed = item.followed
+            for letter in self._axes.stack.leading:
+                if letter not in followed:
+                    yield letter, place
 
     def _elsewhere(self, obj_id: int) -> dict[Position, int]:
         """Frames that show an object without a result of it, with its pixels there.

@@ -12,10 +12,10 @@ from superqt import QRangeSlider
 from napari_hqsam2.plugin.costs import (
     DECIDES,
     cost_key,
-    run_size,
     size_and_cost_words,
 )
 from napari_hqsam2.plugin.resolve import lines_of_run, range_words
+from napari_hqsam2.plugin.run_sizes import run_size
 from napari_hqsam2.plugin.widgets.layer_combo import CompactCombo
 from napari_hqsam2.plugin.widgets.layout import quiet_label, row, unfold
 
@@ -134,10 +134,10 @@ class TrackingPanel(QWidget):
             state.events.objects,
             state.events.only_current,
             state.events.object_id,
-            state.events.live,
             state.events.only_changed,
         ):
             event.connect(self._show_words)
+        self._controller.viewer.events.frame_changed.connect(self._on_frame_changed)
         self._show_more()
         state.events.image.connect(self.show_axes)
         state.events.axis.connect(self._show_range)
@@ -149,6 +149,11 @@ class TrackingPanel(QWidget):
         state = self._state
         state.frames = None
         state.axis, state.then_axis = self.axis.currentData()
+
+    def _on_frame_changed(self) -> None:
+        """Objects are handed on from the frame on show."""
+        if self._state.then_axis is not None:
+            self._show_words()
 
     def _on_range_moved(self, values: tuple[int, int]) -> None:
         first, last = (int(value) for value in values)
@@ -187,9 +192,10 @@ class TrackingPanel(QWidget):
             for row in state.objects
             if row.obj_id == state.object_id or not state.only_current
         ]
-        lines = lines_of_run(axes, state.axis, frames, followed) if state.live else []
+        lines = lines_of_run(axes, state.axis, frames, followed)
         words = [range_words(axes, state.axis, frames, state.then_axis, lines)]
-        size = run_size(axes, state, followed)
+        here = self._controller.position_on_show() if state.then_axis else None
+        size = run_size(axes, state, followed, here)
         if size is not None:
             key = cost_key(state, axes.stack.hw)
             cost = self._controller.costs.expect(key, size.objects)

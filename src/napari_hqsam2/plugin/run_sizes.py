@@ -1,0 +1,150 @@
+"""How much a run has to do, from what is known of the objects; nothing is read.
+
+The frames are those of `session.anchors.RunPlan`, which needs a session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from napari_hqsam2.plugin.axis_names import NamedAxes
+    from napari_hqsam2.plugin.rows import ObjectRow
+    from napari_hqsam2.plugin.state import PluginState
+
+Place = tuple[int, ...]
+Starts = dict[int, dict[int, bool]]
+"""By object, the frames of a line that a run may start from, and whether they are new
+to it or have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSize:
+    """How much a run has to do."""
+
+    frames: int
+    """Different frames that it visits."""
+    steps: int
+    """Frames that it computes; those it meets both ways count twice."""
+    objects: int
+    is_most: bool = False
+    """Whether it may turn out to be less."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Frames of a line that one part of a run visits, and its objects."""
+
+    forward: range
+    backward: range
+    objects: frozenset[int]
+
+    @property
+    def frames(self) -> set[int]:
+        return {*self.forward, *self.backward}
+
+    @property
+    def steps(self) -> int:
+        return len(self.forward) + len(self.backward)
+
+
+def run_size(
+    axes: NamedAxes,
+    state: PluginState,
+    rows: Iterable[ObjectRow],
+    here: Place | None = None,
+) -> RunSize | None:
+    """How much a run has to do with the present choices; None for nothing to follow.
+
+    Parameters
+    ----------
+    axes
+        Of the image.
+    state
+        Axes, direction, range, and whether only what changed is followed.
+    rows
+        Objects that are followed.
+    here
+        The frame on show, from which objects are handed on along a second axis.
+    """
+    if state.axis is None:
+        return None
+    index = axes.stack.leading.index(state.axis)
+    span = range(*(state.frames or (0, axes.stack.length(state.axis))))
+    lines = _lines(rows, state.axis, index, span)
+    frames = steps = 0
+    objects: set[int] = set()
+    for starts in lines.values():
+        ways = list(_ways(starts, span, state.direction, changed=state.only_changed))
+        frames += len(set[int]().union(*(way.frames for way in ways)))
+        steps += sum(way.steps for way in ways)
+        objects.update(*(way.objects for way in ways))
+    if state.then_axis is None:
+        return RunSize(frames, steps, len(objects)) if steps else None
+    if here is None or (*here[:index], *here[index + 1 :]) not in lines:
+        return None
+    more = len(span) * axes.stack.length(state.then_axis)
+    objects.update(*lines.values())
+    return RunSize(frames + more, steps + more, len(objects), is_most=True)
+
+
+def _lines(
+    rows: Iterable[ObjectRow], axis: str, index: int, span: range
+) -> dict[Place, Starts]:
+    """What runs start from, by place along the other axes."""
+    lines: dict[Place, Starts] = {}
+    for row in rows:
+        for place in row.starts:
+            if place[index] in span:
+                line = lines.setdefault((*place[:index], *place[index + 1 :]), {})
+                is_changed = (axis, place) in row.changed
+                line.setdefault(row.obj_id, {})[place[index]] = is_changed
+    return lines
+
+
+def _ways(
+    starts: Starts, span: range, direction: str, *, changed: bool
+) -> Iterator[_Way]:
+    """Parts of a run along a line."""
+    whole = {
+        obj_id: frames
+        for obj_id, frames in starts.items()
+        if not changed or all(frames.values())
+    }
+    if whole:
+        firsts = [min(frames) for frames in whole.values()]
+        yield _way(min(firsts), max(firsts), span, direction, whole)
+    parts: dict[int, dict[int, range]] = {}
+    for obj_id in starts.keys() - whole.keys():
+        for frame, is_changed in starts[obj_id].items():
+            if is_changed:
+                between = _between(frame, starts[obj_id], span)
+                parts.setdefault(frame, {})[obj_id] = between
+    for frame, spans in parts.items():
+        first = min(each.start for each in spans.values())
+        widest = range(first, max(each.stop for each in spans.values()))
+        yield _way(frame, frame, widest, direction, spans)
+
+
+def _between(frame: int, others: Mapping[int, bool], span: range) -> range:
+    """Frames from the start before to the one after, both left out."""
+    before = [other + 1 for other in others if other < frame]
+    after = [other for other in others if other > frame]
+    return range(max(before, default=span.start), min(after, default=span.stop))
+
+
+def _way(
+    first: int, last: int, span: range, direction: str, objects: Iterable[int]
+) -> _Way:
+    """From the first start forward, and from the last one backward."""
+    forward = range(first, span.stop)
+    backward = range(span.start, last + (direction == "backward"))
+    nothing = range(0)
+    return _Way(
+        nothing if direction == "backward" else forward,
+        nothing if direction == "forward" else backward,
+        frozenset(objects),
+    )
