@@ -15,11 +15,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import napari_hqsam2
-from napari_hqsam2 import batch
+from napari_hqsam2.batch import bars, work
 from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.cli import app
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
-from napari_hqsam2.segmentation.options import ImageSettings
+from napari_hqsam2.segmentation.options import StackSettings
 from napari_hqsam2.stack_files import PixelSize, open_stack
 from napari_hqsam2.weights import own_files, registry
 
@@ -65,7 +65,7 @@ def small_model():
 @pytest.fixture
 def quick(monkeypatch, small_model):
     """A model that is small instead of the one that is asked for."""
-    monkeypatch.setattr(batch, "load_model", lambda *_, **__: small_model)
+    monkeypatch.setattr(work, "load_model", lambda *_, **__: small_model)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_options_of_the_model_reach_it(run, files, monkeypatch, small_model):
         asked.append((name, options))
         return small_model
 
-    monkeypatch.setattr(batch, "load_model", load)
+    monkeypatch.setattr(work, "load_model", load)
     command = ("segment", "stack.ome.tif", *PROMPTS, "-o", "labels.tif")
     run(*command)
     run(*command, "--tracking", "local", "--resolution", "256", "--compile")
@@ -257,12 +257,13 @@ def test_frames_are_waited_for_as_long_as_is_said(run, files, quick, monkeypatch
 
     def settings(**options):
         asked.append(options["read_timeout"])
-        return ImageSettings(**options)
+        return StackSettings(**options)
 
-    monkeypatch.setattr(batch, "ImageSettings", settings)
+    monkeypatch.setattr(work, "StackSettings", settings)
     command = ("segment", "stack.ome.tif", *PROMPTS, "-o", "labels.tif")
     for more in ((), ("--read-timeout", "0.5"), ("--read-timeout", "0")):
         assert run(*command, *more).exit_code == 0
+        (files / "labels.tif").unlink()
     assert asked == [120, 0.5, None]
     assert run(*command, "--read-timeout", "-1").exit_code == 2
 
@@ -398,7 +399,7 @@ def test_an_interrupted_download_goes_on_with_the_same_command(run, monkeypatch)
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch.download, "ensure_checkpoint", interrupted)
+    monkeypatch.setattr(bars.download, "ensure_checkpoint", interrupted)
     result = run("download", "sam2.1_hiera_tiny")
     assert result.exit_code == 130
     assert "goes on from what has arrived" in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tifffile.imwrite(tmp_path / "nuclei.tif", tifffile.imread(SAMPLE)[:FRAMES])
     (points,) = (m["code"] for m in BLOCK.finditer(README) if m["language"] == "csv")
     (tmp_path / "points.csv").write_text(points, encoding="utf-8")
+    for name in ("positions", "clicks"):
+        (tmp_path / name).mkdir()
+    shutil.copy(tmp_path / "nuclei.tif", tmp_path / "positions")
+    shutil.copy(tmp_path / "points.csv", tmp_path / "clicks" / "nuclei.csv")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -79,7 +84,8 @@ def test_command_line_block_runs(folder: Path) -> None:
     for command in commands:
         result = CliRunner().invoke(cli.app, command.split())
         assert result.exit_code == 0, f"{command}: {result.output}"
-    assert set(np.unique(tifffile.imread(folder / "labels.tif"))) == {0, 1, 2}
+    for name in ("labels.ome.tif", "labels/nuclei.tif"):
+        assert set(np.unique(tifffile.imread(folder / name))) == {0, 1, 2}
     assert (folder / "outlines.png").stat().st_size > 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
@@ -59,8 +58,6 @@ __all__ = [
     "segment_image",
     "segment_stack",
 ]
-
-logger = logging.getLogger(__name__)
 
 Progress: TypeAlias = "Callable[[int, int], None]"
 """Called with the frames done and the frames in all."""
@@ -328,15 +325,6 @@ def _results(
             limits = plan.view.limits()
     except ReadCancelledError:
         return iter(())
-    logger.info(
-        "Following %d objects along %s of %s, frames %d to %d, contrast limits %s",
-        len(plan.obj_ids),
-        plan.axis,
-        plan.view.axes.described,
-        plan.frames.start,
-        plan.frames.stop - 1,
-        limits,
-    )
     results = plan.results(
         predictor,
         limits,
@@ -344,7 +332,7 @@ def _results(
         cancel or _never,
         options.window_rule(plan.view.axes.hw, predictor),
     )
-    return _counted(results, plan.num_steps, progress)
+    return _counted((step.result for step in results), plan.num_steps, progress)
 
 
 def _counted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from napari_hqsam2.errors import HqSam2Error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -39,6 +41,20 @@ def errors_as_messages() -> Iterator[None]:
     except (HqSam2Error, OSError) as error:
         err.print(f"[bold red]Error:[/] {escape(str(error))}")
         raise typer.Exit(EXIT_FAILED) from error
+
+
+@contextmanager
+def terminated_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, which job schedulers send before they kill, end work as Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _show_version(wanted: bool) -> None:

@@ -54,7 +54,7 @@ class Evaluation:
     ) -> Evaluation:
         """Load a model; `options` is what else decides the results."""
         from napari_hqsam2.api import load_model  # noqa: PLC0415 - loads torch
-        from napari_hqsam2.batch import download_with_bar  # noqa: PLC0415
+        from napari_hqsam2.batch.bars import download_with_bar  # noqa: PLC0415
         from napari_hqsam2.weights.cache import file_sha256  # noqa: PLC0415
 
         path = checkpoint or download_with_bar(model, err)

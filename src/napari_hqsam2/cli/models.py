@@ -61,7 +61,7 @@ def download_model(
 
     Ctrl-C keeps what has arrived; the same command goes on from there.
     """
-    from napari_hqsam2.batch import download_with_bar  # noqa: PLC0415 - loads torch
+    from napari_hqsam2.batch.bars import download_with_bar  # noqa: PLC0415 - loads torch
 
     try:
         with errors_as_messages():

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from napari_hqsam2.cli.app import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    app,
-    err,
-    errors_as_messages,
-    out,
-)
+from napari_hqsam2.cli.app import app, errors_as_messages, terminated_as_ctrl_c
+from napari_hqsam2.cli.segmenting import expanded, part, segment_many, segment_one
 from napari_hqsam2.cli.values import (
     checked_crop,
     checked_gamma,
@@ -52,25 +46,35 @@ class TrackingChoice(StrEnum):
     local = "local"
 
 
-StackArgument = Annotated[
-    Path,
-    typer.Argument(help="TIFF, OME-TIFF, Zarr, .npy, folder of images, or video."),
+StacksArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="STACK...",
+        help="TIFF, OME-TIFF, Zarr, .npy, folder of images, or video; one or many, or "
+        "a pattern in quotes.",
+    ),
 ]
 OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", help="OME-TIFF of labels to write (.tif).")
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        help="OME-TIFF of labels to write (.tif); a folder for those of many stacks.",
+    ),
 ]
 PointsOption = Annotated[
     Path | None,
     typer.Option(
         help="CSV of clicks: t,y,x,object_id,label (or z, ...), or a Points layer "
-        "saved by napari. Coordinates are pixel indices."
+        "saved by napari. Coordinates are pixel indices. For many stacks also a "
+        "folder, with a table named after each: cells.csv for cells.tif."
     ),
 ]
 BoxesOption = Annotated[
     Path | None,
     typer.Option(
         help="CSV of boxes: t,y0,x0,y1,x1,object_id, or a Shapes layer saved by napari "
-        "(rectangles)."
+        "(rectangles); for many stacks also a folder."
     ),
 ]
 EverythingOption = Annotated[
@@ -172,13 +176,27 @@ ReadTimeoutOption = Annotated[
     ),
 ]
 PictureOption = Annotated[
-    Path | None, typer.Option(help="Also draw frames with outlines (.png).")
+    Path | None,
+    typer.Option(
+        help="Also draw frames with outlines (.png); for many stacks a folder."
+    ),
+]
+IndexOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Of many stacks, only every --of-th from this one on, counted from 0: one "
+        "part for each task of a job array.",
+        min=0,
+    ),
+]
+OfOption = Annotated[
+    int | None, typer.Option(help="Number of parts, see --index.", min=1)
 ]
 
 
 @app.command()
 def segment(  # noqa: PLR0913 - one argument per option
-    stack: StackArgument,
+    stacks: StacksArgument,
     *,
     output: OutputOption,
     points: PointsOption = None,
@@ -203,18 +221,27 @@ def segment(  # noqa: PLR0913 - one argument per option
     compile: CompileOption = False,  # noqa: A002 - as in torch
     read_timeout: ReadTimeoutOption = DEFAULT_TIMEOUT,
     picture: PictureOption = None,
+    index: IndexOption = None,
+    of: OfOption = None,
 ) -> None:
-    """Segment prompted objects through a stack and write their labels.
+    """Segment prompted objects through stacks and write their labels.
 
     Without a column object_id every click and every box is an object of its own.
 
-    Ctrl-C writes the frames that are finished and exits with 130; so does a frame that
-    cannot be read, and exits with 1.
+    Ctrl-C or SIGTERM writes the frames that are finished and exits with 130; so does a
+    frame that cannot be read, and exits with 1. The same command goes on from there,
+    also after it was killed: a minute of work is lost at most. What is finished is not
+    done again, unless inputs, settings or version have changed.
+
+    Many stacks are done one after the other. One that fails does not stop the others; a
+    table at the end says what came of each, and the exit code is 1 if any failed.
+    Several processes, on any machines, may be given the same stacks: none begins what
+    another is at.
     """
     from napari_hqsam2.batch import SegmentJob  # noqa: PLC0415 - loads torch
 
     job = SegmentJob(
-        stack=stack,
+        stack=stacks[0],
         output=output,
         points=points,
         boxes=boxes,
@@ -239,23 +266,9 @@ def segment(  # noqa: PLR0913 - one argument per option
         read_timeout=read_timeout or None,
         picture=picture,
     )
-    with errors_as_messages():
-        summary = job.run(err)
-    for path in summary.written:
-        out.print(f"Wrote {path}", soft_wrap=True, highlight=False)
-    if summary.problem:
-        err.print(f"[bold red]Error:[/] {escape(summary.problem)}", soft_wrap=True)
-        err.print(_what_is_kept(summary.frames_done), soft_wrap=True)
-        raise typer.Exit(EXIT_FAILED)
-    if summary.interrupted:
-        err.print(f"Interrupted; {summary.frames_done} frames are finished.")
-        raise typer.Exit(EXIT_INTERRUPTED)
-
-
-def _what_is_kept(frames_done: int) -> str:
-    """Words for a run that a frame has ended, and how to go on."""
-    frames = "1 frame is" if frames_done == 1 else f"{frames_done} frames are"
-    return (
-        f"{frames} finished and written; the others are empty in the labels. Mend the "
-        "frame and run again, or leave it out with --frames and --direction."
-    )
+    with errors_as_messages(), terminated_as_ctrl_c():
+        found = expanded(stacks)
+        if len(found) > 1 or index is not None or output.is_dir() or not output.suffix:
+            segment_many(part(found, index, of), job)
+        else:
+            segment_one(replace(job, stack=found[0]))

@@ -150,7 +150,7 @@ def train(  # noqa: PLR0913 - one argument per option
     """
     import torch  # noqa: PLC0415 - seconds
 
-    from napari_hqsam2.batch import download_with_bar  # noqa: PLC0415 - loads torch
+    from napari_hqsam2.batch.bars import download_with_bar  # noqa: PLC0415 - loads torch
     from napari_hqsam2.training.fine_tuning.data_files import (  # noqa: PLC0415
         DataFiles,
     )

@@ -179,9 +179,9 @@ def _segmented(
             raise EvaluationError(msg)
         view = StackView(stack.array, stack.axes.letters)
         plan = plan_stack(view, prompts, axis=None, frames=None, direction="both")
-        results = plan.results(predictor, view.limits(), predictor.hq, lambda: False)
-        for result in results:
-            paint(labels[result.position], result.masks)
+        steps = plan.results(predictor, view.limits(), predictor.hq, lambda: False)
+        for step in steps:
+            paint(labels[step.result.position], step.result.masks)
     return labels
 
 

@@ -73,6 +73,8 @@ class Propagation:
     """Leave objects out until their own first prompted frame is reached."""
     is_cancelled: Callable[[], bool]
     """Asked before every batch of objects."""
+    goes_on: bool = False
+    """`start` follows a frame of an earlier run."""
 
     def results(self) -> Iterator[FrameLogits]:
         """Track frame by frame; ends early, between two frames, once cancelled.
@@ -131,7 +133,7 @@ class Propagation:
         session.check_frame(start)
         if self.is_reverse:
             # SAM 2 has nothing to do in reverse from frame 0
-            order = range(start, -1, -1) if start > 0 else range(0)
+            order = range(start, -1, -1) if start > 0 or self.goes_on else range(0)
         else:
             order = range(start, session.num_frames)
         return order if self.count is None else order[: self.count]

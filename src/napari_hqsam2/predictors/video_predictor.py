@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.modeling.hqsam2 import OUT_OF_VIEW_LOGIT
+from napari_hqsam2.predictors.batch_size import BatchSizes
 from napari_hqsam2.predictors.feature_cache import (
     DEFAULT_BUDGET,
     DEFAULT_FRAMES,
@@ -306,6 +307,7 @@ class SAM2VideoPredictor:
         reverse: bool = False,
         from_own_prompts: bool = False,
         is_cancelled: Callable[[], bool] | None = None,
+        goes_on: bool = False,
     ) -> Iterator[FrameLogits]:
         """`propagate_in_video` at the resolution of the network.
 
@@ -319,6 +321,9 @@ class SAM2VideoPredictor:
         is_cancelled : callable, optional
             Asked before every batch of objects. Once it is true the run ends, and a
             frame that is not complete leaves no trace.
+        goes_on : bool
+            `start_frame_idx` is not where the run begins, but where it goes on with
+            memories of an earlier one.
 
         Yields
         ------
@@ -334,8 +339,16 @@ class SAM2VideoPredictor:
             is_reverse=reverse,
             from_own_prompts=from_own_prompts,
             is_cancelled=is_cancelled or _never,
+            goes_on=goes_on,
         )
         yield from run.results()
+
+    def remember(self, session: VideoSession) -> None:
+        """Encode all memories that wait for it: of new prompts, of the last frame."""
+        sizes = BatchSizes(self.model, self.config.max_batch)
+        self._tracker.remember_prompts(session, sizes)
+        states = session.objects.values()
+        self._tracker.remember_tracked(session, states, None, sizes)
 
     def clear_all_prompts_in_frame(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.prompts import FramePrompts
-    from napari_hqsam2.segmentation.masks import FrameResult
     from napari_hqsam2.segmentation.prompt_groups import FrameSpan, PromptGroup
+    from napari_hqsam2.segmentation.run_states import RunState, RunStep
     from napari_hqsam2.segmentation.stack_view import StackView
     from napari_hqsam2.segmentation.windows import WindowRule
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,16 +65,31 @@ class StackPlan:
         hq: HqMode,
         is_cancelled: Callable[[], bool],
         rule: WindowRule | None = None,
-    ) -> Iterator[FrameResult]:
+        after: RunState | None = None,
+    ) -> Iterator[RunStep]:
         """Work group by group, frame by frame, until done or cancelled.
 
-        `rule` says where objects are looked for; None is on whole frames.
+        `rule` says where objects are looked for; None is on whole frames. `after` goes
+        on where a run with the same prompts and settings stood.
         """
-        for group, span in zip(self.groups, self.spans, strict=True):
+        logger.info(
+            "Following %d objects along %s of %s, frames %d to %d, contrast limits %s",
+            len(self.obj_ids),
+            self.axis,
+            self.view.axes.described,
+            self.frames.start,
+            self.frames.stop - 1,
+            limits,
+        )
+        numbered = enumerate(zip(self.groups, self.spans, strict=True))
+        for number, (group, span) in numbered:
+            if after is not None and number < after.group:
+                continue
             run = GroupRun(
                 predictor=predictor,
                 source=self.view.frames(group.origin, self.axis),
                 group=group,
+                number=number,
                 frames=self.frames,
                 span=span,
                 limits=limits,
@@ -78,8 +97,9 @@ class StackPlan:
                 is_cancelled=is_cancelled,
                 rule=rule,
             )
-            for result in until_cancelled(run.results(), is_cancelled):
-                yield result
+            here = after if after is not None and number == after.group else None
+            for step in until_cancelled(run.results(here), is_cancelled):
+                yield step
                 if is_cancelled():
                     return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from napari_hqsam2.segmentation.clicks import answer_clicks, to_clicks
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
 from napari_hqsam2.segmentation.frame_objects import FrameObjects, KeptObjects
 from napari_hqsam2.segmentation.masks import FrameResult
+from napari_hqsam2.segmentation.run_states import Followed, RunState, RunStep
 from napari_hqsam2.segmentation.stack_view import FrameRange
 from napari_hqsam2.segmentation.window_tracking import (
     WindowOutput,
@@ -49,6 +50,8 @@ class GroupRun:
     source: FrameSource
     """Frames along the propagation axis."""
     group: PromptGroup
+    number: int
+    """Of the group in its stack."""
     frames: range
     """Frames that may be looked at; all prompts lie on them."""
     span: FrameSpan
@@ -58,24 +61,46 @@ class GroupRun:
     rule: WindowRule | None = None
     """Where objects are looked for; None is on the whole frame."""
 
-    def results(self) -> Generator[FrameResult, None, None]:
-        """Follow all objects, forward, then backward."""
+    def results(self, after: RunState | None = None) -> Generator[RunStep, None, None]:
+        """Follow all objects, forward, then backward; or go on after a state."""
         rule = self.rule
         if rule is not None and rule.is_needed(self.group.prompts):
             forward, backward = self._window_passes(rule)
         else:
             forward, backward = self._whole_passes()
-        kept: dict[int, KeptObjects] = {}
-        if self.span.forward:
-            for frame, objects in forward:
+        kept = {} if after is None else dict(after.kept)
+        is_back = after is not None and after.is_reverse
+        if self.span.forward and not is_back:
+            for frame, objects in forward.frames(after):
                 if frame in self.span.backward:
                     kept[frame] = KeptObjects.of(objects)
-                yield self._result(frame, objects)
+                yield self._step(frame, objects, forward, kept)
         if self.span.backward:
-            for frame, objects in backward:
-                yield self._result(frame, self._joined(frame, objects, kept))
+            for frame, objects in backward.frames(after if is_back else None):
+                yield self._step(
+                    frame, self._joined(frame, objects, kept), backward, kept
+                )
 
-    def _window_passes(self, rule: WindowRule) -> tuple[_Frames, _Frames]:
+    def _step(
+        self,
+        frame: int,
+        objects: FrameObjects,
+        following: _Pass,
+        kept: Mapping[int, KeptObjects],
+    ) -> RunStep:
+        def state() -> RunState:
+            return RunState(
+                self.number,
+                following.is_reverse,
+                frame,
+                following.followed(),
+                dict(kept),
+            )
+
+        masks = objects.masks(self.source.hw, self.group.masks_on(frame))
+        return RunStep(FrameResult(self.group.position(frame), masks), state)
+
+    def _window_passes(self, rule: WindowRule) -> tuple[_Pass, _Pass]:
         """Both passes, with each object seen in a window of its own."""
         frames = FrameRange(self.source, self.frames)
         tracker = WindowTracker(
@@ -88,34 +113,18 @@ class GroupRun:
             frame = self.group.frame(prompt) - self.frames.start
             remembered[prompt.obj_id, frame] = tracker.remember(frame, prompt)
         return (
-            self._window_pass(tracker, remembered, reverse=False),
-            self._window_pass(tracker, remembered, reverse=True),
+            _WindowPass(self, tracker, remembered, is_reverse=False),
+            _WindowPass(self, tracker, remembered, is_reverse=True),
         )
 
-    def _window_pass(
-        self,
-        tracker: WindowTracker,
-        remembered: Mapping[tuple[int, int], WindowOutput],
-        *,
-        reverse: bool,
-    ) -> _Frames:
-        if self.is_cancelled():
-            return
-        offset = self.frames.start
-        firsts = {k: v - offset for k, v in self.group.first_frames().items()}
-        order = range(min(firsts.values()), len(self.frames))
-        if reverse:
-            order = range(max(firsts.values()), -1, -1)
-        run = WindowRun(tracker, remembered, self.is_cancelled)
-        for frame, objects in run.results(order, firsts):
-            if not reverse or frame + offset in self.span.backward:
-                yield frame + offset, objects
-
-    def _whole_passes(self) -> tuple[_Frames, _Frames]:
+    def _whole_passes(self) -> tuple[_Pass, _Pass]:
         """Both passes on whole frames."""
         session = self._prompted_session()
         again = _with_prompts_alone(session)
-        return self._pass(session, reverse=False), self._backward_pass(again)
+        return (
+            _WholePass(self, session, is_reverse=False),
+            _WholePass(self, again, is_reverse=True),
+        )
 
     def _prompted_session(self) -> VideoSession:
         frames = FrameRange(self.source, self.frames)
@@ -136,31 +145,6 @@ class GroupRun:
         clicks = to_clicks(prompt, session.hw, predictor.image_size)
         answer_clicks(predictor, session, frame, prompt.obj_id, clicks)
 
-    def _pass(self, session: VideoSession, *, reverse: bool) -> _Frames:
-        if self.is_cancelled():
-            return
-        firsts = self.group.first_frames().values()
-        start = max(firsts) if reverse else min(firsts)
-        for logits in self.predictor.propagate(
-            session,
-            start_frame_idx=start - self.frames.start,
-            reverse=reverse,
-            from_own_prompts=True,
-            is_cancelled=self.is_cancelled,
-        ):
-            objects = FrameObjects.whole(_objects(logits), session.hw)
-            yield logits.frame + self.frames.start, objects
-
-    def _backward_pass(self, session: VideoSession) -> _Frames:
-        if self.span.backward.start == self.frames.start and not self.span.forward:
-            # SAM 2 has nothing to do backward from frame 0; its result is also that of
-            # the first step forward.
-            yield from islice(self._pass(session, reverse=False), 1)
-            return
-        for frame, objects in self._pass(session, reverse=True):
-            if frame in self.span.backward:
-                yield frame, objects
-
     def _joined(
         self, frame: int, objects: FrameObjects, kept: dict[int, KeptObjects]
     ) -> FrameObjects:
@@ -174,13 +158,112 @@ class GroupRun:
             return objects
         return kept.pop(frame).restored(self.predictor.device).and_also(objects)
 
-    def _result(self, frame: int, objects: FrameObjects) -> FrameResult:
-        masks = objects.masks(self.source.hw, self.group.masks_on(frame))
-        return FrameResult(self.group.position(frame), masks)
-
 
 _Frames: TypeAlias = "Iterator[tuple[int, FrameObjects]]"
 """Frames in the order of processing, and the objects there."""
+
+
+class _Pass(Protocol):
+    """All objects of a group in one direction."""
+
+    is_reverse: bool
+
+    def frames(self, after: RunState | None) -> _Frames:
+        """Follow the objects, from their prompts on or after a state."""
+
+    def followed(self) -> dict[int, Followed]:
+        """What the objects take to the next frame."""
+
+
+@dataclass(slots=True, eq=False)
+class _WholePass:
+    """A pass on whole frames."""
+
+    run: GroupRun
+    session: VideoSession
+    """With prompts that are not remembered yet."""
+    is_reverse: bool
+
+    def frames(self, after: RunState | None) -> _Frames:
+        run, backward = self.run, self.run.span.backward
+        if not self.is_reverse:
+            yield from self._propagated(after, reverse=False)
+        elif backward.start == run.frames.start and not run.span.forward:
+            # SAM 2 has nothing to do backward from frame 0; its result is also that of
+            # the first step forward.
+            if after is None:
+                yield from islice(self._propagated(None, reverse=False), 1)
+        else:
+            for frame, objects in self._propagated(after, reverse=True):
+                if frame in backward:
+                    yield frame, objects
+
+    def followed(self) -> dict[int, Followed]:
+        self.run.predictor.remember(self.session)
+        return {
+            obj_id: Followed(dict(state.bank.tracked))
+            for obj_id, state in self.session.objects.items()
+        }
+
+    def _propagated(self, after: RunState | None, *, reverse: bool) -> _Frames:
+        run, session = self.run, self.session
+        if run.is_cancelled():
+            return
+        if after is None:
+            firsts = run.group.first_frames().values()
+            start = max(firsts) if reverse else min(firsts)
+        else:
+            start = after.frame + (-1 if reverse else 1)
+            if start not in run.frames:
+                return
+            run.predictor.remember(session)
+            for obj_id, followed in after.objects.items():
+                session.objects[obj_id].bank.tracked.update(followed.tracked)
+        for logits in run.predictor.propagate(
+            session,
+            start_frame_idx=start - run.frames.start,
+            reverse=reverse,
+            from_own_prompts=True,
+            is_cancelled=run.is_cancelled,
+            goes_on=after is not None,
+        ):
+            objects = FrameObjects.whole(_objects(logits), session.hw)
+            yield logits.frame + run.frames.start, objects
+
+
+class _WindowPass:
+    """A pass with each object in a window."""
+
+    def __init__(
+        self,
+        run: GroupRun,
+        tracker: WindowTracker,
+        remembered: Mapping[tuple[int, int], WindowOutput],
+        *,
+        is_reverse: bool,
+    ) -> None:
+        self.is_reverse = is_reverse
+        self._run = run
+        self._following = WindowRun(tracker, remembered, run.is_cancelled)
+
+    def frames(self, after: RunState | None) -> _Frames:
+        run, offset = self._run, self._run.frames.start
+        if run.is_cancelled():
+            return
+        firsts = {k: v - offset for k, v in run.group.first_frames().items()}
+        start = (max if self.is_reverse else min)(firsts.values())
+        if after is not None:
+            start = after.frame - offset + (-1 if self.is_reverse else 1)
+            self._following.restore(after.objects)
+        order = (
+            range(start, -1, -1) if self.is_reverse else range(start, len(run.frames))
+        )
+        for frame, objects in self._following.results(order, firsts):
+            if not self.is_reverse or frame + offset in run.span.backward:
+                yield frame + offset, objects
+
+    def followed(self) -> dict[int, Followed]:
+        return self._following.followed()
 
 
 def _objects(logits: FrameLogits) -> GridObjects:

@@ -27,6 +27,7 @@ from napari_hqsam2.segmentation.frame_objects import (
     WindowObjects,
     pixel_box,
 )
+from napari_hqsam2.segmentation.run_states import Followed
 from napari_hqsam2.segmentation.window_frames import SharedFeatures, WindowFrames
 from napari_hqsam2.segmentation.windows import MOST_WINDOWS, joined_box, prompt_box
 
@@ -276,6 +277,20 @@ class WindowRun:
     def leave(self, obj_id: int) -> None:
         """Follow an object no further."""
         del self._objects[obj_id]
+
+    def followed(self) -> dict[int, Followed]:
+        """What the objects take to the next frame."""
+        return {
+            obj_id: Followed(dict(each.state.bank.tracked), each.crop, each.box)
+            for obj_id, each in self._objects.items()
+        }
+
+    def restore(self, followed: Mapping[int, Followed]) -> None:
+        """Go on with what was followed elsewhere, instead of the prompts alone."""
+        for obj_id, saved in followed.items():
+            each = self._objects[obj_id]
+            each.state.bank.tracked.update(saved.tracked)
+            each.crop, each.box = saved.crop or each.crop, saved.box
 
     def results(
         self, frames: range, firsts: Mapping[int, int]
