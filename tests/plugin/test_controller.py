@@ -895,3 +895,15 @@ def test_thousand_objects_stay_quick(controller, state, fake_viewer, timers):
     timers[0].ring()
     assert len(state.objects) == len(rows)
     assert len(np.unique(state.labels.data)) == len(rows) + 1
+
+
+def test_what_is_odd_about_the_frame_on_show_is_told(
+    controller, state, drawn, fake_viewer, fake_engine
+):
+    stack = fake_engine.sessions[0]._stack
+    stack.frames(stack.line((0,), "T"), range(6)).read(3)
+    assert state.oddity == ""
+    fake_viewer.show_frame(state.image, (3,))
+    assert state.oddity.startswith("has the value 0 everywhere")
+    fake_viewer.show_frame(state.image, (2,))
+    assert state.oddity == ""

@@ -52,6 +52,14 @@ def test_every_state_tells_the_next_step(opened, qtbot):
     assert widget.run.stack.isEnabled()
 
 
+def test_odd_frames_have_a_line(opened):
+    _, widget = opened
+    assert not widget.oddity.isVisibleTo(widget)
+    widget.state.oddity = "has the value 0 everywhere: the model sees one plain colour"
+    assert widget.oddity.isVisibleTo(widget)
+    assert widget.oddity.text().startswith("⚠ This frame has the value 0")
+
+
 def test_from_click_to_labelled_stack(opened, qtbot, fake_engine):
     viewer, widget = opened
     click(qtbot, widget.prompts.add_layers)

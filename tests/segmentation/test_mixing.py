@@ -101,7 +101,7 @@ def test_only_frames_that_are_asked_for_are_read(stacks):
     )
     mix = Mix(red=MixChannel(None, (0, 1)), green=MixChannel(lazy, (0, 255)))
     source = ImageSettings(mix=mix).view(one, "TYX").frames((0,), "T")
-    assert isinstance(source, PatientSource)
+    assert isinstance(source.source, PatientSource)
     frame = source.read(3)
     assert read == [3]
     np.testing.assert_array_equal(frame[..., 1], two[3])

@@ -106,3 +106,19 @@ def test_it_is_a_mask_with_the_digest_of_the_result(session):
     session.set_prompts(1, 0, points=[PointPrompt(15, 12)])
     (scores,) = session.segment(0)
     assert mask.key == scores.mask_key
+
+
+def test_odd_frames_are_known_once_they_were_read(predictor, caplog):
+    ramp = np.arange(600, dtype=np.uint16).reshape(20, 30)
+    stack = np.stack([ramp, ramp * 0])
+    session = Session(stack, axes="TYX", model=predictor, contrast_limits=(0, 600))
+    assert session.oddity(1) == ""
+    session.prepare(0)
+    session.prepare(1)
+    assert session.oddity(0) == ""
+    assert session.oddity(1).startswith("has the value 0 everywhere")
+    session.configure(contrast_limits=(700, 800))
+    assert session.oddity(1) == ""
+    session.prepare(0)
+    assert session.oddity(0).startswith("is darker everywhere")
+    assert [message[:9] for message in caplog.messages] == ["Frame T=1"]

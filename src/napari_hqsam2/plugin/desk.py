@@ -273,6 +273,8 @@ class Desk:
         if report.position == self._viewer.current_position(item.image):
             names = {row.obj_id: row.name for row in item.rows.values()}
             self._viewer.show_scores(item.labels, report.scores, names)
+            if self.open is item:
+                self._state.oddity = report.oddity
         self._state.whereabouts = report.whereabouts
         if self.open is item:
             self._show_rows(item, is_new=bool(report.rows))
@@ -298,6 +300,7 @@ class Desk:
             state.objects, state.timeline = (), None
             state.undo_name = state.redo_name = ""
             state.disputes = ()
+            state.oddity = ""
             return
         self._show_rows(item, is_new=True)
         state.timeline = None

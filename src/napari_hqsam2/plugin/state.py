@@ -123,6 +123,8 @@ class PluginState:
     """Polarity of new points."""
     weights: WeightsStatus = field(default_factory=WeightsStatus)
     """What is here of the model, as `ModelStore` finds it."""
+    oddity: str = ""
+    """What is odd about the frame on show: "has the value 0 everywhere: ..."."""
     whereabouts: str = ""
     """Where the model computes, and the memory there; empty before it is loaded."""
     is_thinking: bool = False

@@ -65,6 +65,8 @@ class Report:
     """Pixels that wait for somebody to say whose they are."""
     whereabouts: str = ""
     """Where the model computes, and the memory there."""
+    oddity: str = ""
+    """What is odd about that frame, as of `Session.oddity`."""
     undo_name: str = ""
     redo_name: str = ""
     is_complete: bool = True
@@ -136,6 +138,7 @@ class Reporter:
             position,
             () if position is None else session.scores_on(position),
             self._disputes,
+            oddity="" if position is None else session.oddity(position),
             undo_name=undo[0] if undo else "",
             redo_name=redo[0] if redo else "",
             is_complete=not self._dirty and self._areas.is_complete,

@@ -177,6 +177,14 @@ class Look:
             (limits,) = limits
         return replace(self, mix=self.mix.with_own(stack, limits, self.gamma))
 
+    @property
+    def fixed_limits(self) -> Limits | None:
+        """The one pair of limits that is given for all that is shown, if it is."""
+        limits: Any = self.contrast_limits
+        if limits is None or self.mix is not None or np.ndim(limits[0]):
+            return None
+        return float(limits[0]), float(limits[1])
+
     def limits(self, estimate: Callable[[], IntensityLimits]) -> IntensityLimits:
         """Limits and gamma; `estimate` is asked for what is not given."""
         if self.mix is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +25,7 @@ from napari_hqsam2.predictors.intensity import estimate_limits
 from napari_hqsam2.predictors.multiscale import LevelSource, Multiscale
 from napari_hqsam2.predictors.slow_reads import DEFAULT_TIMEOUT, PatientSource
 from napari_hqsam2.segmentation.mixing import Look, MixedStack, is_in_memory
+from napari_hqsam2.segmentation.oddities import Oddities, WatchedSource
 
 if TYPE_CHECKING:
     from napari_hqsam2._types import HW, AnyArray
@@ -68,6 +69,8 @@ class StackView:
     ) -> None:
         self.channels = None if channels is None else tuple(channels)
         self._look = look or Look()
+        self._is_stack = True
+        self.oddities = Oddities()
         self._timeout = read_timeout
         self._kind = f"a {type(stack).__name__}"
         self._is_lazy = not is_in_memory(stack)
@@ -105,7 +108,9 @@ class StackView:
             stack = Multiscale([FrameList([level]) for level in image.levels])
         if look is not None and look.mix is not None:
             look = replace(look, mix=look.mix.of_images())
-        return cls(stack, f"T{axes}", channels, read_timeout, look)
+        view = cls(stack, f"T{axes}", channels, read_timeout, look)
+        view._is_stack = False
+        return view
 
     def _mix_in(self, mix: Mix) -> None:
         """Show several stacks as channels instead of this one."""
@@ -153,6 +158,24 @@ class StackView:
         axis
             Letter of a leading axis.
         """
+        place = self.axes.leading.index(axis)
+
+        def at(frame: int) -> tuple[int, ...]:
+            return (*position[:place], frame, *position[place + 1 :])
+
+        def look(frame: int, pixels: AnyArray) -> None:
+            name = f"Frame {self.axes.where(at(frame))}" if self._is_stack else "Image"
+            self.oddities.look(at(frame), name, pixels, self._look.fixed_limits)
+
+        return WatchedSource(self._frames(position, axis, at), look)
+
+    def _frames(
+        self,
+        position: tuple[int, ...],
+        axis: str,
+        at: Callable[[int], tuple[int, ...]],
+    ) -> FrameSource:
+        """As `frames`; `at` gives the position of each."""
         if self._source is not None:
             return self._source
         fixed = dict(zip(self.axes.leading, position, strict=True))
@@ -160,10 +183,9 @@ class StackView:
         source = self._along(fixed)
         if not self._is_lazy:
             return source
-        place = self.axes.leading.index(axis)
 
         def where(frame: int) -> str:
-            return self.axes.where((*position[:place], frame, *position[place + 1 :]))
+            return self.axes.where(at(frame))
 
         return PatientSource(source, self._timeout, where, self._kind)
 

@@ -32,6 +32,20 @@ class SessionLooks(SessionClaims):
             line = self._stack.line(place, self._stack.default_axis())
             self._tracker.prepare(line, line.frame(place))
 
+    def oddity(self, position: Sequence[int] | int) -> str:
+        """What is odd about a frame, in words; empty if nothing is, or if it is unread.
+
+        It has one value everywhere, NaN or infinity, or lies outside the contrast
+        limits. The words are the end of a sentence: "has the value 0 everywhere: ...".
+        The first frame of a stack of which there is something to say is logged, too.
+
+        Parameters
+        ----------
+        position
+            The frame.
+        """
+        return self._stack.oddity(self._stack.position(position))
+
     def model_view(
         self, position: Sequence[int] | int, obj_id: int | None = None
     ) -> ModelView:

@@ -14,6 +14,7 @@ from napari_hqsam2.axes import StackAxes
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.predictors.feature_cache import FeatureCache
 from napari_hqsam2.predictors.frame_checks import COLOUR_CHANNELS
+from napari_hqsam2.segmentation.oddities import Oddities
 from napari_hqsam2.segmentation.stack_view import FrameRange
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class SessionStack:
         self._stack = stack
         self._is_image = axes is not None and set(axes.upper()) <= set("YXC")
         self._letters = axes
+        self._oddities = Oddities()
         if axes is not None and self._is_image:
             self._stack = stack if hasattr(stack, "shape") else np.asarray(stack)
             self.axes = StackAxes(axes.upper(), tuple(self._stack.shape))
@@ -111,11 +113,17 @@ class SessionStack:
         self._plain = self._viewed(replace(settings, mix=None))
         self._view = self._plain if settings.mix is None else self._viewed(settings)
         self._limits: IntensityLimits | None = None
+        self._oddities.clear()
+        self._view.oddities = self._oddities
 
     def _viewed(self, settings: ImageSettings) -> StackView:
         if self._is_image:
             return settings.image_view(self._stack, self.axes.letters)
         return settings.view(self._stack, self._letters)
+
+    def oddity(self, position: Position) -> str:
+        """What is odd about a frame that was read, as the end of a sentence."""
+        return self._oddities.of(position or (0,))
 
     @property
     def limits(self) -> IntensityLimits:

@@ -85,6 +85,8 @@ class SegmentWidget(QWidget):
         self.image = LayerCombo()
         self.summary = quiet_label()
         self._summary_row = row("", self.summary)
+        self.oddity = quiet_label()
+        self._oddity_row = row("", self.oddity)
         self.channels = CompactCombo(CHANNELS_TIP)
         self._channel_row = row("Channels", self.channels)
         self.labels = LayerCombo("new layer")
@@ -115,6 +117,7 @@ class SegmentWidget(QWidget):
         self._lay_out()
         self._connect()
         self._show_layers()
+        self._show_oddity()
         self.destroyed.connect(
             partial(
                 _close,
@@ -143,6 +146,7 @@ class SegmentWidget(QWidget):
         for widget in (
             row("Image", self.image),
             self._summary_row,
+            self._oddity_row,
             self._channel_row,
             row("Labels", self.labels),
             separator(),
@@ -182,6 +186,12 @@ class SegmentWidget(QWidget):
         state.events.image.connect(self._show_layers)
         state.events.labels.connect(self._show_layers)
         state.events.channels.connect(self._show_layers)
+        state.events.oddity.connect(self._show_oddity)
+
+    def _show_oddity(self) -> None:
+        oddity = self.state.oddity
+        self.oddity.setText(f"⚠ This frame {oddity}." if oddity else "")
+        self._oddity_row.setVisible(bool(oddity))
 
     def _show_layers(self) -> None:
         viewer, state = self.controller.viewer, self.state
