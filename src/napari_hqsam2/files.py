@@ -20,6 +20,8 @@ CACHE_VARIABLE = "NAPARI_HQSAM2_CACHE"
 """Environment variable that moves the cache folder."""
 CONFIG_VARIABLE = "NAPARI_HQSAM2_CONFIG"
 """Environment variable that moves the folder of settings."""
+STATE_VARIABLE = "NAPARI_HQSAM2_STATE"
+"""Environment variable that moves the folder of unsaved work."""
 STALE = 3600.0
 """Seconds after which a temporary folder belongs to nobody any more."""
 
@@ -38,6 +40,14 @@ def config_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser().absolute()
     return platformdirs.user_config_path("napari-hqsam2", appauthor=False)
+
+
+def state_folder() -> Path:
+    """Folder of what is kept from one start to the next; it may not exist yet."""
+    chosen = os.environ.get(STATE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return platformdirs.user_state_path("napari-hqsam2", appauthor=False)
 
 
 def size_words(size: int) -> str:

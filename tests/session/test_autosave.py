@@ -339,6 +339,44 @@ def test_a_folder_that_was_being_replaced_comes_back(session, folder, load):
     assert fresh.exists()
 
 
+def test_labels_that_were_there_are_saved_gradually(stack, predictor, folder, load):
+    labels = np.zeros(stack.shape, np.int32)
+    labels[1, 3:5] = 9
+    labels[4, 8] = 8
+    session = Session(stack, axes="TYX", labels=labels, model=predictor)
+    one = session.new_object()
+    session.autosave(folder, gradually=True)
+    assert not load().labels.any()
+    session.add_mask(one, 2, SQUARE)
+    session.segment(2)
+    session.add_mask(one, 4, SQUARE)
+    session.segment(4)
+    assert set(np.unique(load().labels)) == {0, one}
+    more = True
+    for _ in labels:
+        assert more
+        more = session.save_some(0)
+    assert not session.save_some(0)
+    assert contents(load()) == contents(session)
+    size = (folder / JOURNAL_NAME).stat().st_size
+    session.save(folder)
+    assert not session.save_some()
+    assert (folder / JOURNAL_NAME).stat().st_size < size
+    assert contents(load()) == contents(session)
+
+
+def test_another_folder_that_cannot_be_used_leaves_the_first_one(
+    session, folder, load, tmp_path
+):
+    session.autosave(folder)
+    (tmp_path / "full").write_text("a file")
+    with pytest.raises(OSError, match="full"):
+        session.autosave(tmp_path / "full" / "session")
+    session.new_object(name="after")
+    assert session.autosave_folder == folder
+    assert contents(load()) == contents(session)
+
+
 SCRIPT = """
     import sys
     import numpy as np

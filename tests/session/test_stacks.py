@@ -11,6 +11,7 @@ from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.predictors.feature_cache import FeatureCache
 from napari_hqsam2.segmentation.mixing import Mix, MixChannel
 from napari_hqsam2.segmentation.options import ImageSettings
+from napari_hqsam2.session import stacks
 from napari_hqsam2.session.stacks import Line, LineFeatures, SessionStack
 
 
@@ -81,13 +82,48 @@ def test_a_fingerprint_is_of_all_channels_and_once_was_of_those_seen(rng):
     once = opened(stack[3], "TYX").fingerprint
     assert not first.has_fingerprint(once)
     assert first.has_fingerprint(second.fingerprint)
-    legacy = second._digest([second._plain])
+    legacy = stacks._Fingerprint(second.axes, [second._plain]).finish()
     assert legacy != second.fingerprint
     assert second.has_fingerprint(legacy)
     assert not first.has_fingerprint(legacy)
     colours = np.moveaxis(stack[:3], 0, -1)
     whole = opened(colours, "TYXC").fingerprint
     assert opened(colours, "TYXC", channels=(1,)).fingerprint == whole
+
+
+def test_of_large_frames_windows_are_read(rng, monkeypatch):
+    monkeypatch.setattr(stacks, "LARGE", 300)
+    monkeypatch.setattr(stacks, "WINDOW", 4)
+    stack = rng.integers(0, 255, (2, 17, 40), dtype=np.uint8)
+    first, other = opened(stack, "TYX"), stack.copy()
+    other[1, 16, 39] += 1
+    assert opened(stack.copy(), "TYX").has_fingerprint(first.fingerprint)
+    assert not opened(other, "TYX").has_fingerprint(first.fingerprint)
+    other = stack.copy()
+    other[1, 1, 6] += 1
+    assert opened(other, "TYX").fingerprint == first.fingerprint
+    monkeypatch.setattr(stacks, "LARGE", 2000)
+    assert opened(other, "TYX").fingerprint != opened(stack, "TYX").fingerprint
+
+
+def test_a_fingerprint_goes_on_where_reading_failed(tzyx):
+    class Failing:
+        shape, dtype, ndim = tzyx.shape, tzyx.dtype, 4
+        reads = 0
+
+        def __getitem__(self, key):
+            self.reads += 1
+            if self.reads == 4:
+                msg = "the network is down"
+                raise OSError(msg)
+            return tzyx[key]
+
+    source = Failing()
+    stack = opened(source, "TZYX")
+    with pytest.raises(StackError, match="network is down"):
+        _ = stack.fingerprint
+    assert stack.fingerprint == opened(tzyx, "TZYX").fingerprint
+    assert source.reads == 6
 
 
 def test_limits_are_looked_for_once_and_can_change(tzyx):

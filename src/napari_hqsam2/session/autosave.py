@@ -14,11 +14,11 @@ from napari_hqsam2.session.journal import JOURNAL_NAME, JournalFile
 from napari_hqsam2.session.plain import StoredPixels, to_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from napari_hqsam2.session.label_store import LabelStore
-    from napari_hqsam2.session.records import Records
+    from napari_hqsam2.session.records import Position, Records
 
 FULL = 256 * 2**20
 """Bytes of a journal after which the session is saved anew."""
@@ -90,7 +90,7 @@ class Autosave:
     folder
         Of the session.
     save
-        Writes all of it into the folder.
+        Writes it into the folder, with labels or without.
     records, labels
         What is followed.
     """
@@ -98,7 +98,7 @@ class Autosave:
     def __init__(
         self,
         folder: Path,
-        save: Callable[[], None],
+        save: Callable[[bool], None],
         records: Records,
         labels: LabelStore,
     ) -> None:
@@ -113,9 +113,18 @@ class Autosave:
         self._calls: list[str] = []
         self._was_running = False
         self._wait, self._next_try = FIRST_WAIT, 0.0
+        self._later: Iterator[Position] = iter(())
+        """Frames whose labels are still to be saved."""
 
-    def start(self, calls: list[str]) -> None:
+    def start(self, calls: list[str], *, gradually: bool = False) -> None:
         """Save everything, and follow what comes.
+
+        Parameters
+        ----------
+        calls
+            Of the script.
+        gradually
+            Leave the labels that are there to `catch_up`.
 
         Raises
         ------
@@ -126,10 +135,13 @@ class Autosave:
         """
         self._lock.acquire()
         try:
-            self._save_all(calls)
+            self._save_all(calls, with_labels=not gradually)
         except BaseException:
             self._lock.release()
             raise
+        self.problem = ""
+        if gradually:
+            self._later = self._labels.positions()
         for table in (*self._records.of_objects, self._records.settings):
             table.changed = set()
         self._labels.written = []
@@ -140,6 +152,22 @@ class Autosave:
         for table in (*self._records.of_objects, self._records.settings):
             table.changed = None
         self._labels.written = None
+
+    def catch_up(self, seconds: float) -> bool:
+        """Let the next `flush` write labels of frames that `start` left for later.
+
+        Returns
+        -------
+        bool
+            Whether there may be more of them, after so many seconds.
+        """
+        until = time.monotonic() + seconds
+        for position in self._later:
+            if not self._labels.is_empty(position):
+                self._labels.note_frame(position)
+            if time.monotonic() > until:
+                return True
+        return False
 
     def try_soon(self) -> None:
         """Let the next `flush` not wait for a folder that could not be written to."""
@@ -231,12 +259,13 @@ class Autosave:
             )
             raise SessionError(msg)
 
-    def _save_all(self, calls: list[str]) -> None:
+    def _save_all(self, calls: list[str], *, with_labels: bool = True) -> None:
         self._lock.acquire()
         if self._journal is not None:
             self._journal.close()
             self._journal = None
-        self._save()
+        self._save(with_labels)
+        self._later = iter(())
         self._journal = JournalFile(self.folder / JOURNAL_NAME)
         self._calls = list(calls)
 

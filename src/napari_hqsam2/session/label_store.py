@@ -247,8 +247,12 @@ class LabelStore:
 
     def clear(self, position: Position) -> None:
         """Let a frame have no label; one that has none is not written to."""
-        if any(strip.any() for _, strip in self._strips(position)):
+        if not self.is_empty(position):
             self.array[position] = 0
+
+    def is_empty(self, position: Position) -> bool:
+        """Whether a frame has no label."""
+        return not any(strip.any() for _, strip in self._strips(position))
 
     def relabel(self, position: Position, old: int, new: int) -> LabelPatch | None:
         """Give the pixels of a label on one frame another one; 0 clears them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -215,9 +216,11 @@ class Session(SessionExchange):
                 autosave.start(self._history.script)
                 return
             FolderLock(path).check()
-            self._write(path)
+            self._write(path, with_labels=True)
 
-    def autosave(self, folder: str | PathLike[str] | None) -> None:
+    def autosave(
+        self, folder: str | PathLike[str] | None, *, gradually: bool = False
+    ) -> None:
         """Save into a folder now, and from now on every change as it is made.
 
         Each call, and each frame of a run, is on the disk before the next one, so that
@@ -230,26 +233,51 @@ class Session(SessionExchange):
         ----------
         folder
             As of `save`; None saves no more.
+        gradually
+            Leave labels that are there already to `save_some`: where they are many,
+            and nobody is to wait.
 
         Raises
         ------
         SessionError
             As `save`.
         OSError
-            The folder cannot be written to.
+            The folder cannot be written to. What was saved before still is, elsewhere.
         """
         with self._turn():
-            if self._autosave is not None:
-                self._autosave.stop()
-                self._autosave = None
+            before = self._autosave
             if folder is None:
+                if before is not None:
+                    before.stop()
+                self._autosave = None
                 return
             path = Path(folder).absolute()
+            if before is not None and before.folder == path:
+                before.start(self._history.script, gradually=gradually)
+                return
             autosave = Autosave(
-                path, lambda: self._write(path), self._records, self._store
+                path, partial(self._write, path), self._records, self._store
             )
-            autosave.start(self._history.script)
+            autosave.start(self._history.script, gradually=gradually)
+            if before is not None:
+                before.pause()
             self._autosave = autosave
+
+    def save_some(self, seconds: float = 0.05) -> bool:
+        """Save labels that ``autosave(gradually=True)`` has left for later.
+
+        Parameters
+        ----------
+        seconds
+            About how long this may take; one frame is looked at in any case.
+
+        Returns
+        -------
+        bool
+            Whether there may be more to save.
+        """
+        with self._turn():
+            return self._autosave is not None and self._autosave.catch_up(seconds)
 
     @property
     def autosave_folder(self) -> Path | None:
@@ -268,7 +296,7 @@ class Session(SessionExchange):
     def _changing_header(self) -> dict[str, Any]:
         return {"provenance": self.provenance(), "settings": self._stored_settings()}
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, folder: Path, with_labels: bool) -> None:
         axes = self._stack.axes
         header = {
             **self._changing_header(),
@@ -283,7 +311,9 @@ class Session(SessionExchange):
             },
             "script": {**asdict(self._header), "calls": self._history.script},
         }
-        write_session(folder, header, self._records, self._store)
+        write_session(
+            folder, header, self._records, self._store, with_labels=with_labels
+        )
 
     @classmethod
     def load(

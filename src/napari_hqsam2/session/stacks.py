@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
-from functools import cached_property
 from hashlib import blake2b
+from itertools import product
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from napari_hqsam2.axes import StackAxes
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.predictors.feature_cache import FeatureCache
 from napari_hqsam2.predictors.frame_checks import COLOUR_CHANNELS
+from napari_hqsam2.predictors.frame_source import read_part
 from napari_hqsam2.segmentation.oddities import Oddities
 from napari_hqsam2.segmentation.stack_view import FrameRange
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
+    from napari_hqsam2._types import HW
     from napari_hqsam2.modeling.outputs import ImageFeatures
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.segmentation.options import ImageSettings
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
 
 SAMPLED_FRAMES = 5
 """Frames, evenly spread, whose pixels tell one stack from another."""
+LARGE = 2**26
+"""Pixels of a frame above which windows of it do."""
+WINDOW = 1024
+"""Side in pixels of such a window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,7 @@ class SessionStack:
         if axes is not None and self._is_image:
             self._stack = stack if hasattr(stack, "shape") else np.asarray(stack)
             self.axes = StackAxes(axes.upper(), tuple(self._stack.shape))
+        self._fingerprint: _Fingerprint | None = None
         self.show(settings)
         if not self._is_image:
             self.axes = self._plain.axes
@@ -191,38 +199,79 @@ class SessionStack:
             return 0
         return int(np.ravel_multi_index(position, self.axes.leading_shape))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Digest of axes, type and some frames; these are read, one at a time.
 
-        It is of all channels, whichever the model sees.
+        It is of all channels, whichever the model sees. If reading fails or is
+        cancelled, the next call goes on from there.
         """
-        letters = self.axes.letters
-        number = self.axes.length("C") if "C" in letters else 1
-        are_colours = number in COLOUR_CHANNELS[: 3 if letters.endswith("C") else 2]
-        choices = [None] if are_colours else [(index,) for index in range(number)]
-        plain = replace(self._settings, mix=None)
-        return self._digest(
-            [self._viewed(replace(plain, channels=channels)) for channels in choices]
-        )
+        if self._fingerprint is None:
+            self._fingerprint = _Fingerprint(self.axes, self._all_channels())
+        return self._fingerprint.finish()
 
     def has_fingerprint(self, fingerprint: str) -> bool:
         """Whether a digest is that of the stack.
 
         It may also be of the channels alone that the model sees, as it once was.
         """
-        return fingerprint in (self.fingerprint, self._digest([self._plain]))
+        if fingerprint == self.fingerprint:
+            return True
+        return fingerprint == _Fingerprint(self.axes, [self._plain]).finish()
 
-    def _digest(self, views: Sequence[StackView]) -> str:
-        digest = blake2b(self.axes.described.encode(), digest_size=16)
+    def _all_channels(self) -> list[StackView]:
+        letters = self.axes.letters
+        number = self.axes.length("C") if "C" in letters else 1
+        are_colours = number in COLOUR_CHANNELS[: 3 if letters.endswith("C") else 2]
+        choices = [None] if are_colours else [(index,) for index in range(number)]
+        plain = replace(self._settings, mix=None)
+        return [self._viewed(replace(plain, channels=channels)) for channels in choices]
+
+
+class _Fingerprint:
+    """A digest of axes and some frames, which is made one piece after the other.
+
+    Parameters
+    ----------
+    axes
+        Of the stack.
+    views
+        The stack, channel by channel.
+    """
+
+    def __init__(self, axes: StackAxes, views: Sequence[StackView]) -> None:
+        self._digest = blake2b(axes.described.encode(), digest_size=16)
         sources = [view.every_frame() for view in views]
-        last = len(sources[0]) - 1
-        for index in np.unique(np.linspace(0, last, SAMPLED_FRAMES, dtype=int)):
-            for source in sources:
-                frame = source.read(int(index))
-                little = frame.astype(frame.dtype.newbyteorder("<"))
-                digest.update(little.dtype.str.encode() + little.tobytes())
-        return digest.hexdigest()
+        indices = np.linspace(0, len(sources[0]) - 1, SAMPLED_FRAMES, dtype=int)
+        frames = np.unique(indices).tolist()
+        self._left = deque(product(frames, sources, _windows(axes.hw)))
+
+    def finish(self) -> str:
+        """Read what is left to read; raises as the stack."""
+        while self._left:
+            index, source, window = self._left[0]
+            if window is None:
+                frame = source.read(index)
+            else:
+                frame = read_part(source, index, window)
+            little = frame.astype(frame.dtype.newbyteorder("<"))
+            self._digest.update(little.dtype.str.encode() + little.tobytes())
+            self._left.popleft()
+        return self._digest.hexdigest()
+
+
+def _windows(hw: HW) -> Sequence[tuple[slice, slice] | None]:
+    """Parts of a frame that tell it from another one; None is all of it."""
+    if hw[0] * hw[1] <= LARGE:
+        return (None,)
+    starts = (
+        np.unique(np.linspace(0, max(side - WINDOW, 0), 4, dtype=int)).tolist()
+        for side in hw
+    )
+    return [
+        (slice(top, top + WINDOW), slice(left, left + WINDOW))
+        for top, left in product(*starts)
+    ]
 
 
 class LineFeatures(FeatureCache):

@@ -174,9 +174,16 @@ class SavedSession:
 
 
 def write_session(
-    folder: Path, header: Mapping[str, Any], records: Records, labels: LabelStore
+    folder: Path,
+    header: Mapping[str, Any],
+    records: Records,
+    labels: LabelStore,
+    *,
+    with_labels: bool = True,
 ) -> None:
     """Write a folder, all or nothing; an earlier session there is replaced.
+
+    All frames are empty there if it is to be without labels.
 
     Raises
     ------
@@ -195,7 +202,7 @@ def write_session(
         content[table.name] = [to_plain(table.name, v) for _, _, v in table.items()]
     content["locks"] = [[obj_id, place] for obj_id, place, _ in records.locks.items()]
     with atomic_folder(folder) as new:
-        _write_labels(new / LABELS_NAME, labels)
+        _write_labels(new / LABELS_NAME, labels, are_empty=not with_labels)
         text = json.dumps(content, indent=1, allow_nan=False)
         (new / JSON_NAME).write_text(text, encoding="utf-8")
         write_checksums(new, {JOURNAL_NAME})
@@ -269,13 +276,13 @@ def _is_replaceable(folder: Path) -> bool:
     )
 
 
-def _write_labels(path: Path, labels: LabelStore) -> None:
+def _write_labels(path: Path, labels: LabelStore, *, are_empty: bool) -> None:
     shape = tuple(labels.array.shape)
     chunks = (*(1 for _ in shape[:-2]), *(min(CHUNK, side) for side in shape[-2:]))
     array = zarr.create_array(
         store=path, shape=shape, chunks=chunks, dtype=np.dtype(labels.array.dtype)
     )
-    for position in labels.positions():
+    for position in () if are_empty else labels.positions():
         frame = labels.frame(position)
         if frame.any():
             array[position] = frame
