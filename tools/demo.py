@@ -19,7 +19,7 @@ from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
 from napari_hqsam2.export import write_labels
-from napari_hqsam2.files import CONFIG_VARIABLE
+from napari_hqsam2.files import CONFIG_VARIABLE, STATE_VARIABLE
 from napari_hqsam2.outlines import write_outlines
 from napari_hqsam2.plugin import segment_layers
 from napari_hqsam2.plugin.sample_data import nuclei_timelapse
@@ -104,6 +104,7 @@ def main() -> None:
     folder = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault(CONFIG_VARIABLE, str(folder / "settings"))
+    os.environ.setdefault(STATE_VARIABLE, str(folder / "state"))
 
     viewer = make_viewer()
     (sample,) = nuclei_timelapse()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
+import tempfile
 import time
 import weakref
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ import numpy as np
 import psutil
 from qtpy.QtCore import QTimer
 from tests.benchmarks import scenes
+
+from napari_hqsam2.files import STATE_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,8 +149,10 @@ def main() -> None:
     parser.add_argument("--crop", default="off")
     parser.add_argument("--tracking", default="local")
     options = parser.parse_args()
-    for _ in range(options.rounds):
-        once(options)
+    with tempfile.TemporaryDirectory() as folder:  # its work is nobody's
+        os.environ.setdefault(STATE_VARIABLE, folder)
+        for _ in range(options.rounds):
+            once(options)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_hqsam2.errors import StackError
-from napari_hqsam2.files import CONFIG_VARIABLE
+from napari_hqsam2.files import CONFIG_VARIABLE, STATE_VARIABLE
 from napari_hqsam2.plugin.axis_names import name_axes
 from napari_hqsam2.plugin.memory_watch import MemoryWatch
 from napari_hqsam2.plugin.prompt_values import DrawnItem
@@ -478,6 +478,7 @@ def _centre(prompt: FramePrompts) -> tuple[int, int]:
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the settings of whoever runs the tests out of them."""
     monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "settings"))
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from napari_hqsam2.plugin.live import Live, NoTimer
 from napari_hqsam2.plugin.model_window import ModelWindow
 from napari_hqsam2.plugin.object_verbs import ObjectVerbs
 from napari_hqsam2.plugin.prompt_sources import PromptSources
+from napari_hqsam2.plugin.recovery_offer import RecoveryOffer
 from napari_hqsam2.plugin.review import Review
 from napari_hqsam2.plugin.run_starter import RunStarter
 from napari_hqsam2.plugin.runs import Runs, Teller
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.live import Timer
     from napari_hqsam2.plugin.models import Engine
     from napari_hqsam2.plugin.orders import Order, Outcome
+    from napari_hqsam2.plugin.recovery import RecoveryFolder
     from napari_hqsam2.plugin.snapshots import Handle
     from napari_hqsam2.plugin.state import PluginState
     from napari_hqsam2.plugin.viewer_port import ViewerPort
@@ -55,6 +57,8 @@ class PluginController:
         a verb needs them.
     costs
         What earlier runs have taken; None knows of none.
+    recovery
+        Where work is kept that nobody has saved; None keeps none.
     """
 
     def __init__(
@@ -65,11 +69,12 @@ class PluginController:
         engine: Engine,
         make_timer: Callable[[Callable[[], None]], Timer] = NoTimer,
         costs: CostBook | None = None,
+        recovery: RecoveryFolder | None = None,
     ) -> None:
         self.state = state
         self.viewer = viewer
         self._inference = inference
-        self.desk = Desk(state, viewer, inference, engine)
+        self.desk = Desk(state, viewer, inference, engine, recovery)
         self.teller = Teller(state, viewer)
         self.costs = costs or CostBook()
         self.runs = Runs(state, viewer, self.desk, self.teller, self.costs)
@@ -83,6 +88,7 @@ class PluginController:
         self.sources = PromptSources(self)
         self.files = SessionFiles(self)
         self.painting = HandPainting(self)
+        self.recovery = RecoveryOffer(self, inference, recovery)
         events = viewer.events
         events.layer_removed.connect(self._on_layer_removed)
         events.data_replaced.connect(self._on_data_replaced)
@@ -146,6 +152,7 @@ class PluginController:
         self._hover.close()
         self._model_window.close()
         self.painting.close()
+        self.recovery.close()
         self.layers.close()
         self.viewer.close()
         self.desk.close(keep_model=keep_model)

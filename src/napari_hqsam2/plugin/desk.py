@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.plugin.inference import Task
+from napari_hqsam2.plugin.keeping import WorkKeeper
 from napari_hqsam2.plugin.label_view import LabelView
 from napari_hqsam2.plugin.open_sessions import OpenSessions
 from napari_hqsam2.plugin.orders import Order, Subject
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from napari_hqsam2.plugin.inference import Inference, Ticket
+    from napari_hqsam2.plugin.keeping import Keeping
     from napari_hqsam2.plugin.models import Engine
     from napari_hqsam2.plugin.orders import Outcome
     from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
+    from napari_hqsam2.plugin.recovery import RecoveryFolder
     from napari_hqsam2.plugin.rows import ObjectRow, Timeline
     from napari_hqsam2.plugin.snapshots import Handle, ImageSnapshot
     from napari_hqsam2.plugin.state import PluginState
@@ -45,6 +48,8 @@ class OpenImage:
     memory: PromptMemory
     rows: dict[int, ObjectRow] = field(default_factory=dict)
     hidden: frozenset[int] = frozenset()
+    told: str = ""
+    """Why its work is not kept, once that was told."""
 
 
 class Desk:
@@ -60,6 +65,8 @@ class Desk:
         Carries out tasks.
     engine
         Where sessions and models come from.
+    recovery
+        Where work is kept that nobody has saved; None keeps none.
     """
 
     def __init__(
@@ -68,15 +75,18 @@ class Desk:
         viewer: ViewerPort,
         inference: Inference,
         engine: Engine,
+        recovery: RecoveryFolder | None = None,
     ) -> None:
         self._state = state
         self._viewer = viewer
         self._inference = inference
         self.sync = PromptSync(state, viewer)
-        self.sessions = OpenSessions(engine)
+        self._keeps = recovery is not None
+        self.sessions = OpenSessions(engine, WorkKeeper(recovery))
         self.bench = Workbench(self.sessions)
         self.run_tasks = RunTasks(self.sessions, engine)
         self._images: list[OpenImage] = []
+        state.events.keeps_work.connect(self._keep_all)
 
     @property
     def open(self) -> OpenImage | None:
@@ -171,6 +181,7 @@ class Desk:
             self._viewer.current_position(item.image),
             self._on_report,
             self._state.overlap,
+            self._state.keeps_work,
         )
 
     def _mix(self, item: OpenImage) -> Mix | None:
@@ -215,6 +226,7 @@ class Desk:
         def done(outcome: Outcome) -> None:
             self.take(item, outcome)
             on_done(outcome)
+            self.keep(item)
 
         task = Task(partial(work, order), done, on_error, key, is_background)
         return self._inference.submit(task)
@@ -229,6 +241,36 @@ class Desk:
         """Hand in a question that changes nothing, for when there is nothing to do."""
         task = Task(lambda _: look(), on_done, on_error, key, is_background=True)
         self._inference.submit(task)
+
+    def keep(self, item: OpenImage) -> None:
+        """Let work be kept that nobody has saved, when there is nothing else to do."""
+        try:
+            order = self.order(item)
+        except StackError:
+            return
+        if not self._keeps or item not in self._images:
+            return
+
+        def done(keeping: Keeping) -> None:
+            if keeping.has_more:
+                self.keep(item)
+            if keeping.problem and keeping.problem != item.told:
+                item.told = keeping.problem
+                self._state.message = Message(keeping.problem, "problem")
+                self._viewer.notify(keeping.problem, is_problem=True)
+
+        self._inference.submit(
+            Task(
+                lambda _: self.sessions.keep(order),
+                done,
+                key=f"keep {id(item)}",
+                is_background=True,
+            )
+        )
+
+    def _keep_all(self) -> None:
+        for item in self._images:
+            self.keep(item)
 
     def take(self, item: OpenImage, outcome: Outcome) -> None:
         """Show what came of a task."""

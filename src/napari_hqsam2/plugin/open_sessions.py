@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_hqsam2.plugin.inference import Ticket
+    from napari_hqsam2.plugin.keeping import Keeping, WorkKeeper
     from napari_hqsam2.plugin.models import Engine
     from napari_hqsam2.plugin.orders import Order, Subject
+    from napari_hqsam2.plugin.recovery import KeptWork
     from napari_hqsam2.session.session import Session
 
 
@@ -25,15 +27,19 @@ class OpenSessions:
     ----------
     engine
         Where sessions and models come from.
+    keeper
+        Keeps what nobody has saved.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, keeper: WorkKeeper) -> None:
         self._engine = engine
+        self._keeper = keeper
         self._open: Subject | None = None
 
     def close(self, *, keep_model: bool = False) -> None:
         """Let go of everything, of the model only if nobody else uses it."""
         self.release(keep_model=keep_model)
+        self._keeper.close()
         self._open = None
 
     def release(self, *, keep_model: bool = False) -> None:
@@ -50,7 +56,12 @@ class OpenSessions:
             self._open = None
         if subject.session is not None:
             subject.session.close()
+            self._keeper.let_go(subject)
             subject.session = subject.reporter = None
+
+    def keep(self, order: Order) -> Keeping:
+        """Keep the work on the subject, as far as nobody has saved it."""
+        return self._keeper.keep(order.subject, is_wanted=order.keeps_work)
 
     def of(self, order: Order) -> Session:
         """The session of the subject, made when it is first needed."""
@@ -77,8 +88,19 @@ class OpenSessions:
         is_ready = subject is self._open and not subject.needs_model
         return subject.session if is_ready else None
 
-    def open_saved(self, order: Order, folder: Path) -> Session:
+    def open_saved(
+        self, order: Order, folder: Path, kept: KeptWork | None = None
+    ) -> Session:
         """Let a saved session be the one of the subject.
+
+        Parameters
+        ----------
+        order
+            What is worked on.
+        folder
+            Of the session.
+        kept
+            Where it is kept, if nobody had saved it.
 
         Raises
         ------
@@ -97,6 +119,8 @@ class OpenSessions:
             raise SessionError(msg)
         self._open = subject
         _take_over(subject, session)
+        if kept is not None:
+            self._keeper.adopt(subject, kept)
         return session
 
     def configure(self, order: Order) -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.axis_names import NamedAxes
     from napari_hqsam2.plugin.label_view import LabelView
     from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
+    from napari_hqsam2.plugin.recovery import KeptWork
     from napari_hqsam2.plugin.views import Line, Report, Reporter
     from napari_hqsam2.session.model_view import ModelView
     from napari_hqsam2.session.packed_masks import PackedMask
@@ -53,6 +54,10 @@ class Subject:
     drawn_masks: set[Pair] = field(default_factory=set)
     """Pairs whose mask prompt was drawn; other masks are not touched by layers."""
     needs_model: bool = True
+    kept: KeptWork | None = None
+    """Where the work is kept until somebody saves it."""
+    not_kept_until: float = 0.0
+    """When to try again, in seconds of `time.monotonic`."""
     refused: dict[Pair, PairPrompts | None] = field(default_factory=dict)
     """What holds on accepted frames where prompts were drawn, until it is told."""
 
@@ -77,6 +82,8 @@ class Order:
     """Told, in the viewer's thread, what takes long."""
     overlap: Overlap = "protect"
     """Whether the pixels of other objects are taken, of all but locked ones."""
+    keeps_work: bool = True
+    """Whether work that nobody has saved is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "one_piece": lambda value: isinstance(value, bool),
     "live": lambda value: isinstance(value, bool),
     "hover": lambda value: isinstance(value, bool),
+    "keeps_work": lambda value: isinstance(value, bool),
 }
 REMEMBERED = (*_CHECKS, "resolution")
 """Fields of the state: how one works, not what one works on."""

@@ -97,6 +97,7 @@ class RunTasks:
             deliver_all(order.subject)
             if not self._sessions.make_ready(order, ticket):
                 return RunOutcome(self._sessions.report(order), was_cancelled=True)
+            self._sessions.keep(order)
             memory = self._engine.watch_memory()
             with closing(_steps(session, order, legs, ticket)) as run:
                 for step in run:

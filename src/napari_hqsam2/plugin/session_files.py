@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.plugin.controller import PluginController
     from napari_hqsam2.plugin.orders import Outcome
+    from napari_hqsam2.plugin.recovery import KeptWork
     from napari_hqsam2.session.session import Session
 
 
@@ -38,16 +39,28 @@ class SessionFiles:
 
         self._main.edit(write)
 
-    def open(self, folder: Path) -> None:
-        """Go on with a saved session on the chosen image, in a new Labels layer."""
+    def open(self, folder: Path, kept: KeptWork | None = None) -> None:
+        """Go on with a saved session on the chosen image, in a new Labels layer.
+
+        Parameters
+        ----------
+        folder
+            Of the session.
+        kept
+            Where it was kept, if nobody had saved it; let go of if it cannot be opened.
+        """
         main = self._main
         if main.is_busy:
             main.teller.tell("Wait for the run to end, or cancel it first.")
+            if kept is not None:
+                kept.release()
             return
         state = main.state
         before = (state.points, state.shapes, state.labels)
 
         def refuse(error: Exception) -> None:
+            if kept is not None:
+                kept.release()
             made = state.labels
             state.points, state.shapes, state.labels = before
             if made is not None and made is not state.labels:
@@ -61,7 +74,7 @@ class SessionFiles:
             item = main.desk.begin()
             main.desk.submit(
                 item,
-                lambda order, _: main.desk.bench.open_session(order, folder),
+                lambda order, _: main.desk.bench.open_session(order, folder, kept),
                 self._on_opened,
                 refuse,
             )

@@ -10,6 +10,8 @@ from psygnal import SignalGroupDescriptor
 from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_hqsam2._types import CropMode, Direction, Overlap
     from napari_hqsam2.plugin.rows import ObjectRow, Timeline
     from napari_hqsam2.predictors.tracking_config import TrackingMode
@@ -61,6 +63,16 @@ class WeightsStatus:
     action: Literal["", "download", "cancel", "remove"] = ""
     freed: str = ""
     """Words for the bytes that "remove" frees."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """Work that a viewer left."""
+
+    place: Path
+    when: float
+    """Of the last change, in seconds since 1970."""
+    objects: int
 
 
 @dataclass
@@ -115,6 +127,8 @@ class PluginState:
     """Whether the frame on show is segmented with every change of its prompts."""
     hover: bool = True
     """Whether the mask that a click would give is shown under the pointer."""
+    keeps_work: bool = True
+    """Whether work that nobody has saved is kept for the next time."""
     shows_view: bool = False
     """Whether what the model sees of the frame is shown in a layer."""
     object_id: int = 1
@@ -135,6 +149,8 @@ class PluginState:
     """The current object along the axis; None if it has not been segmented."""
     disputes: tuple[Dispute, ...] = ()
     """Pixels that the newest masks would take from other objects."""
+    unsaved: Unsaved | None = None
+    """Work on the image that an earlier viewer left."""
     undo_name: str = ""
     """What can be undone, or empty."""
     redo_name: str = ""

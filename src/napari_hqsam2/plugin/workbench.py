@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.open_sessions import OpenSessions
     from napari_hqsam2.plugin.orders import Order, Subject
     from napari_hqsam2.plugin.prompt_values import Pair
+    from napari_hqsam2.plugin.recovery import KeptWork
     from napari_hqsam2.plugin.snapshots import PlaceToClick
     from napari_hqsam2.plugin.state import HqMode
     from napari_hqsam2.session.records import Position
@@ -198,21 +199,25 @@ class Workbench:
             name=result if isinstance(result, str) else "",
         )
 
-    def open_session(self, order: Order, folder: Path) -> Outcome:
-        """Go on with a saved session.
+    def open_session(
+        self, order: Order, folder: Path, kept: KeptWork | None = None
+    ) -> Outcome:
+        """Go on with a saved session, or with one that was only `kept`.
 
         Raises
         ------
         SessionError
             As of `OpenSessions.open_saved`.
         """
-        session = self._sessions.open_saved(order, folder)
+        session = self._sessions.open_saved(order, folder, kept)
         number = count_words(len(session.obj_ids), "object")
         return Outcome(
             self._sessions.report(order),
             hint=go_on_saving(session, folder),
             prompts=all_prompts(session),
-            name=f"Opened {folder.name}: {number}.",
+            name=f"Opened {folder.name}: {number}."
+            if kept is None
+            else f"Restored {number}.",
             settings={name: getattr(session.settings, name) for name in RESTORED},
         )
 

@@ -275,8 +275,9 @@ class Autosave:
     def _give_up(self, error: BaseException) -> None:
         """Keep the work in memory, and try again later, everything at once."""
         self.problem = (
-            f"The session cannot be saved in {self.folder}: {str(error) or repr(error)}"
-            " Your work is kept in memory, and saving is tried again."
+            f"The session cannot be saved in {self.folder}: "
+            f"{(str(error) or repr(error)).rstrip('.')}. Your work is kept in memory, "
+            "and saving is tried again; save it in another folder to be safe."
         )
         self._next_try = time.monotonic() + self._wait
         self._wait = min(2 * self._wait, LONGEST_WAIT)

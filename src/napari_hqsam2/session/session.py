@@ -280,6 +280,14 @@ class Session(SessionExchange):
             return self._autosave is not None and self._autosave.catch_up(seconds)
 
     @property
+    def fingerprint(self) -> str:
+        """Digest of axes, type and some frames of the stack: what tells it from others.
+
+        The first time, up to five frames are read, of large ones windows.
+        """
+        return self._stack.fingerprint
+
+    @property
     def autosave_folder(self) -> Path | None:
         """Where every change is saved; None if it is not."""
         return None if self._autosave is None else self._autosave.folder

@@ -17,6 +17,7 @@ from napari_hqsam2.plugin.model_store import ModelStore
 from napari_hqsam2.plugin.models import ModelEngine
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
 from napari_hqsam2.plugin.preferences import Preferences
+from napari_hqsam2.plugin.recovery import RecoveryFolder
 from napari_hqsam2.plugin.resolve import channel_choices
 from napari_hqsam2.plugin.state import PluginState
 from napari_hqsam2.plugin.widgets.dispute_line import DisputeLine
@@ -34,6 +35,7 @@ from napari_hqsam2.plugin.widgets.mix_panel import MixPanel
 from napari_hqsam2.plugin.widgets.model_panel import ModelPanel
 from napari_hqsam2.plugin.widgets.objects_panel import ObjectsPanel
 from napari_hqsam2.plugin.widgets.prompt_panel import PromptPanel
+from napari_hqsam2.plugin.widgets.recovery_line import RecoveryLine
 from napari_hqsam2.plugin.widgets.review_panel import ReviewPanel
 from napari_hqsam2.plugin.widgets.run_panel import RunPanel
 from napari_hqsam2.plugin.widgets.speed_panel import SpeedPanel
@@ -79,10 +81,12 @@ class SegmentWidget(QWidget):
             engine or ModelEngine(),
             QtTimer,
             CostBook(config_folder() / FILE_NAME),
+            RecoveryFolder(),
         )
         self._keys = Keys(napari_viewer, self.controller)
         self._progress = ProgressBar(self.state)
         self.image = LayerCombo()
+        self.unsaved = RecoveryLine(self.controller.recovery)
         self.summary = quiet_label()
         self._summary_row = row("", self.summary)
         self.oddity = quiet_label()
@@ -148,6 +152,7 @@ class SegmentWidget(QWidget):
             self._summary_row,
             self._oddity_row,
             self._channel_row,
+            self.unsaved,
             row("Labels", self.labels),
             separator(),
             self.prompts,

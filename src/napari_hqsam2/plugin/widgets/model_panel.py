@@ -58,6 +58,11 @@ Show the picture that the model is given of this frame (W):
 with its contrast, its channels, its detail, and its window"""
 
 
+KEEP_TIP = """\
+Keep what nobody has saved, for a month at most: after a crash, or
+when the viewer was closed, it is offered again on the same image"""
+
+
 class ModelPanel(QWidget):
     """Model, device, and how masks are made and drawn.
 
@@ -107,6 +112,8 @@ class ModelPanel(QWidget):
         self.hover.setToolTip(HOVER_TIP)
         self.shows_view = QCheckBox("what the model sees")
         self.shows_view.setToolTip(VIEW_TIP)
+        self.keeps_work = QCheckBox("keep unsaved work")
+        self.keeps_work.setToolTip(KEEP_TIP)
         self._lay_out()
         self._connect()
         self._show()
@@ -126,6 +133,7 @@ class ModelPanel(QWidget):
             row("", self.one_piece),
             row("", self.hover),
             row("", self.shows_view),
+            row("", self.keeps_work),
             self._mix,
         ):
             layout.addWidget(line)
@@ -134,6 +142,7 @@ class ModelPanel(QWidget):
         state, events = self._state, self._state.events
         self.shows_view.toggled.connect(lambda on: setattr(state, "shows_view", on))
         self.hover.toggled.connect(lambda on: setattr(state, "hover", on))
+        self.keeps_work.toggled.connect(lambda on: setattr(state, "keeps_work", on))
         self.one_piece.toggled.connect(lambda on: setattr(state, "one_piece", on))
         for combo, name in self._combos():
             combo.activated.connect(
@@ -142,6 +151,7 @@ class ModelPanel(QWidget):
             getattr(events, name).connect(self._show)
         for event in (events.shows_view, events.one_piece, events.hover):
             event.connect(self._show)
+        events.keeps_work.connect(self._show)
         events.whereabouts.connect(self._show)
 
     def _combos(self) -> tuple[tuple[CompactCombo, str], ...]:
@@ -161,6 +171,7 @@ class ModelPanel(QWidget):
         self.one_piece.setChecked(self._state.one_piece)
         self.hover.setChecked(self._state.hover)
         self.shows_view.setChecked(self._state.shows_view)
+        self.keeps_work.setChecked(self._state.keeps_work)
 
 
 def _crop_title(crop: CropMode) -> str:
