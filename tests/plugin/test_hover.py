@@ -222,13 +222,25 @@ def test_an_error_turns_it_off(state, move, inference, fake_engine):
 
 
 def test_whoever_takes_the_layer_away_sees_it_no_more(
-    state, move, inference, fake_viewer
+    state, move, inference, fake_viewer, timers
 ):
     move(10, 12)
     inference.answer()
     (layer,) = [x for x in fake_viewer.layers if x.kind == "preview"]
     fake_viewer.remove(layer)
+    timers[2].ring()
     assert not state.hover
+
+
+def test_whoever_clears_the_viewer_sees_it_again(
+    state, move, inference, fake_viewer, timers
+):
+    move(10, 12)
+    inference.answer()
+    for layer in reversed(fake_viewer.layers.copy()):
+        fake_viewer.remove(layer)
+    timers[2].ring()
+    assert state.hover
 
 
 def test_closing_takes_the_layer_away(controller, state, move, inference, fake_viewer):

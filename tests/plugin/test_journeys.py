@@ -259,7 +259,21 @@ def test_the_pointer_shows_what_a_click_would_give(opened, qtbot):
     assert preview() is None
     qtbot.waitUntil(lambda: state.labels.data[12, 60, 50] == 1, timeout=10_000)
     state.hover = False
-    assert all(not x.name.startswith("Preview") for x in viewer.layers)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4)
+
+
+def test_a_script_may_remove_all_layers_that_it_sees(opened, qtbot):
+    viewer, widget = opened
+    state, canvas = widget.state, canvas_of(viewer)
+    qtbot.waitUntil(lambda: state.whereabouts != "", timeout=10_000)
+    viewer.mouse_over_canvas = True
+    move_pointer(canvas, QPoint(canvas.width() // 2, canvas.height() // 2))
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=10_000)
+    for layer in list(viewer.layers):
+        viewer.layers.remove(layer)
+    qtbot.wait(300)
+    assert len(viewer.layers) == 0
+    assert state.hover
 
 
 def test_undo_of_strokes_is_followed(opened, qtbot):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Labels
 
 from napari_hqsam2 import api
 from napari_hqsam2.build import build_sam2_video_predictor
@@ -104,6 +105,27 @@ def test_shapes_and_existing_labels(fake_engine):
     settings = fake_engine.sessions[0].settings
     assert (settings.hq_mode, settings.tracking) == ("off", "local")
     assert settings.resolution == 384
+
+
+@pytest.mark.parametrize("frames", [(1, 6), (-1, 3), (4, 4)])
+def test_frames_that_the_stack_has_not_are_refused(fake_engine, frames):
+    viewer = make_viewer()
+    viewer.add_points([[1, 5, 6]], name="clicks")
+    with pytest.raises(StackError, match=r"0 <= start < stop <= 5"):
+        segment_layers(
+            viewer, "cells", points="clicks", engine=fake_engine, frames=frames
+        )
+    assert not any(isinstance(layer, Labels) for layer in viewer.layers)
+
+
+def test_frames_of_one_image_are_refused(fake_engine):
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((20, 30)), name="cells")
+    viewer.add_points([[5, 6]], name="clicks")
+    with pytest.raises(StackError, match="is one image"):
+        segment_layers(
+            viewer, "cells", points="clicks", engine=fake_engine, frames=(0, 1)
+        )
 
 
 def test_frame_scope_follows_the_sliders(fake_engine):

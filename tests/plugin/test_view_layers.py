@@ -86,6 +86,25 @@ def test_a_preview_lies_on_its_pixels_below_the_points():
     assert list(viewer.layers) == [image, view, points, shapes]
 
 
+def test_views_go_when_nobody_goes_through_the_layers():
+    viewer, waiting = ViewerModel(), []
+    image = viewer.add_image(np.zeros((5, 40, 80)), **LYING)
+    port = NapariViewer(viewer, later=waiting.append)
+    first = port.show_view(image, (3,), VIEW)
+    port.hide_view(image)
+    assert first in viewer.layers
+    assert not first.visible
+    second = port.show_view(image, (3,), VIEW)
+    assert second is not first
+    assert [choice.handle for choice in port.images()] == [image]
+    viewer.layers.remove(first)
+    waiting.pop()()
+    assert list(viewer.layers) == [image, second]
+    port.hide_view(image)
+    port.close()
+    assert list(viewer.layers) == [image]
+
+
 def test_places_to_click_are_those_of_the_tool_that_adds_points():
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((5, 40, 80)), **LYING)

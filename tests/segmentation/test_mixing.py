@@ -106,7 +106,7 @@ def test_only_frames_that_are_asked_for_are_read(stacks):
     assert read == [3]
     np.testing.assert_array_equal(frame[..., 1], two[3])
     in_memory = ImageSettings(mix=Mix(red=MixChannel())).view(one, "TYX")
-    assert not isinstance(in_memory.frames((0,), "T"), PatientSource)
+    assert not isinstance(in_memory.frames((0,), "T").source, PatientSource)
 
 
 @pytest.mark.parametrize(

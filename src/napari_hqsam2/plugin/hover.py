@@ -57,6 +57,9 @@ class Hover:
         self._viewer = viewer
         self._desk = desk
         self._timer = make_timer(self._ask)
+        self._removal = make_timer(self._on_removal)
+        self._taken_from: Handle | None = None
+        """Image whose layer somebody has taken away."""
         self._is_waiting = False
         """Whether a question waits for the timer or for its answer."""
         self._has_moved = False
@@ -80,6 +83,7 @@ class Hover:
     def close(self) -> None:
         """Stop listening, and take the layer away."""
         self._timer.stop()
+        self._removal.stop()
         self._viewer.events.pointer_moved.disconnect(self._on_moved)
         self._viewer.events.layer_removed.disconnect(self._on_layer_removed)
         for signal in self._ends():
@@ -177,7 +181,14 @@ class Hover:
             self._viewer.remove_preview(image)
 
     def _on_layer_removed(self, layer: Handle) -> None:
-        """Show no more to somebody who takes the layer away."""
+        """See, a little later, whether the layer alone was taken away."""
         if self._shown is not None and layer is self._shown[1]:
+            self._taken_from, _ = self._shown
             self._shown = None
+            self._removal.start()
+
+    def _on_removal(self) -> None:
+        """Show no more to somebody who takes the layer away, but not the image."""
+        if any(choice.handle is self._taken_from for choice in self._viewer.images()):
             self._state.hover = False
+        self._taken_from = None

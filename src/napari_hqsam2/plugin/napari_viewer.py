@@ -54,13 +54,22 @@ class NapariViewer:
         `napari.Viewer` or `napari.components.ViewerModel`.
     copy
         Puts a text on the clipboard; None without one.
+    later
+        Calls something when whoever changes the layers now is done, in this thread;
+        None calls at once. A script may go through layers that it has listed before.
     """
 
     def __init__(
-        self, viewer: ViewerModel, copy: Callable[[str], bool] | None = None
+        self,
+        viewer: ViewerModel,
+        copy: Callable[[str], bool] | None = None,
+        later: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._viewer = viewer
         self._copy = copy
+        self._later = later
+        self._dismissed: list[Image] = []
+        """Views that are to be taken away."""
         self._events = ViewerEvents()
         self._listener = LayerEvents(viewer, self._events)
 
@@ -263,7 +272,7 @@ class NapariViewer:
 
     def hide_view(self, image: Image) -> None:
         """Take the layer of `show_view` away, if it is there."""
-        view_layers.remove(self._viewer, image, view_layers.SEEN)
+        self._dismiss(image, view_layers.SEEN)
 
     def place_to_click(self, points: Points, image: Image) -> PlaceToClick | None:
         """Where on an image a click would add a point; None if it would not."""
@@ -288,7 +297,7 @@ class NapariViewer:
 
     def remove_preview(self, image: Image) -> None:
         """Take the layer of `show_preview` away, if it is there."""
-        view_layers.remove(self._viewer, image, view_layers.PREVIEW)
+        self._dismiss(image, view_layers.PREVIEW)
 
     def copy_text(self, text: str) -> bool:
         """Put a text on the clipboard; False where there is none."""
@@ -313,6 +322,20 @@ class NapariViewer:
     def close(self) -> None:
         """Stop listening to the viewer."""
         self._listener.close()
+        self._remove_dismissed()
+
+    def _dismiss(self, image: Image, kind: str) -> None:
+        """Take a view away, later if somebody may be going through the layers."""
+        layer = view_layers.dismiss(self._viewer, image, kind)
+        if layer is not None:
+            self._dismissed.append(layer)
+            (self._later or _at_once)(self._remove_dismissed)
+
+    def _remove_dismissed(self) -> None:
+        dismissed, self._dismissed = self._dismissed, []
+        for layer in dismissed:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
 
     def _choices(self, kind: type[L]) -> tuple[LayerChoice, ...]:
         layers = (layer for layer in reversed(self._viewer.layers))
@@ -334,3 +357,7 @@ class NapariViewer:
             if ndim - labels.ndim + axis not in displayed and shown[axis] != index:
                 return False
         return True
+
+
+def _at_once(callback: Callable[[], None]) -> None:
+    callback()

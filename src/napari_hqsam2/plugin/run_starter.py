@@ -9,6 +9,7 @@ from napari_hqsam2.errors import HqSam2Error, PromptError, StackError
 from napari_hqsam2.plugin.orders import Leg
 from napari_hqsam2.plugin.resolve import count_words, range_words, session_options
 from napari_hqsam2.plugin.runs import Run
+from napari_hqsam2.segmentation.prompt_groups import resolve_frames
 
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.controller import PluginController
@@ -92,8 +93,16 @@ class RunStarter:
     def _check_before_labels_are_made(self) -> None:
         state, snapshot = self._main.state, self._main.desk.snapshot()
         session_options(snapshot, state)
+        stack = snapshot.axes.stack
         if state.axis is not None:
-            snapshot.axes.stack.propagation_axis(state.axis)
+            stack.propagation_axis(state.axis)
+            resolve_frames(state.frames, stack, state.axis)
+        elif state.frames is not None:
+            msg = (
+                f"frames={state.frames} is a range of a stack, but '{snapshot.name}' "
+                f"({stack.described}) is one image. Leave the frames out."
+            )
+            raise StackError(msg)
         layers = [layer for layer in (state.points, state.shapes) if layer is not None]
         if not state.objects and not sum(map(self._main.viewer.num_prompts, layers)):
             msg = (

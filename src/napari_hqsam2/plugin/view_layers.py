@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 VIEW = "napari-hqsam2 view"
 """Key in the metadata of these layers; its value says what they show."""
 SEEN, PREVIEW = "What the model sees", "Preview"
+DISMISSED = "nothing any more"
 INSIDE, BORDER = 64, 255
 """Opacities of a preview, of 255."""
 
@@ -118,11 +119,13 @@ def hide_preview(viewer: ViewerModel, image: Image) -> None:
         layer.visible = False
 
 
-def remove(viewer: ViewerModel, image: Image, kind: str) -> None:
-    """Take a view of an image away, if it is there."""
+def dismiss(viewer: ViewerModel, image: Image, kind: str) -> Image | None:
+    """Hide a view of an image, if it is there, and use it no more; return it."""
     layer = _view_of(viewer, image, kind)
     if layer is not None:
-        viewer.layers.remove(layer)
+        layer.visible = False
+        layer.metadata[VIEW] = DISMISSED
+    return layer
 
 
 def _show(

@@ -76,7 +76,7 @@ class SegmentWidget(QWidget):
         self._main_thread = MainThread()
         self.controller = PluginController(
             self.state,
-            NapariViewer(napari_viewer, copy_text),
+            NapariViewer(napari_viewer, copy_text, self._main_thread.post),
             InferenceThread(self._main_thread.post),
             engine or ModelEngine(),
             QtTimer,
