@@ -907,3 +907,30 @@ def test_what_is_odd_about_the_frame_on_show_is_told(
     assert state.oddity.startswith("has the value 0 everywhere")
     fake_viewer.show_frame(state.image, (2,))
     assert state.oddity == ""
+
+
+def test_each_channel_is_shown_over_its_own_range_within_the_slider(
+    controller, state, fake_viewer, fake_engine, timers
+):
+    image = fake_viewer.add_image((3, 4, 20, 30), "CTYX")
+    image.data[0, :, :, ::2] = 40
+    image.data[1, :, ::2] = 250
+    image.data[2] = 7
+    image.limits = (5.0, 255.0)
+    points = fake_viewer.add_points([[1, 5, 6]])
+    timers[0].ring()
+    session = fake_engine.sessions[-1]
+    assert session.channel_ranges() == ((0, 40), (0, 250), (7, 7))
+    assert session.settings.contrast_limits == ((5, 40), (5, 250), (5, 255))
+    image.limits = (20.0, 100.0)
+    points.data = points.data + 1
+    edit(fake_viewer, timers, points)
+    limits = session.settings.contrast_limits
+    assert limits == ((20, 40), (20, 100), (20, 100))
+    state.channels = (0, 1)
+    controller.segment_frame()
+    assert session.settings.contrast_limits == limits[:2]
+    state.channels = (1,)
+    controller.segment_frame()
+    assert session.settings.contrast_limits == (20, 100)
+    assert len(fake_engine.sessions) == 2

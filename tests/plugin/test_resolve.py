@@ -11,6 +11,7 @@ from napari_hqsam2.plugin.resolve import (
     range_words,
     session_options,
     shown_channels,
+    stain_limits,
 )
 from napari_hqsam2.plugin.rows import ObjectRow
 from napari_hqsam2.plugin.snapshots import ImageSnapshot, LabelsSnapshot
@@ -25,8 +26,12 @@ def image(shape=(10, 20, 30), labels=("t", "y", "x"), dtype=np.uint16):
 def test_several_channels_are_each_shown_over_their_own_range():
     cells = image((2, 20, 30), ("c", "y", "x"))
     both, one = PluginState(), PluginState(channels=(1,))
-    assert session_options(cells, both)["contrast_limits"] is None
-    assert session_options(cells, one)["contrast_limits"] == (0.0, 9.0)
+    options = session_options(cells, both)
+    assert options["contrast_limits"] is None
+    assert stain_limits(cells, options) == (0.0, 9.0)
+    options = session_options(cells, one)
+    assert options["contrast_limits"] == (0.0, 9.0)
+    assert stain_limits(cells, options) is None
     assert channel_choices(cells.axes)[0, 1] == "both together"
 
 

@@ -13,6 +13,7 @@ from napari_hqsam2.errors import StackError
 from napari_hqsam2.predictors.frame_source import open_frames
 from napari_hqsam2.predictors.intensity import (
     estimate_limits,
+    narrowed,
     shows_bytes,
     to_unit_rgb,
     with_gamma,
@@ -304,3 +305,18 @@ def test_gamma_is_that_of_napari() -> None:
     bytes_ = np.zeros((2, 2), np.uint8)
     assert shows_bytes(bytes_, (0, 255))
     assert not shows_bytes(bytes_, (0, 255, 0.5))
+
+
+def test_ranges_of_values_do_not_depend_on_the_type() -> None:
+    stack = np.zeros((3, 4, 50, 2), np.uint8)
+    stack[1, ..., 1] = np.arange(50) + 100
+    source = open_frames(stack, channels=(0, 1))
+    limits = estimate_limits(source, per_channel=True, by_type=False)
+    assert limits == ((0, 0), (0, pytest.approx(149, abs=1)))
+    assert estimate_limits(source, per_channel=True) == (0, 255)
+
+
+def test_limits_lie_within_others() -> None:
+    assert narrowed((10, 40), (0, 255)) == (10, 40)
+    assert narrowed((10, 40), (20, 255)) == (20, 40)
+    assert narrowed((10, 40), (50, 60)) == (50, 60), "all of it is black"

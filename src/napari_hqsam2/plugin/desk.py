@@ -13,7 +13,7 @@ from napari_hqsam2.plugin.label_view import LabelView
 from napari_hqsam2.plugin.open_sessions import OpenSessions
 from napari_hqsam2.plugin.orders import Order, Subject
 from napari_hqsam2.plugin.prompt_sync import PromptMemory, PromptSync
-from napari_hqsam2.plugin.resolve import check_labels, session_options
+from napari_hqsam2.plugin.resolve import check_labels, session_options, stain_limits
 from napari_hqsam2.plugin.run_tasks import RunTasks
 from napari_hqsam2.plugin.state import Message
 from napari_hqsam2.plugin.views import Line
@@ -182,6 +182,7 @@ class Desk:
             self._on_report,
             self._state.overlap,
             self._state.keeps_work,
+            stain_limits=stain_limits(image, options),
         )
 
     def _mix(self, item: OpenImage) -> Mix | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_hqsam2.errors import SessionError
 from napari_hqsam2.plugin.models import Waiting
 from napari_hqsam2.plugin.views import Report, Reporter
+from napari_hqsam2.predictors.intensity import narrowed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from napari_hqsam2.plugin.inference import Ticket
@@ -74,14 +76,17 @@ class OpenSessions:
         self._open = subject
         session = subject.session
         if session is None:
-            session = self._engine.new_session(
-                subject.data,
-                subject.axes.stack.letters,
-                subject.labels,
-                order.options,
-            )
+            session = self._new(subject, order.options)
+            if order.stain_limits is not None:
+                options = _with_stains(session, order)
+                session.close()
+                session = self._new(subject, options)
             _take_over(subject, session)
         return session
+
+    def _new(self, subject: Subject, options: Mapping[str, Any]) -> Session:
+        letters = subject.axes.stack.letters
+        return self._engine.new_session(subject.data, letters, subject.labels, options)
 
     def with_model(self, subject: Subject) -> Session | None:
         """The session of a subject, if it is there and has its model."""
@@ -128,7 +133,7 @@ class OpenSessions:
         session = self.of(order)
         changed = {
             name: value
-            for name, value in order.options.items()
+            for name, value in _with_stains(session, order).items()
             if getattr(session.settings, name) != value
         }
         if changed:
@@ -161,6 +166,20 @@ class OpenSessions:
             whereabouts=self._engine.whereabouts(),
             refused=order.subject.take_refused(),
         )
+
+
+def _with_stains(session: Session, order: Order) -> Mapping[str, Any]:
+    """Options of an order, with limits for each of several channels."""
+    channels, common = order.options["channels"], order.stain_limits
+    if common is None:
+        return order.options
+    known = order.subject.ranges
+    if channels not in known:
+        if session.settings.channels != channels:
+            session.configure(channels=channels, contrast_limits=None)
+        known[channels] = session.channel_ranges()
+    limits = tuple(narrowed(own, common) for own in known[channels])
+    return {**order.options, "contrast_limits": limits}
 
 
 def _take_over(subject: Subject, session: Session) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from napari_hqsam2._types import Overlap
+    from napari_hqsam2._types import Limits, Overlap
     from napari_hqsam2.plugin.axis_names import NamedAxes
     from napari_hqsam2.plugin.label_view import LabelView
     from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
@@ -58,6 +58,8 @@ class Subject:
     """Where the work is kept until somebody saves it."""
     not_kept_until: float = 0.0
     """When to try again, in seconds of `time.monotonic`."""
+    ranges: dict[tuple[int, ...], tuple[Limits, ...]] = field(default_factory=dict)
+    """`Session.channel_ranges` by channels."""
     refused: dict[Pair, PairPrompts | None] = field(default_factory=dict)
     """What holds on accepted frames where prompts were drawn, until it is told."""
 
@@ -84,6 +86,9 @@ class Order:
     """Whether the pixels of other objects are taken, of all but locked ones."""
     keeps_work: bool = True
     """Whether work that nobody has saved is kept."""
+    stain_limits: Limits | None = None
+    """Intensities within which each of several channels is shown over the range of its
+    own values; None if the options say what is shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from napari_hqsam2.configs.resolution import check_resolution
 from napari_hqsam2.errors import StackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from napari_hqsam2._types import Limits
     from napari_hqsam2.plugin.axis_names import NamedAxes
     from napari_hqsam2.plugin.rows import ObjectRow
     from napari_hqsam2.plugin.snapshots import ImageSnapshot, LabelsSnapshot
@@ -57,6 +58,12 @@ def session_options(
         "mix": mix,
         "channels": channels,
     }
+
+
+def stain_limits(image: ImageSnapshot, options: Mapping[str, Any]) -> Limits | None:
+    """Contrast limits that are common to several channels; None if one is shown."""
+    channels = options["channels"]
+    return image.contrast_limits if channels and len(channels) > 1 else None
 
 
 def range_words(

@@ -206,6 +206,7 @@ def estimate_limits(
     *,
     sample: int = SAMPLED_FRAMES,
     per_channel: bool | None = None,
+    by_type: bool = True,
 ) -> IntensityLimits:
     """Estimate intensity limits that serve all frames of a stack alike.
 
@@ -219,6 +220,8 @@ def estimate_limits(
         Whether each channel gets limits of its own. None means yes for two channels, no
         for grey and RGB(A), whose colours would change otherwise; say True for three
         independent stains.
+    by_type : bool
+        Whether uint8 and bool get the full range of their type, whatever is there.
 
     Returns
     -------
@@ -234,9 +237,9 @@ def estimate_limits(
     if sample < 1:
         msg = f"At least one frame must be sampled, got sample={sample}."
         raise StackError(msg)
-    frames = _sampled_frames(source, sample)
+    frames = _sampled_frames(source, sample, by_type=by_type)
     full_range = FULL_RANGES.get(frames[0].dtype.name)
-    if full_range is not None:
+    if full_range is not None and by_type:
         return full_range
     channels = 1 if frames[0].ndim == 2 else min(frames[0].shape[2], 3)
     if per_channel is None:
@@ -252,7 +255,9 @@ def estimate_limits(
     )
 
 
-def _sampled_frames(source: FrameSource, sample: int) -> list[AnyArray]:
+def _sampled_frames(
+    source: FrameSource, sample: int, *, by_type: bool
+) -> list[AnyArray]:
     """Evenly spaced frames, thinned out; a frame that cannot be read is left out."""
     count = len(source)
     spaced = np.linspace(0, count - 1, min(sample, count))
@@ -268,13 +273,19 @@ def _sampled_frames(source: FrameSource, sample: int) -> list[AnyArray]:
             failure = failure or error
             logger.warning("Left out of the intensity estimate: %s", error)
             continue
-        if frame.dtype.name in FULL_RANGES:
+        if by_type and frame.dtype.name in FULL_RANGES:
             return [frame]
         step = math.ceil(math.sqrt(frame.shape[0] * frame.shape[1] / SAMPLED_PIXELS))
         frames.append(frame[::step, ::step].copy())
     if not frames and failure is not None:
         raise failure
     return frames
+
+
+def narrowed(limits: Limits, others: Limits) -> Limits:
+    """Limits that lie within others; the latter where nothing is between the two."""
+    low, high = max(limits[0], others[0]), min(limits[1], others[1])
+    return (low, high) if low < high else others
 
 
 def _percentile_limits(parts: list[AnyArray]) -> Limits:

@@ -28,7 +28,7 @@ from napari_hqsam2.segmentation.mixing import Look, MixedStack, is_in_memory
 from napari_hqsam2.segmentation.oddities import Oddities, WatchedSource
 
 if TYPE_CHECKING:
-    from napari_hqsam2._types import HW, AnyArray
+    from napari_hqsam2._types import HW, AnyArray, Limits
     from napari_hqsam2.predictors.array_source import ArrayLike
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.segmentation.mixing import Mix
@@ -210,6 +210,11 @@ class StackView:
         Channels that were chosen one by one are stains and get limits of their own.
         """
         return self._look.limits(self._estimated)
+
+    def channel_ranges(self) -> tuple[Limits, ...]:
+        """Values that each channel has, apart from the few lowest and highest."""
+        ranges = estimate_limits(self.every_frame(), per_channel=True, by_type=False)
+        return cast("tuple[Limits, ...]", ranges if np.ndim(ranges[0]) else (ranges,))
 
     def _estimated(self) -> IntensityLimits:
         are_stains = self.channels is not None and len(self.channels) > 1

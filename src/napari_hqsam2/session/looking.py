@@ -14,6 +14,7 @@ from napari_hqsam2.session.packed_masks import PackedMask
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_hqsam2._types import Limits
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.segmentation.masks import ObjectMask
     from napari_hqsam2.session.anchors import Anchor
@@ -31,6 +32,20 @@ class SessionLooks(SessionClaims):
         with self._turn():
             line = self._stack.line(place, self._stack.default_axis())
             self._tracker.prepare(line, line.frame(place))
+
+    def channel_ranges(self) -> tuple[Limits, ...]:
+        """Values that each channel that is shown has, but for the outermost 0.1 %.
+
+        A few frames are read. Limits for `configure`, where each of several stains is
+        to be seen however dim it is.
+
+        Returns
+        -------
+        tuple of (low, high)
+            Of each channel.
+        """
+        with self._turn():
+            return self._stack.channel_ranges()
 
     def oddity(self, position: Sequence[int] | int) -> str:
         """What is odd about a frame, in words; empty if nothing is, or if it is unread.

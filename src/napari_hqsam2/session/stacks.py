@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
-    from napari_hqsam2._types import HW
+    from napari_hqsam2._types import HW, Limits
     from napari_hqsam2.modeling.outputs import ImageFeatures
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.segmentation.options import ImageSettings
@@ -128,6 +128,10 @@ class SessionStack:
         if self._is_image:
             return settings.image_view(self._stack, self.axes.letters)
         return settings.view(self._stack, self._letters)
+
+    def channel_ranges(self) -> tuple[Limits, ...]:
+        """As of the view, of the channels that are shown; a few frames are read."""
+        return self._plain.channel_ranges()
 
     def oddity(self, position: Position) -> str:
         """What is odd about a frame that was read, as the end of a sentence."""

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.models import Engine
 
 CHANNELS_TIP = """\
-Channels shown to the model. Several are red, green and blue, each over the
-range of its own values; one has the contrast limits of the layer"""
+Channels shown to the model. Several are red, green and blue, each over the range
+of its own values within the contrast limits of the layer; one over these limits"""
 
 
 class SegmentWidget(QWidget):
