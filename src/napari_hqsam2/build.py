@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 
 from napari_hqsam2.configs.resolution import check_resolution
 from napari_hqsam2.predictors.compilation import compile_model
+from napari_hqsam2.predictors.device_errors import check_works, has_failed
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.weights.state_dict import load_weights
 
@@ -90,6 +91,8 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     ------
     ValueError
         If a device is asked for that this machine does not have.
+    DeviceError
+        If it has failed in this process.
     """
     if str(device) != "auto":
         try:
@@ -103,8 +106,9 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
                 "here; use 'auto' or 'cpu'."
             )
             raise ValueError(msg)
+        check_works(chosen)
         return chosen
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not has_failed(torch.device("cuda")):
         return torch.device("cuda")
     if torch.backends.mps.is_available():
         return torch.device("mps")

@@ -37,6 +37,10 @@ class DeviceError(HqSam2Error, RuntimeError):
     """A device has no memory left, has failed, or has computed no numbers."""
 
 
+class DeviceMemoryError(DeviceError):
+    """A device has no memory left for what was asked."""
+
+
 class KernelError(HqSam2Error, RuntimeError):
     """A CUDA kernel cannot be compiled, loaded or launched."""
 

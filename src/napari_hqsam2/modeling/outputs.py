@@ -37,6 +37,13 @@ class ImageFeatures:
         s0, s1 = self.high_res
         return ImageFeatures(self.embedding[index], (s0[index], s1[index]))
 
+    def to(self, device: torch.device | str) -> ImageFeatures:
+        """Features on a device; these if they are there already."""
+        s0, s1 = self.high_res
+        if self.embedding.device == torch.device(device):
+            return self
+        return ImageFeatures(self.embedding.to(device), (s0.to(device), s1.to(device)))
+
     @property
     def nbytes(self) -> int:
         """Bytes that the three tensors hold."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import psutil
 import torch
 
+from napari_hqsam2.predictors.device_errors import check_works, is_no_memory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -33,6 +35,7 @@ PIXELS = 256
 
 def free_bytes(device: torch.device) -> int:
     """Bytes that may still be allocated for a device."""
+    check_works(device)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -93,8 +96,8 @@ class BatchSizes:
         """Work on a batch, in halves if there is no memory for all of it at once."""
         try:
             return work(batch)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
+        except (RuntimeError, MemoryError) as error:
+            if len(batch) == 1 or not is_no_memory(error):
                 raise
         # outside of the handler, which holds the tensors of the failed attempt
         self._halve(len(batch))

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
     from napari_hqsam2.modeling.outputs import ImageFeatures
 
 DEFAULT_BUDGET = 128 * 2**20
@@ -29,6 +31,12 @@ class FeatureCache:
         self._most = most
         self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
         self._nbytes = 0
+        self._is_on_host = False
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether features are held in the memory of the host, not of their device."""
+        return self._is_on_host
 
     @property
     def nbytes(self) -> int:
@@ -52,10 +60,27 @@ class FeatureCache:
     def put(self, frame: int, features: ImageFeatures) -> None:
         """Hold the features of a frame, dropping the least recently used ones."""
         self._drop(self._features.pop(frame, None))
+        if self._is_on_host:
+            features = features.to("cpu")
         self._features[frame] = features
         self._nbytes += features.nbytes
         while len(self._features) > 1 and self._is_over():
             self._drop(self._features.popitem(last=False)[1])
+
+    def make_room(self, device: torch.device) -> bool:
+        """Take no memory of a device from now on; whether that can help.
+
+        Features go to the memory of the host, and are held there. If that is short,
+        they are dropped.
+        """
+        if device.type == "cpu":
+            had_any = bool(self._features)
+            self.clear()
+            return had_any
+        was_on_host, self._is_on_host = self._is_on_host, True
+        for frame, features in self._features.items():
+            self._features[frame] = features.to("cpu")
+        return not was_on_host
 
     def clear(self) -> None:
         """Drop everything."""

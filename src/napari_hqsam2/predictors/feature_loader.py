@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
 
+from napari_hqsam2.errors import DeviceMemoryError
 from napari_hqsam2.modeling.outputs import ImageFeatures
+from napari_hqsam2.predictors.device_errors import check_works, with_room
 from napari_hqsam2.predictors.frame_source import read_seen
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.prefetch import Prefetcher, one_thread
@@ -54,13 +57,19 @@ class FeatureLoader:
         ------
         ValueError
             If the session was made for a model of another resolution.
+        DeviceMemoryError
+            If there is no memory for them, even if no others are kept on the device.
         """
         session.check_image_size(self._model.image_size)
         features = session.features.get(frame)
         if features is None:
-            features = self._encode(self._read(session, frame))
+            features = with_room(
+                session.features,
+                self._model.device,
+                lambda: self._encode(self._read(session, frame)),
+            )
             session.features.put(frame, features)
-        return features
+        return features.to(self._model.device)
 
     def prefetcher(
         self,
@@ -72,10 +81,12 @@ class FeatureLoader:
         """Load frames ahead; give what comes to `accept`.
 
         An accelerator encodes ahead in a stream of its own. A CPU only reads ahead:
-        encoding would take the cores from what is tracked.
+        encoding would take the cores from what is tracked. Where memory is short,
+        nothing is encoded ahead.
         """
         session.check_image_size(self._model.image_size)
         device = self._model.device
+        check_works(device)
         if device.type != "cuda":
             return Prefetcher(
                 lambda frame: self._read(session, frame), frames, depth, is_wanted
@@ -83,9 +94,14 @@ class FeatureLoader:
         stream = self._stream_on(device)
         stream.wait_stream(torch.cuda.current_stream(device))
 
-        def encode(frame: int) -> ImageFeatures:
+        def encode(frame: int) -> Loaded:
             with torch.cuda.stream(stream):
-                return self._encode(self._read(session, frame))
+                image = self._read(session, frame)
+                if not session.features.is_on_host:
+                    with suppress(DeviceMemoryError):
+                        return self._encode(image)
+            stream.synchronize()
+            return image
 
         return Prefetcher(encode, frames, depth, is_wanted, self._thread)
 
@@ -97,7 +113,12 @@ class FeatureLoader:
     def accept(self, session: VideoSession, frame: int, loaded: Loaded) -> None:
         """Put the features of a frame that was loaded ahead into the cache."""
         if isinstance(loaded, Tensor):
-            loaded = self._encode(loaded)
+            image = loaded
+            if image.is_cuda:
+                image.record_stream(torch.cuda.current_stream(image.device))
+            loaded = with_room(
+                session.features, self._model.device, lambda: self._encode(image)
+            )
         elif loaded.embedding.is_cuda:
             stream = torch.cuda.current_stream(loaded.embedding.device)
             for tensor in (loaded.embedding, *loaded.high_res):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_hqsam2.predictors.batch_network import BatchNetwork, FrameView
+from napari_hqsam2.predictors.device_errors import with_room
 from napari_hqsam2.predictors.local_windows import (
     next_window,
     touches_border,
@@ -97,7 +98,7 @@ class FrameTracker:
         remember = partial(self._network(session).remember, embedding)
         results = [session.objects[obj_id].pending[frame] for obj_id in obj_ids]
         cells = embedding.shape[-2] * embedding.shape[-1]
-        outputs = self._in_batches(remember, results, cells, sizes)
+        outputs = self._in_batches(session, remember, results, cells, sizes)
         return zip(obj_ids, outputs, strict=True)
 
     def remember_tracked(
@@ -128,24 +129,35 @@ class FrameTracker:
         encode = self._network(session).encode
         for (_, cells), places in groups.items():
             waiting = [bank.tracked[frame] for bank, frame in places]
-            outputs = self._in_batches(encode, waiting, cells, sizes)
+            outputs = self._in_batches(session, encode, waiting, cells, sizes)
             for (bank, frame), output in zip(places, outputs, strict=True):
                 bank.tracked[frame] = output
 
     def _in_batches(
         self,
+        session: VideoSession,
         work: Callable[[Sequence[Item]], list[FrameOutput]],
         items: Sequence[Item],
         cells: int,
         sizes: BatchSizes,
     ) -> list[FrameOutput]:
+        device = self.model.device
         outputs: list[FrameOutput] = []
         while len(outputs) < len(items):
             size = sizes.most(cells, tokens=0)
             batch = items[len(outputs) : len(outputs) + size]
-            with inference(self.model.device):
-                outputs += sizes.run(work, batch)
+            run = partial(self._batch, work, batch, sizes)
+            outputs += with_room(session.features, device, run)
         return outputs
+
+    def _batch(
+        self,
+        work: Callable[[Sequence[Item]], list[FrameOutput]],
+        batch: Sequence[Item],
+        sizes: BatchSizes,
+    ) -> list[FrameOutput]:
+        with inference(self.model.device):
+            return sizes.run(work, batch)
 
     def track(
         self,
@@ -188,16 +200,15 @@ class FrameTracker:
             for obj_id, state in objects.items()
             if frame not in state.bank.conditioning
         ]
-        tracked: dict[int, FrameOutput] = {}
+        tracked: dict[int, FrameOutput] | None = {}
         if readings:
-            features = self.loader.features(session, frame)
-            with inference(self.model.device):
-                attended = self.model.attend_frame(features.embedding)
-                view = FrameView(features, attended, max(reach.pointer, 1))
-                run = _FrameRun(self._network(session), view, sizes, is_cancelled)
-                if not run.complete(readings):
-                    return None
-            tracked = run.done
+            span = max(reach.pointer, 1)
+            run = partial(
+                self._found, session, frame, readings, span, sizes, is_cancelled
+            )
+            tracked = with_room(session.features, self.model.device, run)
+        if tracked is None:
+            return None
         old = []
         for obj_id, state in objects.items():
             if obj_id in tracked:
@@ -208,6 +219,23 @@ class FrameTracker:
             obj_id: tracked.get(obj_id) or state.bank[frame]
             for obj_id, state in objects.items()
         }
+
+    def _found(
+        self,
+        session: VideoSession,
+        frame: int,
+        readings: Sequence[Reading],
+        span: int,
+        sizes: BatchSizes,
+        is_cancelled: Callable[[], bool],
+    ) -> dict[int, FrameOutput] | None:
+        """What is found on a frame, by object; None if cancelled."""
+        features = self.loader.features(session, frame)
+        with inference(self.model.device):
+            attended = self.model.attend_frame(features.embedding)
+            view = FrameView(features, attended, span)
+            run = _FrameRun(self._network(session), view, sizes, is_cancelled)
+            return run.done if run.complete(readings) else None
 
     def _network(self, session: VideoSession) -> BatchNetwork:
         return BatchNetwork(self.model, self.config, session)

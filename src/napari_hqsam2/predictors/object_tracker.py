@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.predictors.batch_network import BatchNetwork
+from napari_hqsam2.predictors.device_errors import with_room
 from napari_hqsam2.predictors.frame_tracker import memory_reach
 from napari_hqsam2.predictors.image_predictor import PREVIOUS_LOGIT_LIMIT
 from napari_hqsam2.predictors.memory_bank import FrameOutput
@@ -40,39 +41,49 @@ class ObjectTracker:
         self, session: VideoSession, obj_id: int, frame: int, clicks: Clicks
     ) -> FrameOutput:
         """Result of points and boxes; tracked frames are corrected with memories."""
-        features = self.loader.features(session, frame)
+        self.loader.features(session, frame)  # nothing has changed if that fails
         state = session.add_object(obj_id)
         state.clicks[frame] = clicks
         state.masked.discard(frame)
-        with inference(self.model.device):
-            if _is_first(state, frame):
-                fused = self.model.without_memory(features.embedding)
-            else:
-                fused = self._fuse(session, obj_id, frame, features.embedding)
-            prediction = self.model.predict_objects(
-                fused,
-                features.high_res,
-                ModelPrompts(
-                    clicks.coords_norm,
-                    clicks.labels,
-                    self._previous_logits(state, frame),
-                ),
-                multimask=clicks.labels.shape[1] <= 1,
-                hq=session.hq,
-            )
-            return self._add_pending(session, state, frame, prediction)
+
+        def predict() -> FrameOutput:
+            features = self.loader.features(session, frame)
+            with inference(self.model.device):
+                if _is_first(state, frame):
+                    fused = self.model.without_memory(features.embedding)
+                else:
+                    fused = self._fuse(session, obj_id, frame, features.embedding)
+                prediction = self.model.predict_objects(
+                    fused,
+                    features.high_res,
+                    ModelPrompts(
+                        clicks.coords_norm,
+                        clicks.labels,
+                        self._previous_logits(state, frame),
+                    ),
+                    multimask=clicks.labels.shape[1] <= 1,
+                    hq=session.hq,
+                )
+                return self._add_pending(session, state, frame, prediction)
+
+        return with_room(session.features, self.model.device, predict)
 
     def prompt_mask(
         self, session: VideoSession, obj_id: int, frame: int, mask: Tensor
     ) -> FrameOutput:
         """Result of a (1, 1, S, S) mask, which is taken as it is."""
-        features = self.loader.features(session, frame)
+        self.loader.features(session, frame)  # nothing has changed if that fails
         state = session.add_object(obj_id)
         state.masked.add(frame)
         state.clicks.pop(frame, None)
-        with inference(self.model.device):
-            prediction = self.model.adopt_masks(features, mask)
-            return self._add_pending(session, state, frame, prediction)
+
+        def adopt() -> FrameOutput:
+            features = self.loader.features(session, frame)
+            with inference(self.model.device):
+                prediction = self.model.adopt_masks(features, mask)
+                return self._add_pending(session, state, frame, prediction)
+
+        return with_room(session.features, self.model.device, adopt)
 
     def _fuse(
         self, session: VideoSession, obj_id: int, frame: int, embedding: Tensor

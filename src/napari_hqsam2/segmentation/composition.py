@@ -148,7 +148,17 @@ def compose_masks(
     tuple of ObjectMask
         Sorted by object id.
     """
-    given = given or {}
+    try:
+        return _composed(objects, hw, given or {})
+    except torch.OutOfMemoryError:
+        # the processor gives the same pixels
+        on_host = GridObjects(objects.scores, objects.low_res.cpu(), objects.boxes)
+    return _composed(on_host, hw, given or {})
+
+
+def _composed(
+    objects: GridObjects, hw: HW, given: Mapping[int, BoolArray]
+) -> tuple[ObjectMask, ...]:
     ids = [scores.obj_id for scores in objects.scores]
     # labels count the objects by their ids, so that they fit into a small type
     order = sorted(range(len(ids)), key=ids.__getitem__)

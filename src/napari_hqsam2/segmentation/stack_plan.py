@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from napari_hqsam2.predictors.device_errors import device_errors_told
 from napari_hqsam2.predictors.slow_reads import until_cancelled
 from napari_hqsam2.segmentation.prompt_groups import (
     check_frames,
@@ -98,10 +99,12 @@ class StackPlan:
                 rule=rule,
             )
             here = after if after is not None and number == after.group else None
-            for step in until_cancelled(run.results(here), is_cancelled):
-                yield step
-                if is_cancelled():
-                    return
+            # what fails on a GPU shows at any later place
+            with device_errors_told(predictor.device):
+                for step in until_cancelled(run.results(here), is_cancelled):
+                    yield step
+                    if is_cancelled():
+                        return
 
 
 def plan_stack(

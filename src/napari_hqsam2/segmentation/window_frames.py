@@ -11,6 +11,8 @@ from napari_hqsam2.predictors.frame_source import read_part, read_seen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
+
     from napari_hqsam2._types import HW, AnyArray
     from napari_hqsam2.modeling.outputs import ImageFeatures
     from napari_hqsam2.predictors.frame_source import FrameSource
@@ -70,6 +72,15 @@ class SharedFeatures(FeatureCache):
         self._shared = shared
         self._numbers = numbers
         self._crop = crop
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether features are held in the memory of the host."""
+        return self._shared.is_on_host
+
+    def make_room(self, device: torch.device) -> bool:
+        """Take no memory of a device from now on, for whatever part of the stack."""
+        return self._shared.make_room(device)
 
     @property
     def nbytes(self) -> int:

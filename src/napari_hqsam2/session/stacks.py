@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
+    import torch
+
     from napari_hqsam2._types import HW, Limits
     from napari_hqsam2.modeling.outputs import ImageFeatures
     from napari_hqsam2.predictors.intensity import IntensityLimits
@@ -293,6 +295,15 @@ class LineFeatures(FeatureCache):
         super().__init__(shared.budget)
         self._shared = shared
         self._numbers = numbers
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether features are held in the memory of the host."""
+        return self._shared.is_on_host
+
+    def make_room(self, device: torch.device) -> bool:
+        """Take no memory of a device from now on, for whatever part of the stack."""
+        return self._shared.make_room(device)
 
     @property
     def nbytes(self) -> int:

@@ -17,6 +17,7 @@ import torch
 from napari_hqsam2.api import load_model
 from napari_hqsam2.build import with_settings
 from napari_hqsam2.predictors.compilation import compile_model
+from napari_hqsam2.predictors.device_errors import device_errors_told
 from napari_hqsam2.predictors.feature_cache import FeatureCache
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
 from napari_hqsam2.segmentation.crops import Crop
@@ -203,14 +204,15 @@ class Tracker:
                 asked.setdefault((line, modes[record.obj_id]), []).append(record)
         side = self.predictor().image_size // 4 if asked else 1
         device = self.predictor().device if asked else torch.device("cpu")
-        nothing = torch.zeros(len(given), side, side, device=device)
         hw = self._stack.axes.hw
-        parts = [WindowObjects(GridObjects.of(scores, nothing), Crop(0, 0, *hw))]
-        for (line, hq), some in asked.items():
-            ids = {record.obj_id for record in some}
-            own = [a for a in memories.get(line, ()) if a.obj_id in ids]
-            parts += self._answers(line, some, own, hq)
-        return FrameObjects(tuple(parts)).masks(hw, given)
+        with device_errors_told(device):
+            nothing = torch.zeros(len(given), side, side, device=device)
+            parts = [WindowObjects(GridObjects.of(scores, nothing), Crop(0, 0, *hw))]
+            for (line, hq), some in asked.items():
+                ids = {record.obj_id for record in some}
+                own = [a for a in memories.get(line, ()) if a.obj_id in ids]
+                parts += self._answers(line, some, own, hq)
+            return FrameObjects(tuple(parts)).masks(hw, given)
 
     def _answers(
         self,
@@ -241,16 +243,18 @@ class Tracker:
 
         Objects that are locked on a frame are left out of its masks.
         """
-        watch = _Watch(plan, stop_after_empty)
-        for frame, objects in self._passes(plan, modes, watch, is_cancelled):
-            here = [anchor for anchor in plan.anchors if anchor.frame == frame]
-            locked = [anchor.obj_id for anchor in here if anchor.is_locked]
-            given = {
-                a.obj_id: a.mask.unpacked()
-                for a in here
-                if a.mask is not None and not a.is_locked
-            }
-            yield frame, objects.without(locked).masks(self._stack.axes.hw, given)
+        watch, hw = _Watch(plan, stop_after_empty), self._stack.axes.hw
+        # what fails on a GPU shows at any later place
+        with device_errors_told(self.predictor().device):
+            for frame, objects in self._passes(plan, modes, watch, is_cancelled):
+                here = [anchor for anchor in plan.anchors if anchor.frame == frame]
+                locked = [anchor.obj_id for anchor in here if anchor.is_locked]
+                given = {
+                    a.obj_id: a.mask.unpacked()
+                    for a in here
+                    if a.mask is not None and not a.is_locked
+                }
+                yield frame, objects.without(locked).masks(hw, given)
 
     def _passes(
         self,
