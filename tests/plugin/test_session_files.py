@@ -6,7 +6,9 @@ from napari.components import ViewerModel
 
 from napari_hqsam2.plugin.controller import PluginController
 from napari_hqsam2.plugin.inference import SyncInference
+from napari_hqsam2.plugin.mixed_layers import find_mixed
 from napari_hqsam2.plugin.napari_viewer import NapariViewer
+from napari_hqsam2.plugin.snapshots import LayerChoice
 from napari_hqsam2.plugin.state import PluginState
 
 
@@ -139,3 +141,47 @@ def test_a_folder_that_cannot_be_written_any_more_is_told_once(saved, monkeypatc
     assert "No space left" in told[0]
     assert "kept in memory" in told[0]
     assert main.state.objects[0].name == "still unsaved"
+
+
+def add_membranes(main, name="membranes"):
+    data, viewer = main.state.image.data + 1, main.viewer._viewer
+    return viewer.add_image(data, name=name, axis_labels=("t", "y", "x"))
+
+
+def test_layers_that_were_mixed_are_mixed_again(start, tmp_path):
+    main, folder = start(), tmp_path / "mixed.session"
+    membranes, cells = add_membranes(main), main.state.image
+    main.add_prompt_layers()
+    main.state.mix = (membranes, None, cells)
+    main.state.points.add([[1, 10, 10]])
+    assert main.segment_stack()
+    main.files.save(folder)
+
+    again = start()
+    other = add_membranes(again)
+    again.files.open(folder)
+    assert again.state.mix == (other, None, again.state.image)
+    assert again.state.message.severity == "done"
+    assert again.state.undo_name == ""
+
+    alone = start()
+    add_membranes(alone, "nuclei")
+    alone.files.open(folder)
+    assert alone.state.mix is None
+    assert (
+        "'membranes' mixed in, which is not in the viewer" in alone.state.message.text
+    )
+    assert alone.state.message.severity == "problem"
+
+
+@pytest.mark.parametrize(
+    ("described", "found"),
+    [
+        ("", (None, ())),
+        ("red: a, blue: b, c", ((1, None, 2), ())),
+        ("green: a", ((None, 1, None), ())),
+        ("red: d, green: a, blue: another stack", (None, ("d", "another stack"))),
+    ],
+)
+def test_names_of_mixed_layers_are_read(described, found):
+    assert find_mixed(described, [LayerChoice(1, "a"), LayerChoice(2, "b, c")]) == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +11,7 @@ from napari_hqsam2.plugin.error_words import error_words
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari_hqsam2.axes import StackAxes
     from napari_hqsam2.plugin.desk import Desk
@@ -88,6 +89,7 @@ class Live:
         self._timer = make_timer(self.follow)
         self._position: tuple[int, ...] | None = None
         self._ticket: Ticket | None = None
+        self._is_quiet = False
         viewer.events.prompts_changed.connect(self._on_prompts_changed)
         viewer.events.frame_changed.connect(self._on_frame_changed)
         for event in (state.events.points, state.events.shapes):
@@ -108,6 +110,15 @@ class Live:
     def stop(self) -> None:
         """Do not wait for further changes: somebody else reads the prompts."""
         self._timer.stop()
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Do not answer again to choices that are made in the block."""
+        self._is_quiet = True
+        try:
+            yield
+        finally:
+            self._is_quiet = False
 
     def follow(self) -> None:
         """Take over the prompts, and segment the frame on which they changed."""
@@ -225,7 +236,8 @@ class Live:
         """Show the masks of the frame as they are with the new choice."""
         state, desk = self._state, self._desk
         item = desk.open
-        if not state.live or item is None or state.run.is_busy:
+        is_idle = state.live and not (state.run.is_busy or self._is_quiet)
+        if not is_idle or item is None:
             return
         position = self._viewer.current_position(state.image)
         if position is not None:

@@ -114,6 +114,8 @@ class Outcome:
     text: str = ""
     settings: Mapping[str, Any] | None = None
     """Of a session that was opened, as the state names them."""
+    mixed: str = ""
+    """Layers that such a session was shown as colours, as of `Mix.described`."""
     view: ModelView | None = None
     """What the model sees, if that was asked for and there is a model."""
 

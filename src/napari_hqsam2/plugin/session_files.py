@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from napari_hqsam2.errors import HqSam2Error
 from napari_hqsam2.plugin.drawn_prompts import draw_prompts
+from napari_hqsam2.plugin.mixed_layers import find_mixed
 from napari_hqsam2.plugin.saving import writing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_hqsam2.plugin.controller import PluginController
@@ -84,12 +86,30 @@ class SessionFiles:
     def _on_opened(self, outcome: Outcome) -> None:
         """Work on with its settings, and draw its prompts."""
         main = self._main
-        for name, value in (outcome.settings or {}).items():
-            setattr(main.state, name, value)
+        found, missing = find_mixed(
+            outcome.mixed, main.viewer.mixable(main.state.image)
+        )
+        with main.live.quiet():
+            for name, value in (outcome.settings or {}).items():
+                setattr(main.state, name, value)
+            main.state.mix = found
         draw_prompts(main, outcome.prompts or {})
         if main.state.objects:
             main.state.object_id = main.state.objects[0].obj_id
-        if outcome.hint:
-            main.teller.refuse(f"{outcome.name} {outcome.hint}")
+        hints = [outcome.hint, _words_on_missing(missing)]
+        if any(hints):
+            main.teller.refuse(" ".join(filter(None, [outcome.name, *hints])))
         else:
             main.teller.tell(outcome.name, severity="done")
+
+
+def _words_on_missing(names: Sequence[str]) -> str:
+    """What to do about layers that were mixed and are not there."""
+    if not names:
+        return ""
+    listed = " and ".join(f"'{name}'" for name in names)
+    are = "is" if len(names) == 1 else "are"
+    return (
+        f"It was made with {listed} mixed in, which {are} not in the viewer with the "
+        "shape and place of the image: open, then choose under 'mix layers as colours'."
+    )

@@ -219,6 +219,7 @@ class Workbench:
             if kept is None
             else f"Restored {number}.",
             settings={name: getattr(session.settings, name) for name in RESTORED},
+            mixed=session.saved_mix,
         )
 
     def as_python(self, order: Order) -> Outcome:

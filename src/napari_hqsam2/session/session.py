@@ -106,6 +106,7 @@ class Session(SessionExchange):
             super().__init__(opened, settings, labels, history_bytes)
             self._resources = resources.pop_all()
         self._autosave: Autosave | None = None
+        self._saved_mix = ""
         self._header = _header(self.settings, opened, has_labels=labels is not None)
 
     def __enter__(self) -> Self:
@@ -292,6 +293,14 @@ class Session(SessionExchange):
         """Where every change is saved; None if it is not."""
         return None if self._autosave is None else self._autosave.folder
 
+    @property
+    def saved_mix(self) -> str:
+        """Stacks that were mixed when this was saved, as of `Mix.described`; or empty.
+
+        They are not saved themselves: mix them again with ``configure(mix=...)``.
+        """
+        return self._saved_mix
+
     def _keep_up(self) -> None:
         autosave = self._autosave
         if autosave is not None and autosave.flush(
@@ -397,11 +406,12 @@ class Session(SessionExchange):
                     before.get(name),
                     now.get(name),
                 )
-        if before.get("mix"):
+        self._saved_mix = before.get("mix") or ""
+        if self._saved_mix:
             logger.warning(
                 "The session was made with several stacks mixed (%s), which are not "
                 "saved; mix them again with configure(mix=...).",
-                before["mix"],
+                self._saved_mix,
             )
         self._stack.pixel_sizes = self._stack.pixel_sizes or saved.pixel_sizes
         saved.fill(self._records)
