@@ -23,7 +23,8 @@ from napari_hqsam2.errors import PromptError
 from napari_hqsam2.predictors.feature_cache import FeatureCache
 from napari_hqsam2.predictors.frame_source import open_frames
 from napari_hqsam2.segmentation.options import StackSettings
-from napari_hqsam2.segmentation.window_tracking import WindowRun, WindowTracker
+from napari_hqsam2.segmentation.window_prompting import WindowTracker
+from napari_hqsam2.segmentation.window_tracking import WindowRun
 from napari_hqsam2.segmentation.windows import window_rule
 
 SIDE, RADIUS, FRAMES = 1000, 6, 4

@@ -77,7 +77,7 @@ def test_a_window_stays_while_its_object_does(case):
     crop = rule.around(box)
     assert rule.following(crop, box) == crop
     assert rule.wider(crop, box) is None
-    assert rule.fitting(crop, box) == crop
+    assert rule.fitting(crop, box, box) == crop
 
 
 @given(placed(), st.data())

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_hqsam2.geometry import to_window
-from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.predictors.batch_size import BatchSizes
 from napari_hqsam2.predictors.frame_source import read_seen
-from napari_hqsam2.predictors.image_predictor import PREVIOUS_LOGIT_LIMIT
 from napari_hqsam2.predictors.intensity import to_unit_rgb
 from napari_hqsam2.predictors.postprocess import keep_largest_piece
 from napari_hqsam2.predictors.precision import inference
@@ -21,20 +19,22 @@ from napari_hqsam2.segmentation.clicks import in_steps, to_clicks
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
 from napari_hqsam2.segmentation.crops import Crop
 from napari_hqsam2.segmentation.frame_objects import FrameObjects, WindowObjects
+from napari_hqsam2.segmentation.guesses import (
+    Guess,
+    most_agreed,
+    predict_candidates,
+)
 from napari_hqsam2.segmentation.prompt_groups import check_positive
 from napari_hqsam2.segmentation.windows import (
     MOST_WINDOWS,
-    joined_box,
     prompt_box,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from torch import Tensor
-
     from napari_hqsam2.modeling.hqsam2 import HqSam2
-    from napari_hqsam2.modeling.outputs import HqMode, ImageFeatures
+    from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.frame_source import FrameSource
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.predictors.session import Clicks
@@ -108,23 +108,40 @@ class StillModel:
         self, frames: FrameSource, crop: Crop, prompts: Sequence[FramePrompts]
     ) -> GridObjects:
         """Objects in a part of the first frame, from their clicks and boxes there."""
+        guesses = self.guesses(frames, crop, prompts)
+        return self._best(list(guesses.items()))
+
+    def found(self, obj_id: int, guess: Guess) -> WindowObjects:
+        """A single object, as its best candidate has it."""
+        return WindowObjects(self._best([(obj_id, guess)]), guess.crop)
+
+    def _best(self, guesses: Sequence[tuple[int, Guess]]) -> GridObjects:
+        low_res = torch.stack([guess.low_res for _, guess in guesses])
+        if self.one_piece:
+            low_res = keep_largest_piece(low_res[:, None])[:, 0]
+        scores = [
+            ObjectScores(obj_id, IN_VIEW_SCORE, max(guess.scores))
+            for obj_id, guess in guesses
+        ]
+        return GridObjects.of(scores, low_res)
+
+    def guesses(
+        self, frames: FrameSource, crop: Crop, prompts: Sequence[FramePrompts]
+    ) -> dict[int, Guess]:
+        """Candidates for objects in a part of the first frame, by id."""
         model = self.model
         frame = read_seen(frames, 0, crop.window, model.image_size)
         image = to_model_image(
             to_unit_rgb(frame, self.limits), model.image_size, model.device, "bilinear"
         )
         features = model.encode_image(image)
-        scores, low_res = [], []
+        found = {}
         for batch in _batches(model, prompts, (crop.height, crop.width)):
-            ious, logits = _predict(model, features, list(batch.values()), self.hq)
-            if self.one_piece:
-                logits = keep_largest_piece(logits[:, None])[:, 0]
-            low_res.append(logits)
-            scores += [
-                ObjectScores(obj_id, IN_VIEW_SCORE, iou)
-                for obj_id, iou in zip(batch, ious, strict=True)
-            ]
-        return GridObjects.of(scores, torch.cat(low_res))
+            clicks = list(batch.values())
+            scores, masks = predict_candidates(model, features, clicks, self.hq)
+            for row, obj_id in enumerate(batch):
+                found[obj_id] = Guess.of(crop, scores[row], masks[row])
+        return found
 
 
 def _in_windows(
@@ -136,20 +153,25 @@ def _in_windows(
     """Objects in windows of their own, which get wider until their masks fit in."""
     by_id = {prompt.obj_id: prompt for prompt in prompts}
     asked = [(crop, prompt) for prompt in prompts for crop in rule.first(prompt)]
-    best: dict[int, WindowObjects] = {}
-    for obj_id, found in _asked(still, frames, asked):
-        if obj_id not in best or _score(found) > _score(best[obj_id]):
-            best[obj_id] = found
+    guesses: defaultdict[int, list[Guess]] = defaultdict(list)
+    for obj_id, guess in _asked(still, frames, asked):
+        guesses[obj_id].append(guess)
+    best = {
+        obj_id: still.found(obj_id, some[most_agreed(some, rule.hw)])
+        for obj_id, some in guesses.items()
+    }
     again = dict(best)
     for _ in range(MOST_WINDOWS - 1):
         moved = []
         for obj_id, found in again.items():
             prompt, box = by_id[obj_id], found.pixel_boxes()[obj_id]
-            if box is not None:
-                fitting = rule.fitting(found.crop, joined_box(box, prompt_box(prompt)))
-                if fitting != found.crop:
-                    moved.append((fitting, prompt))
-        again = dict(_asked(still, frames, moved))
+            fitting = rule.fitting(found.crop, box, prompt_box(prompt))
+            if fitting != found.crop:
+                moved.append((fitting, prompt))
+        again = {
+            obj_id: still.found(obj_id, guess)
+            for obj_id, guess in _asked(still, frames, moved)
+        }
         best |= again
     return best.values()
 
@@ -158,22 +180,13 @@ def _asked(
     still: StillModel,
     frames: FrameSource,
     prompts: Iterable[tuple[Crop, FramePrompts]],
-) -> Iterator[tuple[int, WindowObjects]]:
+) -> Iterator[tuple[int, Guess]]:
     """Each object in the window it is asked for; every window is looked at once."""
     by_window: defaultdict[Crop, list[FramePrompts]] = defaultdict(list)
     for crop, prompt in prompts:
         by_window[crop].append(to_window(prompt, crop.window))
     for crop, group in by_window.items():
-        objects = still.objects(frames, crop, group)
-        ids = [scores.obj_id for scores in objects.scores]
-        for obj_id in ids:
-            alone = objects.only([each == obj_id for each in ids])
-            yield obj_id, WindowObjects(alone, crop)
-
-
-def _score(found: WindowObjects) -> float:
-    """Predicted IoU of a single object."""
-    return found.objects.scores[0].iou_score
+        yield from still.guesses(frames, crop, group).items()
 
 
 def _batches(
@@ -190,43 +203,3 @@ def _batches(
         items = list(group.items())
         for start in range(0, len(items), most):
             yield dict(items[start : start + most])
-
-
-def _predict(
-    model: HqSam2, features: ImageFeatures, clicks: Sequence[Clicks], hq: HqMode
-) -> tuple[list[float], Tensor]:
-    """Predicted IoU and (N, 4h, 4w) logits of the best mask of each object."""
-    first, *others = zip(*map(in_steps, clicks), strict=True)
-    scores, masks = _best_masks(model, features, first, None, hq)
-    for step in others:
-        scores, masks = _best_masks(model, features, step, masks, hq)
-    return scores.tolist(), masks
-
-
-def _best_masks(
-    model: HqSam2,
-    features: ImageFeatures,
-    clicks: Sequence[Clicks],
-    seen: Tensor | None,
-    hq: HqMode,
-) -> tuple[Tensor, Tensor]:
-    """(N,) predicted IoU and (N, 4h, 4w) logits; `seen` are logits to be corrected."""
-    labels = torch.cat([each.labels for each in clicks]).to(model.device)
-    limit = PREVIOUS_LOGIT_LIMIT
-    prediction = model.predict_masks(
-        model.without_memory(features.embedding),
-        features.high_res,
-        ModelPrompts(
-            torch.cat([each.coords_norm for each in clicks]).to(model.device),
-            labels,
-            None if seen is None else seen[:, None].clamp(-limit, limit),
-        ),
-        multimask=labels.shape[1] == 1,
-        hq=hq,
-    )
-    ious = prediction.iou_scores.float()
-    best = ious.argmax(dim=1)
-    # with HQ alone there is one mask for all candidate scores
-    masks = prediction.masks.float().expand(-1, ious.shape[1], -1, -1)
-    row = torch.arange(len(best), device=best.device)
-    return ious[row, best], masks[row, best]

@@ -16,11 +16,8 @@ from napari_hqsam2.segmentation.frame_objects import FrameObjects, KeptObjects
 from napari_hqsam2.segmentation.masks import FrameResult
 from napari_hqsam2.segmentation.run_states import Followed, RunState, RunStep
 from napari_hqsam2.segmentation.stack_view import FrameRange
-from napari_hqsam2.segmentation.window_tracking import (
-    WindowOutput,
-    WindowRun,
-    WindowTracker,
-)
+from napari_hqsam2.segmentation.window_prompting import WindowOutput, WindowTracker
+from napari_hqsam2.segmentation.window_tracking import WindowRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping

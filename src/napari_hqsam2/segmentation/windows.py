@@ -104,8 +104,14 @@ class WindowRule:
         """Window around an object that is known."""
         return self._around(box, self._usable(ROOM * longer_side(box)))
 
-    def fitting(self, crop: Crop, box: PixelBox) -> Crop:
-        """Window for what was found in one; mostly the same one."""
+    def fitting(self, crop: Crop, box: PixelBox | None, said: PixelBox) -> Crop:
+        """Window for what was found in one, if anything; mostly the same one.
+
+        `said` is the box around all prompts.
+        """
+        if box is None:
+            return self.wider(crop, said) or crop
+        box = joined_box(box, said)
         return self.wider(crop, box) or self.following(crop, box)
 
     def lost(self, crop: Crop, box: PixelBox) -> Crop:

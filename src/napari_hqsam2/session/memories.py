@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
-from napari_hqsam2.segmentation.window_tracking import WindowOutput
+from napari_hqsam2.segmentation.window_prompting import WindowOutput
 
 if TYPE_CHECKING:
     from torch import Tensor

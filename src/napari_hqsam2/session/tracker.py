@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.prompts import FramePrompts
     from napari_hqsam2.segmentation.masks import ObjectMask
     from napari_hqsam2.segmentation.options import StackSettings
-    from napari_hqsam2.segmentation.window_tracking import WindowOutput
+    from napari_hqsam2.segmentation.window_prompting import WindowOutput
     from napari_hqsam2.segmentation.windows import PixelBox, WindowRule
     from napari_hqsam2.session.anchors import Anchor, RunPlan
     from napari_hqsam2.session.records import PlacedPrompts

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.prompts import FramePrompts
-from napari_hqsam2.segmentation.window_tracking import (
+from napari_hqsam2.segmentation.window_prompting import (
     Correction,
     WindowOutput,
-    WindowRun,
     WindowTracker,
 )
+from napari_hqsam2.segmentation.window_tracking import WindowRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
