@@ -156,6 +156,7 @@ def test_layers_that_were_mixed_are_mixed_again(start, tmp_path):
     main.state.points.add([[1, 10, 10]])
     assert main.segment_stack()
     main.files.save(folder)
+    main.close()
 
     again = start()
     other = add_membranes(again)
@@ -163,6 +164,7 @@ def test_layers_that_were_mixed_are_mixed_again(start, tmp_path):
     assert again.state.mix == (other, None, again.state.image)
     assert again.state.message.severity == "done"
     assert again.state.undo_name == ""
+    again.close()
 
     alone = start()
     add_membranes(alone, "nuclei")

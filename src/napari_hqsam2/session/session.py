@@ -311,7 +311,10 @@ class Session(SessionExchange):
             self.events.autosave.emit(autosave.problem)
 
     def _changing_header(self) -> dict[str, Any]:
-        return {"provenance": self.provenance(), "settings": self._stored_settings()}
+        told = self.provenance()
+        if self._saved_mix and self.settings.mix is None:
+            told["mix"] = self._saved_mix
+        return {"provenance": told, "settings": self._stored_settings()}
 
     def _write(self, folder: Path, with_labels: bool) -> None:
         axes = self._stack.axes
