@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -18,15 +19,17 @@ from napari_hqsam2.training.config import (
     PhaseName,
     RunConfig,
 )
-from napari_hqsam2.training.data import BatchShape, ImageBatches, Mixture
+from napari_hqsam2.training.data import BatchShape, ImageBatches
+from napari_hqsam2.training.image_phase import StepResult
 from napari_hqsam2.training.run import make_phase
-from napari_hqsam2.training.sources import load_sources
+from napari_hqsam2.training.sources import Mixture, load_sources
 from napari_hqsam2.training.trainer import Trainer, ema_decay, learning_rate
 
 if TYPE_CHECKING:
     from napari_hqsam2.modeling.hqsam2 import HqSam2
 
 SHAPE = BatchShape(64, 2, 3)
+CPU = torch.device("cpu")
 
 
 def trainer_of(
@@ -44,12 +47,14 @@ def trainer_of(
 def test_batches_depend_on_seed_and_index_alone(run: RunConfig) -> None:
     mixture = Mixture(load_sources(run.data, "train"))
     first, again = (ImageBatches(mixture, [SHAPE], 5) for _ in range(2))
-    torch.testing.assert_close(first[3].images, again[3].images, rtol=0, atol=0)
-    assert not torch.equal(first[3].images, first[4].images)
+    images = first[3].to(CPU).images
+    torch.testing.assert_close(images, again[3].to(CPU).images, rtol=0, atol=0)
+    assert not torch.equal(images, first[4].to(CPU).images)
 
 
 def test_prompts_lie_on_their_objects(run: RunConfig) -> None:
-    batch = ImageBatches(Mixture(load_sources(run.data, "train")), [SHAPE], 1)[0]
+    mixture = Mixture(load_sources(run.data, "train"))
+    batch = ImageBatches(mixture, [SHAPE], 1)[0].to(CPU)
     columns, rows = (batch.clicks_norm[:, 0] * SHAPE.size).long().unbind(1)
     assert batch.masks[torch.arange(len(rows)), rows, columns].all()
 
@@ -142,7 +147,7 @@ def test_clips_are_mixed_with_stills(micro: HqSam2, run: RunConfig) -> None:
     )
     mixture = Mixture(load_sources(run.data, "train"))
     batches = make_phase(micro, config).batches(mixture, 0)
-    kinds = [type(batches[index]).__name__ for index in range(6)]
+    kinds = [type(batches[index].to(CPU)).__name__ for index in range(6)]
     assert kinds == ["ClipBatch", "ImageBatch"] * 3
 
 
@@ -153,7 +158,7 @@ def test_mixed_batches_come_in_all_shapes(micro: HqSam2, run: RunConfig) -> None
     )
     mixture = Mixture(load_sources(run.data, "train"))
     batches = make_phase(micro, config).batches(mixture, 0)
-    sizes = [batches[index].images.shape[-1] for index in range(4)]
+    sizes = [batches[index].packed.size for index in range(4)]
     assert sizes == [64, 64, 128, 128]
 
 
@@ -176,9 +181,31 @@ def test_a_clip_without_objects_in_view_teaches_the_hq_head_nothing(
     config = PhaseConfig("hq", Budget(steps=1), (SHAPE,))
     mixture = Mixture(load_sources(run.data, "train"))
     trainer = Trainer(make_phase(micro, config), run, mixture)
-    batch = trainer.phase.batches(mixture, 0)[0]
+    batch = trainer.phase.batches(mixture, 0)[0].to(CPU)
     batch.masks[:, 1:] = 0
-    assert trainer._step(batch)["norm"] == 0
+    assert trainer._step(SimpleNamespace(to=lambda _: batch))["norm"] == 0
+
+
+def test_a_step_without_a_finite_gradient_changes_nothing(
+    micro: HqSam2, run: RunConfig
+) -> None:
+    trainer = trainer_of(micro, run)
+    batch = trainer.phase.batches(trainer.mixture, 0)[0]
+    assert trainer._step(batch)["skipped"] == 0
+    before = {k: v.clone() for k, v in micro.state_dict().items()}
+    step = trainer.phase.step
+
+    def overflow(*arguments: Any) -> StepResult:
+        result = step(*arguments)
+        return StepResult(result.loss * float("inf"), result.figures)
+
+    trainer.phase.step = overflow  # type: ignore[method-assign]
+    assert trainer._step(batch)["skipped"] == 1
+    for name, value in micro.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0, msg=name)
+    trainer.phase.step = step  # type: ignore[method-assign]
+    assert trainer._step(batch)["skipped"] == 0
+    assert any(not torch.equal(v, before[k]) for k, v in micro.state_dict().items())
 
 
 def test_a_frozen_encoder_keeps_its_weights(micro: HqSam2, run: RunConfig) -> None:
@@ -206,7 +233,7 @@ def test_correction_clicks_on_clips_are_learnt(micro: HqSam2, run: RunConfig) ->
     config = PhaseConfig("clip", Budget(steps=1), (SHAPE,), lengths=(3,))
     mixture = Mixture(load_sources(run.data, "train"))
     phase = make_phase(micro, config)
-    batch = phase.batches(mixture, 0)[0]
+    batch = phase.batches(mixture, 0)[0].to(CPU)
     names = set()
     for seed in range(12):
         names |= phase.step(

@@ -26,6 +26,8 @@ from napari_hqsam2.weights import own_files, registry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch import Tensor
+
     from napari_hqsam2.training.fine_tuning.job import FineTuning, Outcome
     from napari_hqsam2.training.fine_tuning.measuring import Scores
     from napari_hqsam2.training.trainer import Watcher
@@ -208,8 +210,9 @@ def _step_bar() -> Iterator[tuple[Progress, Watcher]]:
     with Progress(*columns, console=err) as bar:
         task = bar.add_task("", total=1.0, visible=False, step=0, loss=0.0)
 
-        def watch(step: int, share: float, loss: float) -> bool:
-            bar.update(task, completed=share, step=step, loss=loss, visible=True)
+        def watch(step: int, share: float, loss: Tensor) -> bool:
+            shown = float(loss)
+            bar.update(task, completed=share, step=step, loss=shown, visible=True)
             return False
 
         yield bar, watch

@@ -35,9 +35,9 @@ class Region:
             (depth[0], -margin, -margin), (depth[1], size[0] + margin, size[1] + margin)
         )
 
-    def draw(self, rng: np.random.Generator, count: int) -> F64Array:
-        """Evenly distributed points, (count, 3)."""
-        return rng.uniform(self.low, self.high, (count, 3))
+    def draw(self, rng: np.random.Generator, *count: int) -> F64Array:
+        """Evenly distributed points, (*count, 3)."""
+        return rng.random((*count, 3)) * np.subtract(self.high, self.low) + self.low
 
 
 def scatter(
@@ -72,31 +72,37 @@ def scatter(
     radii : (M,) float
         Their radii.
     """
-    positions = np.empty((len(radii), 3))
+    candidates = _candidates(rng, region, len(radii), clumps)
+    candidates[:1] = anchor
+    flat = not candidates[..., 0].any()
+    positions = np.empty((3, len(radii)))
     kept = np.empty(len(radii))
     count = 0
-    for radius in radii:
-        candidates = _candidates(rng, region, clumps) if count else anchor[None, :]
+    for radius, points in zip(radii, candidates, strict=True):
+        distance = np.zeros((_TRIES, count))
+        for axis in range(1 if flat else 0, 3):
+            offset = points[:, axis, None] - positions[axis, :count]
+            distance += np.square(offset, out=offset)
         room = closeness * (radius + kept[:count])
-        offsets = candidates[:, None, :] - positions[None, :count, :]
-        free = ((offsets**2).sum(axis=2) >= room**2).all(axis=1)
-        if not free.any():
-            continue
-        positions[count] = candidates[int(free.argmax())]
-        kept[count] = radius
-        count += 1
-    return positions[:count], kept[:count]
+        free = (distance >= room * room).all(axis=1)
+        if free.any():
+            positions[:, count] = points[int(free.argmax())]
+            kept[count] = radius
+            count += 1
+    return positions[:, :count].T.copy(), kept[:count]
 
 
 def _candidates(
-    rng: np.random.Generator, region: Region, clumps: F64Array | None
+    rng: np.random.Generator, region: Region, count: int, clumps: F64Array | None
 ) -> F64Array:
-    points = region.draw(rng, _TRIES)
-    if clumps is None or rng.random() < 0.1:
+    """Where each of `count` objects may lie, (count, _TRIES, 3)."""
+    points = region.draw(rng, count, _TRIES)
+    if clumps is None:
         return points
-    clump = clumps[rng.integers(len(clumps), size=_TRIES)]
-    near = clump[:, :3] + rng.normal(size=(_TRIES, 3)) * clump[:, 3:]
-    return np.clip(near, region.low, region.high)
+    clump = clumps[rng.integers(len(clumps), size=(count, _TRIES))]
+    near = clump[..., :3] + rng.normal(size=points.shape) * clump[..., 3:]
+    near = np.clip(near, region.low, region.high)
+    return np.where(rng.random((count, 1, 1)) < 0.1, points, near)
 
 
 def draw_clumps(rng: np.random.Generator, region: Region, diameter: float) -> F64Array:

@@ -12,6 +12,8 @@ from napari_hqsam2.synthetic.arrays import F32Array
 TextureKind: TypeAlias = Literal["cloud", "chromatin", "grain", "spots", "fibres"]
 
 TILE = 256
+BLANK: F32Array = np.zeros((TILE, TILE), np.float32)
+"""Tile of a scene in which nothing has a texture."""
 _FAR_TEXEL = 97 * TILE + 131
 _BSPLINE_STD = 0.479  # of a cubic B-spline surface through unit white noise
 

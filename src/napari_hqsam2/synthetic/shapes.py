@@ -82,11 +82,11 @@ class Star:
     def _radii(self, phase: float) -> F32Array:
         """Radius by direction, 720 of them and the first again, from -pi to pi."""
         radius = 1 / np.hypot(_COS[1] / self.half_length, _SIN[1] / self.half_width)
-        wave = np.ones_like(radius)
-        for index, (a, p) in enumerate(zip(self.amplitudes, self.phases, strict=True)):
-            order = index + 2
-            turn = p + phase * (1 if index % 2 else -1) / (1 + 0.5 * index)
-            wave += a * np.cos(turn) * _COS[order] - a * np.sin(turn) * _SIN[order]
+        index = np.arange(len(self.amplitudes))
+        turn = self.phases + phase * np.where(index % 2, 1, -1) / (1 + 0.5 * index)
+        amplitudes, orders = np.array(self.amplitudes), slice(2, 2 + len(index))
+        wave = 1 + (amplitudes * np.cos(turn)) @ _COS[orders]
+        wave -= (amplitudes * np.sin(turn)) @ _SIN[orders]
         return (radius * np.maximum(wave, 0.3)).astype(np.float32)
 
 

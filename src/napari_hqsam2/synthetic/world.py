@@ -9,7 +9,7 @@ from napari_hqsam2.synthetic.arrays import F32Array, I32Array
 from napari_hqsam2.synthetic.canvas import Canvas, paint_actor
 from napari_hqsam2.synthetic.cast import Cast, draw_cast
 from napari_hqsam2.synthetic.looks import Look, Setting, Stage
-from napari_hqsam2.synthetic.noise import texture_tile
+from napari_hqsam2.synthetic.noise import BLANK, texture_tile
 from napari_hqsam2.synthetic.optics import Camera, draw_camera
 from napari_hqsam2.synthetic.recipes import SceneRecipe
 from napari_hqsam2.synthetic.style import MotionStyle
@@ -90,13 +90,15 @@ def build_world(
     """Draw a scene of objects of about this diameter that move in this style."""
     pad = int(style.stage_reach) + 3 if style.stage is not None else 0
     look = recipe.draw_look(rng, Setting(size, diameter, pad))
+    cast = draw_cast(rng, recipe, size, diameter, style)
+    textured = bool(cast.actors) and look.paint.texture > 0
     return World(
         size=size,
-        cast=draw_cast(rng, recipe, size, diameter, style),
+        cast=cast,
         look=look,
         camera=draw_camera(rng, size, style, recipe.sharpness, recipe.dim),
-        tile=texture_tile(rng, look.paint.kind),
-        cell_tile=texture_tile(rng, look.paint.cell_kind),
+        tile=texture_tile(rng, look.paint.kind) if textured else BLANK,
+        cell_tile=texture_tile(rng, look.paint.cell_kind) if cast.tissue else BLANK,
         style=style,
     )
 

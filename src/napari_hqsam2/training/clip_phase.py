@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_hqsam2.modeling.outputs import ImageFeatures
-    from napari_hqsam2.training.data import Mixture
+    from napari_hqsam2.training.sources import Mixture
 
 MAX_POINTERS = 16
 MASK_START, BOX_START = 0.5, 0.25
@@ -112,7 +112,10 @@ class ClipPhase(ImagePhase):
         clips = ClipBatches(mixture, config.shapes, seed, config.lengths)
         if not config.still_shapes:
             return clips
-        return MixedBatches(clips, ImageBatches(mixture, config.still_shapes, seed))
+        stills = ImageBatches(
+            mixture, config.still_shapes, seed, together=clips.together
+        )
+        return MixedBatches(clips, stills)
 
     def step(
         self, batch: ClipBatch | ImageBatch, index: int, generator: torch.Generator

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from napari_hqsam2.training.crops import CropSettings, crop_clip, objects_of
+from napari_hqsam2.training.crops import CropSettings, Cut, cut_clip
 from napari_hqsam2.training.data import (
     BatchShape,
     ImageBatch,
     ImageBatches,
-    Mixture,
-    PromptedObject,
+    ImageDraft,
     area_target,
-    collate,
-    normalise,
-    prompt_object,
+    image_batch,
 )
-from napari_hqsam2.training.sources import Clip
+from napari_hqsam2.training.developing import Packed, normalise
+from napari_hqsam2.training.prompting import (
+    Prompts,
+    Target,
+    choose,
+    prompt_objects,
+    targets_of,
+)
+from napari_hqsam2.training.scene_pool import Hand, ScenePool, round_length
+from napari_hqsam2.training.transfer import to_device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    import numpy.typing as npt
     from torch import Tensor
 
-    from napari_hqsam2._types import AnyArray, LabelArray
-    from napari_hqsam2.training.sources import Source
+    from napari_hqsam2.training.sources import Mixture, Source
 
 MAX_SHIFT, MAX_TURN, MAX_GROWTH = 0.06, 0.12, 0.05
 """Largest motion of a still from frame to frame: share of the side, radians, share."""
+FRAMES = 2
+"""A clip takes as much preparation as so many stills, about."""
 STILL_EVERY = 2
 """One batch in so many is of stills where both are mixed."""
 
@@ -53,22 +60,43 @@ class ClipBatch:
         """(N, S / 4, S / 4) share of every cell that belongs to the object."""
         return area_target(self.masks[:, frame])
 
-    def changed(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
-        """The same with every tensor changed."""
-        first = self.first.changed(change)
-        return ClipBatch(first, change(self.images), change(self.masks))
+
+@dataclass(frozen=True)
+class ClipDraft:
+    """What a `ClipBatch` is made of on its device."""
+
+    packed: Packed
+    """Pictures of the first clip, then of the second, ..."""
+    length: int
+    """Frames of a clip."""
+    prompts: Prompts
+    """On the first frames."""
+    sources: tuple[str, ...]
+
+    def pin_memory(self) -> ClipDraft:
+        """Copy what is large to memory that a GPU can read."""
+        return replace(self, packed=self.packed.pin_memory())
 
     def to(self, device: torch.device) -> ClipBatch:
-        """Move all tensors to a device."""
-        return self.changed(lambda tensor: tensor.to(device, non_blocking=True))
+        """Make the batch on a device."""
+        pictures, values = self.packed.developed(device)
+        images = pictures.unflatten(0, (-1, self.length))
+        labels = values.unflatten(0, (-1, self.length))
+        top = self.packed.top
+        first = image_batch(
+            images[:, 0], labels[:, 0], self.prompts, self.sources, top=top
+        )
+        sought = to_device(self.prompts.values, device)[:, None, None, None]
+        masks = (labels[first.crop] == sought).view(torch.uint8)
+        return ClipBatch(first, normalise(images), masks)
 
-    def pin_memory(self) -> ClipBatch:
-        """Copy all tensors to memory that a GPU can read."""
-        return self.changed(torch.Tensor.pin_memory)
 
+def motion(rng: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
+    """Draw how a still moves, turns and grows: (T, 2, 3) affine maps.
 
-def _affine(rng: np.random.Generator, length: int) -> Tensor:
-    """(T, 2, 3) sampling transforms of a smooth walk; the first is the identity."""
+    They map (x, y) of a picture to those of the still, from -1 to 1; the first one
+    is the identity, the others follow a smooth walk.
+    """
     velocity = rng.uniform(-1, 1, 4) * (MAX_SHIFT, MAX_SHIFT, MAX_TURN, MAX_GROWTH)
     state, rows = np.zeros(4), []
     for _ in range(length):
@@ -77,69 +105,33 @@ def _affine(rng: np.random.Generator, length: int) -> Tensor:
         rows.append([[cos, -sin, 2 * x], [sin, cos, 2 * y]])
         noise = rng.normal(0, 0.3, 4) * (MAX_SHIFT, MAX_SHIFT, MAX_TURN, MAX_GROWTH)
         state = state + velocity + noise
-    return torch.tensor(rows, dtype=torch.float32)
+    return np.array(rows)
 
 
-def move_still(
-    image: Tensor, labels: LabelArray, length: int, rng: np.random.Generator
-) -> tuple[Tensor, LabelArray]:
-    """Make a clip of a still by moving, turning and scaling it.
-
-    Parameters
-    ----------
-    image : Tensor
-        (3, S, S).
-    labels : ndarray
-        (S, S) integers below 65536.
-    length : int
-        T.
-    rng : numpy.random.Generator
-        Decides the motion.
-
-    Returns
-    -------
-    tuple
-        (T, 3, S, S) images and (T, S, S) labels; what comes in at the border mirrors
-        the image, unlabelled.
-    """
-    grid = F.affine_grid(
-        _affine(rng, length), [length, 3, *image.shape[-2:]], align_corners=False
-    )
-    images = F.grid_sample(
-        image.expand(length, -1, -1, -1),
-        grid,
-        mode="bilinear",
-        padding_mode="reflection",
-        align_corners=False,
-    )
-    values = torch.from_numpy(labels.astype(np.float32)).expand(length, 1, -1, -1)
-    moved = F.grid_sample(
-        values, grid, mode="nearest", padding_mode="zeros", align_corners=False
-    )
-    return images, moved[:, 0].numpy().astype(np.int32)
-
-
-class MixedBatches(Dataset[ClipBatch | ImageBatch]):
+class MixedBatches(Dataset[ClipDraft | ImageDraft]):
     """One batch in `STILL_EVERY` of stills, the others of clips.
 
     Parameters
     ----------
-    clips, stills : Dataset
-        Both indexed by the step.
+    clips : ClipBatches
+        Indexed by the step.
+    stills : ImageBatches
+        The same, with as many batches that share scenes.
     """
 
     def __init__(self, clips: ClipBatches, stills: ImageBatches) -> None:
         self.clips = clips
         self.stills = stills
+        self.together = STILL_EVERY * clips.together
 
-    def __getitem__(self, index: int) -> ClipBatch | ImageBatch:
+    def __getitem__(self, index: int) -> ClipDraft | ImageDraft:
         """Draw batch number `index`."""
         number = index // STILL_EVERY
         is_still = index % STILL_EVERY == STILL_EVERY - 1
         return self.stills[number] if is_still else self.clips[index - number]
 
 
-class ClipBatches(Dataset[ClipBatch]):
+class ClipBatches(Dataset[ClipDraft]):
     """Batch `index` is always the same for the same arguments; as `ImageBatches`.
 
     Parameters
@@ -169,53 +161,39 @@ class ClipBatches(Dataset[ClipBatch]):
         self.seed = seed
         self.lengths = tuple(lengths)
         self.settings = settings or CropSettings()
-
-    def __getitem__(self, index: int) -> ClipBatch:
-        """Draw batch number `index`."""
-        rng = np.random.default_rng((self.seed, 1, index))
-        shape = self.shapes[index % len(self.shapes)]
-        length = self.lengths[index % len(self.lengths)]
-        clips: list[Tensor] = []
-        first_labels: list[LabelArray] = []
-        prompted: list[list[PromptedObject]] = []
-        truths: list[AnyArray] = []
-        names: list[str] = []
-        while len(clips) < shape.crops:
-            source = self.mixture.draw(rng)
-            drawn = self._crop(source, shape.size, length, rng)
-            if drawn is None:
-                continue
-            images, labels = drawn
-            masks = objects_of(labels[0], split=False)
-            if not masks:
-                continue
-            chosen = rng.permutation(
-                np.resize(rng.permutation(len(masks)), shape.objects)
-            )
-            for i in chosen:
-                value = labels[0][masks[i]][0]
-                truths.append(labels == value)
-            clips.append(images)
-            first_labels.append(labels[0])
-            prompted.append([prompt_object(masks[i], rng) for i in chosen])
-            names.append(source.name)
-        return ClipBatch(
-            first=collate(
-                [images[0] for images in clips], first_labels, prompted, names
-            ),
-            images=normalise(torch.stack(clips)),
-            masks=torch.from_numpy(np.stack(truths).view(np.uint8)),
+        crops = float(np.mean([shape.crops for shape in shapes]))
+        self.together = round_length(FRAMES * crops)
+        self.pool = ScenePool(
+            mixture, (seed, 3), crops * self.together, longest=max(lengths)
         )
 
-    def _crop(
-        self, source: Source, size: int, length: int, rng: np.random.Generator
-    ) -> tuple[Tensor, LabelArray] | None:
-        clip = source.clip(rng, length)
-        if clip is not None:
-            return crop_clip(clip, size, self.settings, rng)
-        frame = source.still(rng)
-        still = Clip(frame.image[None], frame.labels[None])
-        cropped = crop_clip(still, size, self.settings, rng)
-        if cropped is None:
-            return None
-        return move_still(cropped[0][0], cropped[1][0], length, rng)
+    def __getitem__(self, index: int) -> ClipDraft:
+        """Draw batch number `index`."""
+        rng = np.random.default_rng((self.seed, 1, index))
+        scenes = self.pool.hand(index // self.together, rng)
+        shape = self.shapes[index % len(self.shapes)]
+        length = self.lengths[index % len(self.lengths)]
+        cuts: list[Cut] = []
+        motions: list[npt.NDArray[np.float64] | None] = []
+        chosen: list[list[Target]] = []
+        names: list[str] = []
+        while len(cuts) < shape.crops:
+            source = self.mixture.draw(rng)
+            cut = self._cut(scenes, source, shape.size, length)
+            targets = [] if cut is None else targets_of(cut)
+            if cut is None or not targets:
+                continue
+            cuts.append(cut)
+            motions.append(None if len(cut.images) == length else motion(rng, length))
+            chosen.append(choose(targets, shape.objects, rng))
+            names.append(source.name)
+        return ClipDraft(
+            Packed.of(cuts, int(rng.integers(2**62)), motions),
+            length,
+            prompt_objects(cuts, chosen, rng),
+            tuple(names),
+        )
+
+    def _cut(self, scenes: Hand, source: Source, size: int, length: int) -> Cut | None:
+        clip = scenes.clip(source, length) or scenes.still(source)
+        return cut_clip(clip, size, self.settings, scenes.rng, split=False)

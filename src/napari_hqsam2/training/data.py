@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from napari_hqsam2.evaluation.clicks import interior_point
-from napari_hqsam2.training.crops import CropSettings, crop_clip, objects_of
+from napari_hqsam2.training.crops import CropSettings, Cut, cut_clip
 from napari_hqsam2.training.dense import dense_target
-from napari_hqsam2.training.prompts import jitter_box, random_point
-from napari_hqsam2.training.sources import Clip
+from napari_hqsam2.training.developing import Packed, normalise
+from napari_hqsam2.training.prompting import (
+    Prompts,
+    Target,
+    choose,
+    prompt_objects,
+    targets_of,
+)
+from napari_hqsam2.training.scene_pool import ScenePool, round_length
+from napari_hqsam2.training.transfer import to_device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
-    from napari_hqsam2._types import BoolArray, LabelArray
-    from napari_hqsam2.training.sources import Source
+    from napari_hqsam2.training.sources import Mixture
 
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
-BOX_NOISE = 0.06
-"""Standard deviation of box edges, as a share of the box sides."""
 STRIDE = 4
 
 
@@ -66,106 +68,68 @@ class ImageBatch:
         """(N, S / 4, S / 4) share of every cell that belongs to the object."""
         return area_target(self.masks)
 
-    def changed(self, change: Callable[[Tensor], Tensor]) -> ImageBatch:
-        """The same with every tensor changed."""
-        return ImageBatch(
-            images=change(self.images),
-            crop=change(self.crop),
-            masks=change(self.masks),
-            clicks_norm=change(self.clicks_norm),
-            boxes_norm=change(self.boxes_norm),
-            dense=change(self.dense),
-            sources=self.sources,
-        )
-
-    def to(self, device: torch.device) -> ImageBatch:
-        """Move all tensors to a device."""
-        return self.changed(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> ImageBatch:
-        """Copy all tensors to memory that a GPU can read."""
-        return self.changed(torch.Tensor.pin_memory)
-
 
 def area_target(masks: Tensor) -> Tensor:
     """(N, S / 4, S / 4) area shares of (N, S, S) masks of zeros and ones."""
     return F.avg_pool2d(masks[:, None].float(), STRIDE)[:, 0]
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Normalise (..., 3, H, W) images from 0 to 1 as the network wants them."""
-    mean, std = (images.new_tensor(v)[:, None, None] for v in (PIXEL_MEAN, PIXEL_STD))
-    return (images - mean) / std
+def image_batch(
+    images: Tensor,
+    labels: Tensor,
+    prompts: Prompts,
+    sources: tuple[str, ...],
+    *,
+    top: int | None = None,
+) -> ImageBatch:
+    """Put prompts on pictures.
 
-
-@dataclass(frozen=True, eq=False)
-class Mixture:
-    """Sources and how often each is drawn from."""
-
-    sources: Sequence[Source]
-    shares: Mapping[str, float] = field(default_factory=dict)
-    """Relative share of a source by name; 1 where it is not named."""
-
-    def draw(self, rng: np.random.Generator) -> Source:
-        """Draw a source."""
-        weights = np.array([self.shares.get(s.name, 1.0) for s in self.sources])
-        return self.sources[rng.choice(len(self.sources), p=weights / weights.sum())]
+    Parameters
+    ----------
+    images : Tensor
+        (B, 3, S, S) from 0 to 1.
+    labels : Tensor
+        (B, S, S) as the prompts number them.
+    prompts : Prompts
+        N prompts.
+    sources : tuple of str
+        Name of the source of each crop.
+    top : int, optional
+        Largest label; without it there is no dense target.
+    """
+    device = images.device
+    crop, values = to_device(prompts.crop, device), to_device(prompts.values, device)
+    return ImageBatch(
+        images=normalise(images),
+        crop=crop,
+        masks=(labels[crop] == values[:, None, None]).view(torch.uint8),
+        clicks_norm=to_device(prompts.clicks, device),
+        boxes_norm=to_device(prompts.boxes, device),
+        dense=images.new_zeros(0) if top is None else dense_target(labels, top),
+        sources=sources,
+    )
 
 
 @dataclass(frozen=True)
-class PromptedObject:
-    """One object of a crop with its simulated prompts, in pixels of the crop."""
+class ImageDraft:
+    """What an `ImageBatch` is made of on its device."""
 
-    mask: BoolArray
-    click: tuple[int, int]
-    """(row, column)."""
-    box: tuple[float, float, float, float]
-    """(x0, y0, x1, y1), centres of the extreme pixels."""
+    packed: Packed
+    prompts: Prompts
+    sources: tuple[str, ...]
 
+    def pin_memory(self) -> ImageDraft:
+        """Copy what is large to memory that a GPU can read."""
+        return replace(self, packed=self.packed.pin_memory())
 
-def prompt_object(mask: BoolArray, rng: np.random.Generator) -> PromptedObject:
-    """Simulate the first click, central or anywhere inside, and a box, exact or not."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    part = mask[window]
-    row, column = (
-        interior_point(part) if rng.random() < 0.5 else random_point(part, rng)
-    )
-    box = np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=np.float64)
-    if rng.random() < 0.6:
-        box = jitter_box(box, rng, mask.shape[0], noise=BOX_NOISE)
-    x0, y0, x1, y1 = box.tolist()
-    return PromptedObject(
-        mask, (row + int(rows[0]), column + int(columns[0])), (x0, y0, x1, y1)
-    )
+    def to(self, device: torch.device) -> ImageBatch:
+        """Make the batch on a device."""
+        images, labels = self.packed.developed(device)
+        top = self.packed.top
+        return image_batch(images, labels, self.prompts, self.sources, top=top)
 
 
-def collate(
-    images: Sequence[Tensor],
-    labels: Sequence[LabelArray],
-    prompted: Sequence[Sequence[PromptedObject]],
-    sources: Sequence[str],
-) -> ImageBatch:
-    """Stack crops and the objects on them; without labels there is no dense target."""
-    flat = [item for items in prompted for item in items]
-    counts = torch.tensor([len(items) for items in prompted])
-    size = images[0].shape[-1]
-    clicks = torch.tensor([[item.click[::-1]] for item in flat], dtype=torch.float32)
-    boxes = torch.tensor([item.box for item in flat]).float().unflatten(1, (2, 2))
-    return ImageBatch(
-        images=normalise(torch.stack(list(images))),
-        crop=torch.arange(len(images)).repeat_interleave(counts),
-        masks=torch.from_numpy(np.stack([item.mask for item in flat]).view(np.uint8)),
-        clicks_norm=(clicks + 0.5) / size,
-        boxes_norm=(boxes + 0.5) / size,
-        dense=torch.stack([dense_target(each) for each in labels])
-        if labels
-        else torch.zeros(0),
-        sources=tuple(sources),
-    )
-
-
-class ImageBatches(Dataset[ImageBatch]):
+class ImageBatches(Dataset[ImageDraft]):
     """Batch `index` is always the same for the same arguments.
 
     Parameters
@@ -178,6 +142,8 @@ class ImageBatches(Dataset[ImageBatch]):
         With the index, decides everything random.
     settings : CropSettings
         How crops are drawn.
+    together : int, optional
+        Batches that share generated scenes.
     """
 
     def __init__(
@@ -186,85 +152,36 @@ class ImageBatches(Dataset[ImageBatch]):
         shapes: Sequence[BatchShape],
         seed: int,
         settings: CropSettings | None = None,
+        together: int | None = None,
     ) -> None:
         self.mixture = mixture
         self.shapes = tuple(shapes)
         self.seed = seed
         self.settings = settings or CropSettings()
+        crops = float(np.mean([shape.crops for shape in shapes]))
+        self.together = together or round_length(crops)
+        self.pool = ScenePool(mixture, (seed, 2), crops * self.together)
 
-    def __getitem__(self, index: int) -> ImageBatch:
+    def __getitem__(self, index: int) -> ImageDraft:
         """Draw batch number `index`."""
         rng = np.random.default_rng((self.seed, index))
+        scenes = self.pool.hand(index // self.together, rng)
         shape = self.shapes[index % len(self.shapes)]
-        images: list[Tensor] = []
-        labels: list[LabelArray] = []
-        prompted: list[list[PromptedObject]] = []
+        cuts: list[Cut] = []
+        chosen: list[list[Target]] = []
         names: list[str] = []
-        while len(images) < shape.crops:
+        while len(cuts) < shape.crops:
             source = self.mixture.draw(rng)
-            drawn = self._crop(source, shape, rng)
-            if drawn is not None:
-                images.append(drawn[0])
-                labels.append(drawn[1])
-                prompted.append(drawn[2])
-                names.append(source.name)
-        return collate(images, labels, prompted, names)
-
-    def _crop(
-        self, source: Source, shape: BatchShape, rng: np.random.Generator
-    ) -> tuple[Tensor, LabelArray, list[PromptedObject]] | None:
-        frame = source.still(rng)
-        clip = Clip(frame.image[None], frame.labels[None])
-        cropped = crop_clip(clip, shape.size, self.settings, rng)
-        if cropped is None:
-            return None
-        images, labels = cropped
-        masks = objects_of(labels[0], split=True)
-        if not masks:
-            return None
-        count = shape.objects
-        chosen = rng.permutation(np.resize(rng.permutation(len(masks)), count))
-        return images[0], labels[0], [prompt_object(masks[i], rng) for i in chosen]
-
-
-class Steps:
-    """Iterate over batches number `start`, `start + 1`, ... without end.
-
-    Parameters
-    ----------
-    batches : Dataset
-        Indexed by the step.
-    start : int
-        First step.
-    workers : int
-        Processes that prepare batches ahead; 0 prepares them in this one.
-    pinned : bool
-        Put them where a GPU can fetch them.
-    """
-
-    def __init__(
-        self, batches: Dataset[ImageBatch], start: int, workers: int, *, pinned: bool
-    ) -> None:
-        self.loader = DataLoader(
-            batches,
-            batch_size=None,
-            sampler=_From(start),
-            num_workers=workers,
-            prefetch_factor=3 if workers else None,
-            pin_memory=pinned,
+            clip = scenes.still(source)
+            cut = cut_clip(clip, shape.size, self.settings, rng, split=True)
+            targets = [] if cut is None else targets_of(cut)
+            if cut is None or not targets:
+                continue
+            cuts.append(cut)
+            chosen.append(choose(targets, shape.objects, rng))
+            names.append(source.name)
+        return ImageDraft(
+            Packed.of(cuts, int(rng.integers(2**62))),
+            prompt_objects(cuts, chosen, rng),
+            tuple(names),
         )
-
-    def __iter__(self) -> Iterator[ImageBatch]:
-        """Yield batches for ever."""
-        yield from self.loader
-
-
-class _From(torch.utils.data.Sampler[int]):
-    def __init__(self, start: int) -> None:
-        self.start = start
-
-    def __iter__(self) -> Iterator[int]:
-        index = self.start
-        while True:
-            yield index
-            index += 1

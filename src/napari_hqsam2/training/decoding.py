@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 CLAMP = 32.0
 """Mask logits are fed back within this range."""
-BOX_LABELS = (2, 3)
+BOX_LABELS, CLICK_LABELS = (2, 3), (1, -1)
+"""Of the two points of a box, and of a click and no second one."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,9 @@ def first_prompts(clicks: Tensor, boxes: Tensor, use_box: Tensor) -> ModelPrompt
     coords = torch.where(
         use_box[:, None, None], boxes, torch.cat((clicks, second), dim=1)
     )
-    corner = torch.tensor(BOX_LABELS, device=clicks.device)
-    click = torch.tensor((1, -1), device=clicks.device)
-    labels = torch.where(use_box[:, None], corner, click)
-    return ModelPrompts(coords, labels.int())
+    pairs = zip(BOX_LABELS, CLICK_LABELS, strict=True)
+    labels = [torch.where(use_box, corner, click) for corner, click in pairs]
+    return ModelPrompts(coords, torch.stack(labels, dim=1).int())
 
 
 def add_clicks(

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from napari_hqsam2._types import LabelArray
     from napari_hqsam2.modeling.outputs import ImageFeatures
 
 STRIDE = 4
@@ -28,36 +26,42 @@ REACH = 16.0
 """Pixels that count as 1 in vectors to the centre."""
 
 
-def dense_target(labels: LabelArray) -> Tensor:
-    """Dense target of one crop.
+def dense_target(labels: Tensor, top: int) -> Tensor:
+    """Dense target of some crops.
 
     Parameters
     ----------
-    labels : ndarray
-        (S, S) integers, small enough to count.
+    labels : Tensor
+        (B, S, S) integers from 0 to `top`.
+    top : int
+        No label is larger.
 
     Returns
     -------
     Tensor
-        (4, S / 4, S / 4) float32: share of foreground, share of pixels whose right or
-        lower neighbour has another label, vector to the centroid in units of `REACH`.
+        (B, 4, S / 4, S / 4) float32: share of foreground, share of pixels whose right
+        or lower neighbour has another label, and for every cell the vector from its
+        middle to that of the cells of its label, in units of `REACH`.
     """
-    outline = np.zeros(labels.shape, dtype=bool)
+    outline = torch.zeros_like(labels, dtype=torch.bool)
+    outline[:, :, :-1] |= labels[:, :, :-1] != labels[:, :, 1:]
     outline[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    outline[:-1] |= labels[:-1] != labels[1:]
-    shares = torch.from_numpy(np.stack([labels > 0, outline]).astype(np.float32))
-    shares = F.avg_pool2d(shares[None], STRIDE)[0]
-    cells = labels[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-    count = np.bincount(labels.ravel()).clip(min=1)
-    place: LabelArray = np.indices(labels.shape)
+    shares = F.avg_pool2d(torch.stack([labels > 0, outline], dim=1).float(), STRIDE)
+    cells = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].long()
+    crop = torch.arange(len(cells), device=cells.device)[:, None, None]
+    index = (crop * (top + 1) + cells).flatten()
+    along = torch.arange(cells.shape[-1], device=cells.device)
     vectors = []
-    for axis in place:
-        sums = np.bincount(labels.ravel(), weights=axis.ravel())
-        at = axis[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-        vectors.append(((sums / count)[cells] - at) / REACH)
-    away = np.stack(vectors).clip(-LONGEST, LONGEST) * (cells > 0)
-    offset = torch.from_numpy(away.astype(np.float32))
-    return torch.cat((shares, offset))
+    for axis in (along[:, None], along):
+        place = axis.expand_as(cells)
+        # whole numbers, so that the order of the additions does not matter
+        sums = index.new_zeros(2, len(cells) * (top + 1))
+        sums[0].scatter_add_(0, index, place.flatten())
+        sums[1].scatter_add_(0, index, torch.ones_like(index))
+        middle = (sums[0] / sums[1])[index].view_as(place)
+        vectors.append((middle - place) * (STRIDE / REACH))
+    away = torch.stack(vectors, dim=1).clamp(-LONGEST, LONGEST) * (cells > 0)[:, None]
+    return torch.cat((shares, away), dim=1)
 
 
 class DenseHead(nn.Module):

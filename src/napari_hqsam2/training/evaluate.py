@@ -14,8 +14,8 @@ from napari_hqsam2.evaluation.measures import Scores
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.training.augment import to_rgb
 from napari_hqsam2.training.crops import objects_of, resize_images
-from napari_hqsam2.training.data import normalise
 from napari_hqsam2.training.decoding import CLAMP
+from napari_hqsam2.training.developing import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

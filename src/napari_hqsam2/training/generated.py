@@ -43,7 +43,9 @@ class Generated:
 
     def clip(self, rng: np.random.Generator, length: int) -> Clip | None:
         """Draw a clip of `length` frames; None if there are none."""
-        if not self.films:
-            return None
+        return self.film(rng, length) if self.films else None
+
+    def film(self, rng: np.random.Generator, length: int) -> Clip:
+        """Draw a clip of `length` frames."""
         film = make_clip(rng, length, _draw_size(rng), _draw_modality(rng))
         return Clip(film.images, film.labels)

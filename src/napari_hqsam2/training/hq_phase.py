@@ -20,9 +20,10 @@ from napari_hqsam2.training.decoding import (
     decode_all,
     first_prompts,
 )
-from napari_hqsam2.training.image_phase import StepResult
+from napari_hqsam2.training.image_phase import StepResult, mean_of
 from napari_hqsam2.training.losses import balanced_bce, dice, mask_iou
 from napari_hqsam2.training.prompts import correction_clicks
+from napari_hqsam2.training.transfer import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +55,13 @@ def boundary_bce(logits: Tensor, target: Tensor) -> Tensor:
     return (loss * near).sum((1, 2)) / near.sum((1, 2)).clamp(min=1)
 
 
-def hq_loss(sam: Tensor, hq_mask: Tensor, target: Tensor, fine: Tensor) -> Tensor:
+def hq_loss(
+    sam: Tensor,
+    hq_mask: Tensor,
+    target: Tensor,
+    fine: Tensor,
+    present: Tensor | None = None,
+) -> Tensor:
     """Loss of the HQ mask added to SAM's, and of the HQ mask alone.
 
     Parameters
@@ -65,14 +72,17 @@ def hq_loss(sam: Tensor, hq_mask: Tensor, target: Tensor, fine: Tensor) -> Tenso
         (N, 4h, 4w) share of each cell that belongs to the object.
     fine : Tensor
         (N, H, W) the same in finer cells, for the boundary.
+    present : Tensor, optional
+        (N,) bool: objects that count; all without it, and no loss if there are none.
     """
-    loss = sam.new_zeros(())
+    loss = sam.new_zeros(len(sam))
     for logits, share in ((sam + hq_mask, 1.0), (hq_mask, 0.5)):
         up = F.interpolate(logits, size=fine.shape[-2:], mode="bilinear")[:, 0]
-        edge = boundary_bce(up, fine).mean()
-        whole = (balanced_bce(logits, target) + dice(logits, target)).mean()
-        loss = loss + share * (edge + whole)
-    return loss
+        whole = balanced_bce(logits, target) + dice(logits, target)
+        loss = loss + share * (boundary_bce(up, fine) + whole[:, 0])
+    if present is None:
+        return loss.mean()
+    return torch.where(present, loss, 0).sum() / present.sum().clamp(min=1)
 
 
 def fine_target(masks: Tensor) -> Tensor:
@@ -144,6 +154,7 @@ class HqPhase(ClipPhase):
             remembered = Remembered()
             self._remember(remembered, frames[0], seen, binarize=True)
         losses: list[Tensor] = []
+        seen_frames: list[Tensor] = []
         figures: dict[str, Tensor] = {}
         for frame in range(1, len(frames)):
             with torch.no_grad():
@@ -155,24 +166,19 @@ class HqPhase(ClipPhase):
             sam = chosen_mask(decoded, multimask=every).float().detach()
             hq_mask = self._hq_mask(decoded)
             present = target.amax((1, 2)) > 0.5
-            if bool(present.any()):
-                fine = fine_target(batch.masks[:, frame])
-                parts = (sam, hq_mask, target, fine)
-                result = self._result(*(part[present] for part in parts))
-                losses.append(result.loss)
-                figures |= {f"tracked_{k}": v for k, v in result.figures.items()}
+            fine = fine_target(batch.masks[:, frame])
+            result = self._result(sam, hq_mask, target, fine, present)
+            losses.append(result.loss)
+            seen_frames.append(present.any())
+            figures |= {f"tracked_{k}": v for k, v in result.figures.items()}
             with torch.no_grad():
                 seen = self._seen(decoded, present, multimask=True)
                 here = present[:, None, None, None]
                 shown = torch.where(here, sam + hq_mask, -MASK_SCALE)
                 seen = replace(seen, low_res=shown)
                 self._remember(remembered, frames[frame], seen, binarize=False)
-        if not losses:
-            return StepResult(self._nothing_to_learn(), figures)
-        return StepResult(torch.stack(losses).mean(), figures)
-
-    def _nothing_to_learn(self) -> Tensor:
-        return sum((p.sum() * 0 for _, p in self.parameters()), torch.zeros(()))
+        count = torch.stack(seen_frames).sum().clamp(min=1)
+        return StepResult(torch.stack(losses).sum() / count, figures)
 
     def _prompt(self, batch: ImageBatch, generator: torch.Generator) -> StepResult:
         """Loss of a click or box, in half of the batches after a correction."""
@@ -180,7 +186,7 @@ class HqPhase(ClipPhase):
         target = batch.target
         fine = fine_target(batch.masks)
         draw = torch.rand(len(batch.crop), generator=generator)
-        use_box = (draw < self.config.box_share).to(batch.crop.device)
+        use_box = to_device(draw < self.config.box_share, batch.crop.device)
         with torch.no_grad():
             images = batch.images.contiguous(memory_format=torch.channels_last)
             features = model.encode_image(images)[batch.crop]
@@ -194,7 +200,8 @@ class HqPhase(ClipPhase):
             prompts = add_clicks(prompts, coords, labels, logits)
             decoded = decode_all(model, fused, features.high_res, prompts)
             sam = chosen_mask(decoded, multimask=torch.zeros_like(use_box)).float()
-        return self._result(sam.detach(), self._hq_mask(decoded), target, fine)
+        every = torch.ones_like(use_box)
+        return self._result(sam.detach(), self._hq_mask(decoded), target, fine, every)
 
     def _hq_mask(self, decoded: Decoded) -> Tensor:
         """(N, 1, 4h, 4w) logits of the HQ mask."""
@@ -202,11 +209,16 @@ class HqPhase(ClipPhase):
         return self.decoder.hq_mask(parts.tokens, parts.upscaled.detach()).float()
 
     def _result(
-        self, sam: Tensor, hq_mask: Tensor, target: Tensor, fine: Tensor
+        self,
+        sam: Tensor,
+        hq_mask: Tensor,
+        target: Tensor,
+        fine: Tensor,
+        present: Tensor,
     ) -> StepResult:
+        shown = {"off": sam, "add": sam + hq_mask, "only": hq_mask}
         figures = {
-            "off": mask_iou(sam, target).mean(),
-            "add": mask_iou(sam + hq_mask, target).mean(),
-            "only": mask_iou(hq_mask, target).mean(),
+            name: mean_of(mask_iou(logits, target)[:, 0], present)
+            for name, logits in shown.items()
         }
-        return StepResult(hq_loss(sam, hq_mask, target, fine), figures)
+        return StepResult(hq_loss(sam, hq_mask, target, fine, present), figures)

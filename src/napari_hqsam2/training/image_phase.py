@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_hqsam2.training.data import ImageBatch, ImageBatches, Mixture
+from napari_hqsam2.training.data import ImageBatch, ImageBatches
 from napari_hqsam2.training.decoding import (
     add_clicks,
     chosen_mask,
@@ -18,6 +18,7 @@ from napari_hqsam2.training.decoding import (
 from napari_hqsam2.training.dense import DenseHead, dense_loss
 from napari_hqsam2.training.losses import Supervised, supervise
 from napari_hqsam2.training.prompts import correction_clicks
+from napari_hqsam2.training.transfer import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.modeling.outputs import ImageFeatures, ModelPrompts
     from napari_hqsam2.training.config import PhaseConfig
+    from napari_hqsam2.training.sources import Mixture
 
 CORRECTION_ROUNDS = 2
 """Round k asks for one in k of the objects of the round before."""
@@ -145,8 +147,8 @@ class ImagePhase:
     ) -> StepResult:
         """Loss of the first prompts and their corrections, on each object's image."""
         share = self.config.box_share
-        use_box = torch.rand(len(batch.crop), generator=generator) < share
-        use_box = use_box.to(batch.crop.device)
+        draw = torch.rand(len(batch.crop), generator=generator)
+        use_box = to_device(draw < share, batch.crop.device)
         question = Question(
             self.model.without_memory(features.embedding),
             features.high_res,
@@ -166,7 +168,7 @@ class ImagePhase:
             coords, labels = correction_clicks(logits, target[:, None], generator)
             prompts = add_clicks(question.prompts, coords, labels, logits)
             kept = torch.randperm(len(target), generator=generator)
-            kept = kept[: -(-len(target) // number)].to(target.device)
+            kept = to_device(kept[: -(-len(target) // number)], target.device)
             question = question.corrected(prompts, kept)
             supervised, logits = self._decode(question)
             losses.append(supervised.loss * len(kept) / len(batch.crop))

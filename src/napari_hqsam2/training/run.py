@@ -8,7 +8,7 @@ import torch
 
 from napari_hqsam2.build import build_sam2, resolve_device
 from napari_hqsam2.training.clip_phase import ClipPhase
-from napari_hqsam2.training.data import BatchShape, ImageBatches, Mixture
+from napari_hqsam2.training.data import BatchShape, ImageBatches
 from napari_hqsam2.training.evaluate import Protocol, evaluate_images
 from napari_hqsam2.training.generated import Generated
 from napari_hqsam2.training.hq_phase import HqPhase
@@ -18,7 +18,7 @@ from napari_hqsam2.training.initialisation import (
     initialise,
     initialise_memory,
 )
-from napari_hqsam2.training.sources import Stills, load_sources
+from napari_hqsam2.training.sources import Mixture, Stills, load_sources
 from napari_hqsam2.training.trainer import Trainer, load_weights_into
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def make_phase(model: HqSam2, config: PhaseConfig) -> Phase:
 @torch.no_grad()
 def prepare_memory(model: HqSam2, mixture: Mixture, seed: int) -> None:
     """Start values of memory attention, fitted to the embeddings of a few crops."""
-    batch = ImageBatches(mixture, [BatchShape(256, 4, 1)], seed)[0]
-    embedding = model.encode_image(batch.images.to(model.device)).embedding
+    batch = ImageBatches(mixture, [BatchShape(256, 4, 1)], seed)[0].to(model.device)
+    embedding = model.encode_image(batch.images).embedding
     initialise_memory(model, float(embedding.std(dim=1).mean()))
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from napari_hqsam2._types import AnyArray, LabelArray
 
@@ -153,6 +155,29 @@ class Movies:
             return None
         steps = _steps(rng, length, len(movie.images), longest=2)
         return _window(movie.images, movie.labels, steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Sources and how often each is drawn from."""
+
+    sources: Sequence[Source]
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Relative share of a source by name; 1 where it is not named."""
+
+    def weights(self) -> npt.NDArray[np.float64]:
+        """Share of each source in what is drawn."""
+        weights = np.array([self.shares.get(s.name, 1.0) for s in self.sources])
+        shares: npt.NDArray[np.float64] = weights / weights.sum()
+        return shares
+
+    def share(self, source: Source) -> float:
+        """Share of one source in what is drawn."""
+        return float(self.weights()[list(self.sources).index(source)])
+
+    def draw(self, rng: np.random.Generator) -> Source:
+        """Draw a source."""
+        return self.sources[rng.choice(len(self.sources), p=self.weights())]
 
 
 def _steps(

@@ -21,7 +21,7 @@ from napari_hqsam2.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from napari_hqsam2.training.data import Steps
+from napari_hqsam2.training.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.training.config import Optimisation, PhaseConfig, RunConfig
-    from napari_hqsam2.training.data import Mixture
     from napari_hqsam2.training.image_phase import StepResult
+    from napari_hqsam2.training.sources import Mixture
+    from napari_hqsam2.training.steps import Batches
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Phase(Protocol):
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Named parameters that this phase trains."""
 
-    def batches(self, mixture: Mixture, seed: int) -> Any:
+    def batches(self, mixture: Mixture, seed: int) -> Batches:
         """Indexable batches."""
 
     def step(self, batch: Any, index: int, generator: torch.Generator) -> StepResult:
@@ -68,8 +69,11 @@ class Phase(Protocol):
 class Watcher(Protocol):
     """Sees every step, and may end the training."""
 
-    def __call__(self, step: int, share: float, loss: float) -> bool:
-        """Take the steps done, the share of the budget and the loss; True stops."""
+    def __call__(self, step: int, share: float, loss: Tensor) -> bool:
+        """Take the steps done, the share of the budget and the loss; True stops.
+
+        The loss may still be on its way: to read it is to wait for it.
+        """
 
 
 def learning_rate(settings: Optimisation, step: int, progress: float) -> float:
@@ -189,6 +193,8 @@ class Trainer:
         )
         self.saved = nn.ModuleDict({"model": phase.model, "auxiliary": phase.auxiliary})
         self.average = {name: p.detach().clone() for name, p in self.parameters}
+        # keeps weights as they are where a gradient is not finite, without waiting
+        self.guard = torch.amp.GradScaler(phase.model.device.type, init_scale=1.0)
         self.metadata: dict[str, str] = {}
         self.step_number = 0
         self.minutes = 0.0
@@ -265,7 +271,7 @@ class Trainer:
             self.minutes = before + (time.monotonic() - began) / 60
             done = self.progress >= 1 or self.step_number == stop_at
             if watch is not None:
-                done |= watch(self.step_number, self.progress, float(figures["loss"]))
+                done |= watch(self.step_number, self.progress, figures["loss"])
             if done or self.step_number % self.run.log_every == 0:
                 self._log(meter.read())
             if done or self.minutes - saved >= self.run.save_minutes:
@@ -297,22 +303,22 @@ class Trainer:
         generator = torch.Generator().manual_seed(
             self.run.seed * 10**7 + self.step_number
         )
+        batch = batch.to(self.phase.model.device)
         with self._attention():
             with self._precision():
-                batch = batch.to(self.phase.model.device)
                 result = self.phase.step(batch, self.step_number, generator)
-            result.loss.backward()
+            self.guard.scale(result.loss).backward()
         trained = [parameter for _, parameter in self.parameters]
+        self.guard.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(trained, settings.clip_norm)
-        if bool(torch.isfinite(norm)):
-            self.optimiser.step()
-            self._average(ema_decay(settings, self.step_number))
-        else:
-            logger.warning("Step %d had no finite gradient; skipped.", self.step_number)
+        self.guard.step(self.optimiser)
+        self.guard.update(new_scale=1.0)
+        self._average(ema_decay(settings, self.step_number))
         self.optimiser.zero_grad()
         return {
             "loss": result.loss.detach(),
             "norm": norm,
+            "skipped": 1 - norm.isfinite().float(),
             "lr": torch.tensor(rate),
         } | result.figures
 

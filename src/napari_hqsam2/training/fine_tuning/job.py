@@ -15,7 +15,7 @@ from napari_hqsam2.errors import TrainingError
 from napari_hqsam2.files import atomic_path
 from napari_hqsam2.training.config import Budget, Optimisation, PhaseConfig, RunConfig
 from napari_hqsam2.training.crops import CropSettings
-from napari_hqsam2.training.data import BatchShape, Mixture
+from napari_hqsam2.training.data import BatchShape
 from napari_hqsam2.training.fine_tuning.measuring import measure
 from napari_hqsam2.training.fine_tuning.phase import (
     FineTuningPhase,
@@ -26,12 +26,15 @@ from napari_hqsam2.training.fine_tuning.phase import (
 from napari_hqsam2.training.fine_tuning.stacks import FileSource
 from napari_hqsam2.training.fine_tuning.views import DeckPlan
 from napari_hqsam2.training.losses import LossWeights
+from napari_hqsam2.training.sources import Mixture
 from napari_hqsam2.training.trainer import Trainer
 from napari_hqsam2.weights.cache import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from torch import Tensor
 
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.training.fine_tuning.data_files import DataFiles
@@ -314,7 +317,7 @@ class _Run:
         self.trainer.metadata = self._metadata()
         with stop_on_interrupt() as is_stopped:
 
-            def watch_and_stop(step: int, share: float, loss: float) -> bool:
+            def watch_and_stop(step: int, share: float, loss: Tensor) -> bool:
                 return watch(step, share, loss) or is_stopped()
 
             self.trainer.train(watch=watch_and_stop)

@@ -13,7 +13,7 @@ from napari_hqsam2.errors import TrainingError
 from napari_hqsam2.modeling.hq_mask_decoder import HqMaskDecoder
 from napari_hqsam2.modeling.outputs import ImageFeatures
 from napari_hqsam2.training.clip_phase import ClipPhase
-from napari_hqsam2.training.clips import ClipBatch, ClipBatches
+from napari_hqsam2.training.clips import ClipBatch, ClipBatches, ClipDraft
 from napari_hqsam2.training.decoding import chosen_mask, decode_all
 from napari_hqsam2.training.fine_tuning.views import (
     DeckPlan,
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.training.config import PhaseConfig
     from napari_hqsam2.training.crops import CropSettings
-    from napari_hqsam2.training.data import BatchShape, Mixture
+    from napari_hqsam2.training.data import BatchShape
     from napari_hqsam2.training.image_phase import Question, StepResult
+    from napari_hqsam2.training.sources import Mixture
 
 CLIP_EVERY = 2
 """One batch in so many is of clips where clips are wanted."""
@@ -113,14 +114,15 @@ class FineTuningPlan:
     deck: DeckPlan
 
 
-class FineTuningBatches(Dataset[ViewBatch | ClipBatch]):
+class FineTuningBatches(Dataset[ViewBatch | ClipDraft]):
     """Stills, and clips every second time if there are any."""
 
     def __init__(self, stills: ViewBatches, clips: ClipBatches | None) -> None:
         self.stills = stills
         self.clips = clips
+        self.together = 1
 
-    def __getitem__(self, index: int) -> ViewBatch | ClipBatch:
+    def __getitem__(self, index: int) -> ViewBatch | ClipDraft:
         """Draw batch number `index`."""
         if self.clips is None:
             return self.stills[index]

@@ -7,7 +7,7 @@ deck is drawn. What a draw gives depends on the seed and on its number alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -16,8 +16,15 @@ import torch
 from torch.utils.data import Dataset
 
 from napari_hqsam2.errors import TrainingError
-from napari_hqsam2.training.crops import MIN_AREA, CropSettings, crop_clip, objects_of
-from napari_hqsam2.training.data import BatchShape, ImageBatch, collate, prompt_object
+from napari_hqsam2.training.crops import MIN_AREA, CropSettings, Cut, cut_clip
+from napari_hqsam2.training.data import BatchShape, ImageBatch, image_batch
+from napari_hqsam2.training.developing import Packed
+from napari_hqsam2.training.prompting import (
+    Target,
+    choose,
+    prompt_objects,
+    targets_of,
+)
 from napari_hqsam2.training.sources import Clip
 
 if TYPE_CHECKING:
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_hqsam2._types import LabelArray
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.modeling.outputs import ImageFeatures
     from napari_hqsam2.training.sources import Source
@@ -102,11 +108,13 @@ class Kept(Generic[T]):
 class View:
     """A crop and its objects."""
 
+    cut: Cut
+    targets: list[Target]
+    """Objects that can be prompted."""
     image: Tensor
     """(3, S, S) from 0 to 1."""
-    objects: LabelArray
-    """(S, S) uint16: 0, or 1 to `count` for objects that can be prompted."""
-    count: int
+    labels: Tensor
+    """(S, S) integers, as the targets number them."""
 
 
 def draw_view(
@@ -122,13 +130,13 @@ def draw_view(
     for _ in range(ATTEMPTS):
         frame = source.still(rng)
         clip = Clip(frame.image[None], frame.labels[None])
-        cropped = crop_clip(clip, size, settings, rng)
-        masks = [] if cropped is None else objects_of(cropped[1][0], split=True)
-        if cropped is not None and masks:
-            objects = np.zeros((size, size), dtype=np.uint16)
-            for value, mask in enumerate(masks, 1):
-                objects[mask] = value
-            return View(cropped[0][0], objects, len(masks))
+        cut = cut_clip(clip, size, settings, rng, split=True)
+        targets = [] if cut is None else targets_of(cut)
+        if cut is not None and targets:
+            # made by itself, so that it is the same in any batch
+            packed = Packed.of([cut], int(rng.integers(2**62)))
+            images, labels = packed.developed(torch.device("cpu"))
+            return View(cut, targets, images[0], labels[0])
     msg = (
         f"In {ATTEMPTS} crops no object covers {MIN_AREA} pixels of the "
         f"{settings.model_size} x {settings.model_size} that the model sees of a whole "
@@ -148,7 +156,13 @@ class ViewBatch:
 
     def to(self, device: torch.device) -> ViewBatch:
         """Move all tensors to a device."""
-        return ViewBatch(self.batch.to(device), self.numbers)
+        batch = self.batch
+        moved = {
+            each.name: getattr(batch, each.name).to(device)
+            for each in fields(batch)
+            if isinstance(getattr(batch, each.name), torch.Tensor)
+        }
+        return ViewBatch(replace(batch, **moved), self.numbers)
 
 
 class ViewBatches(Dataset[ViewBatch]):
@@ -197,14 +211,12 @@ class ViewBatches(Dataset[ViewBatch]):
             self.plan.number(index * crops + place, self.seed) for place in range(crops)
         )
         views = [self.view(number) for number in numbers]
-        prompted = []
-        for view in views:
-            order = rng.permutation(view.count) + 1
-            chosen = np.resize(order, objects)
-            prompted.append([prompt_object(view.objects == v, rng) for v in chosen])
-        images = [view.image for view in views]
-        names = [self.source.name] * crops
-        return ViewBatch(collate(images, (), prompted, names), numbers)
+        chosen = [choose(view.targets, objects, rng) for view in views]
+        prompts = prompt_objects([view.cut for view in views], chosen, rng)
+        images = torch.stack([view.image for view in views])
+        labels = torch.stack([view.labels for view in views])
+        names = (self.source.name,) * crops
+        return ViewBatch(image_batch(images, labels, prompts, names), numbers)
 
 
 class FeatureStore:
