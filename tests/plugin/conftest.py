@@ -172,9 +172,9 @@ class FakeViewer:
     def largest_label(self, labels: Any) -> int:
         return int(labels.data.max(initial=0))
 
-    def add_labels(self, image: Any) -> FakeLayer:
+    def add_labels(self, image: Any, array: Any = None) -> FakeLayer:
         shape = self.snapshot_image(image).axes.stack.labels_shape
-        data = np.zeros(shape, dtype=np.int32)
+        data = np.zeros(shape, dtype=np.int32) if array is None else array
         return self.add(FakeLayer("labels", "labels", data, made_for=image))
 
     def remove_labels(self, labels: Any) -> None:

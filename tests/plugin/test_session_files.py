@@ -96,6 +96,7 @@ def test_what_cannot_be_opened_is_said(saved, start, tmp_path):
     for refused in (main, turned):
         assert [x.name for x in refused.viewer.labels()] == []
         assert refused.state.labels is None
+        assert refused.desk.open is None
 
 
 def test_layers_stay_chosen_when_nothing_can_be_opened(saved, tmp_path):

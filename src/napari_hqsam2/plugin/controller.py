@@ -25,10 +25,10 @@ from napari_hqsam2.plugin.session_files import SessionFiles
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from napari_hqsam2.plugin.desk import OpenImage
     from napari_hqsam2.plugin.inference import Inference, Ticket
     from napari_hqsam2.plugin.live import Timer
     from napari_hqsam2.plugin.models import Engine
+    from napari_hqsam2.plugin.open_images import OpenImage
     from napari_hqsam2.plugin.orders import Order, Outcome
     from napari_hqsam2.plugin.recovery import RecoveryFolder
     from napari_hqsam2.plugin.snapshots import Handle
@@ -132,6 +132,13 @@ class PluginController:
         if points is None or not self.viewer.flip_selected(points):
             self.state.positive = not self.state.positive
 
+    def choose_labels(self, labels: Handle | None) -> None:
+        """Work in a Labels layer; None is a new one, with nothing in it."""
+        if labels is None and self.state.labels is None:
+            self.desk.start_afresh()
+            self.recovery.look()
+        self.state.labels = labels
+
     def toggle_view(self) -> None:
         """Show what the model sees of the frame on show, or hide it again."""
         self.state.shows_view = not self.state.shows_view
@@ -192,6 +199,7 @@ class PluginController:
             return None
         self.live.stop()
         try:
+            item = self.desk.begin() if item.is_loose else item
             self.desk.read_prompts(item)
         except HqSam2Error as error:
             self.teller.tell(str(error))
@@ -240,12 +248,16 @@ class PluginController:
 
     def _on_layer_removed(self, layer: Handle) -> None:
         self.runs.stop_for(layer, "was removed")
-        self.desk.close_images(layer)
+        told = self.desk.lose_layer(layer)
+        if told and not self.is_busy:
+            self.teller.tell(told)
 
     def _on_data_replaced(self, layer: Handle) -> None:
-        if any(layer is choice.handle for choice in self.viewer.images()):
+        if not self.desk.has_labels_in(layer):
             self.runs.stop_for(layer, "was given other data")
-            self.desk.close_images(layer)
+        told = self.desk.take_data(layer)
+        if told:
+            self.teller.refuse(told)
 
     def _on_label_selected(self, layer: Handle, obj_id: int) -> None:
         if layer is self.state.labels and obj_id > 0:

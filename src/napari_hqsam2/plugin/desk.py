@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from napari_hqsam2.errors import PromptError, StackError
+from napari_hqsam2.plugin.error_words import error_words
 from napari_hqsam2.plugin.inference import Task
 from napari_hqsam2.plugin.keeping import WorkKeeper
-from napari_hqsam2.plugin.label_view import LabelView
+from napari_hqsam2.plugin.open_images import OpenImages
 from napari_hqsam2.plugin.open_sessions import OpenSessions
-from napari_hqsam2.plugin.orders import Order, Subject
-from napari_hqsam2.plugin.prompt_sync import PromptMemory, PromptSync
-from napari_hqsam2.plugin.resolve import check_labels, session_options, stain_limits
+from napari_hqsam2.plugin.orders import Order
+from napari_hqsam2.plugin.prompt_sync import PromptSync
+from napari_hqsam2.plugin.resolve import (
+    check_labels,
+    count_words,
+    session_options,
+    stain_limits,
+)
 from napari_hqsam2.plugin.run_tasks import RunTasks
 from napari_hqsam2.plugin.state import Message
 from napari_hqsam2.plugin.views import Line
@@ -21,35 +29,22 @@ from napari_hqsam2.plugin.workbench import Workbench
 from napari_hqsam2.segmentation.mixing import Mix, MixChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from napari_hqsam2.plugin.inference import Inference, Ticket
     from napari_hqsam2.plugin.keeping import Keeping
     from napari_hqsam2.plugin.models import Engine
-    from napari_hqsam2.plugin.orders import Outcome
+    from napari_hqsam2.plugin.open_images import OpenImage
+    from napari_hqsam2.plugin.orders import Outcome, Subject
     from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
     from napari_hqsam2.plugin.recovery import RecoveryFolder
-    from napari_hqsam2.plugin.rows import ObjectRow, Timeline
+    from napari_hqsam2.plugin.rows import Timeline
     from napari_hqsam2.plugin.snapshots import Handle, ImageSnapshot
     from napari_hqsam2.plugin.state import PluginState
     from napari_hqsam2.plugin.viewer_port import ViewerPort
     from napari_hqsam2.plugin.views import Report
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(slots=True, eq=False)
-class OpenImage:
-    """An image with labels that is being worked on."""
-
-    image: Handle
-    labels: Handle
-    subject: Subject
-    memory: PromptMemory
-    rows: dict[int, ObjectRow] = field(default_factory=dict)
-    hidden: frozenset[int] = frozenset()
-    told: str = ""
-    """Why its work is not kept, once that was told."""
 
 
 class Desk:
@@ -85,17 +80,13 @@ class Desk:
         self.sessions = OpenSessions(engine, WorkKeeper(recovery))
         self.bench = Workbench(self.sessions)
         self.run_tasks = RunTasks(self.sessions, engine)
-        self._images: list[OpenImage] = []
+        self._images = OpenImages(state, viewer, inference.tell)
         state.events.keeps_work.connect(self._keep_all)
 
     @property
     def open(self) -> OpenImage | None:
         """The image that is chosen, if it has been worked on with its labels."""
-        state = self._state
-        for item in self._images:
-            if item.image is state.image and item.labels is state.labels:
-                return item
-        return None
+        return self._images.open
 
     def snapshot(self) -> ImageSnapshot:
         """Read the chosen image.
@@ -112,8 +103,13 @@ class Desk:
             raise StackError(msg)
         return self._viewer.snapshot_image(self._state.image)
 
-    def begin(self) -> OpenImage:
+    def begin(self, *, is_new: bool = False) -> OpenImage:
         """Open the chosen image, with new labels if none are chosen.
+
+        Parameters
+        ----------
+        is_new
+            Whether labels whose layer was removed are not to come back.
 
         Raises
         ------
@@ -125,24 +121,75 @@ class Desk:
         if state.labels is not None:
             labels = self._viewer.snapshot_labels(state.labels, state.image)
             check_labels(labels, snapshot)
-        if self.open is not None:
-            return self.open
-        if state.labels is None:
-            state.labels = self._viewer.add_labels(state.image)
-        view = LabelView(self._viewer, state.labels, self._inference.tell)
-        subject = Subject(snapshot.stack, snapshot.axes, view)
-        memory = PromptMemory(state.object_id)
-        item = OpenImage(state.image, state.labels, subject, memory)
-        self._images.append(item)
-        self._viewer.select_label(state.labels, state.object_id)
+        item = self._images.begin(snapshot, is_new=is_new)
+        self._hide(item)
         return item
 
-    def close_images(self, layer: Handle) -> None:
-        """Drop what is known of an image or labels layer that is gone."""
-        for item in list(self._images):
-            if layer in (item.image, item.labels):
-                self._images.remove(item)
-                self._inference.submit(Task(partial(self._forget, item.subject)))
+    def lose_layer(self, layer: Handle) -> str:
+        """Follow the removal of a layer: work on an image that is gone is dropped.
+
+        Labels that are gone stay in their session.
+
+        Returns
+        -------
+        str
+            What is kept, for the user; empty if nothing was lost.
+        """
+        self._forget_all(self._images.drop_image(layer))
+        loose = self._images.loosen(layer)
+        self.show()
+        objects = sum(len(item.rows) for item in loose)
+        if not objects:
+            return ""
+        return (
+            f"{count_words(objects, 'object')} of the removed layer "
+            f"{'is' if objects == 1 else 'are'} kept: the next click brings a new "
+            "layer with them. To start afresh, choose “new layer” under Labels."
+        )
+
+    def has_labels_in(self, layer: Handle) -> bool:
+        """Whether a layer holds what can be the labels of a session in it."""
+        return any(
+            item.labels is layer and item.fits(self._viewer.label_array(layer))
+            for item in self._images
+        )
+
+    def take_data(self, layer: Handle) -> str:
+        """Follow a layer that was given other data.
+
+        Work on an image with other pixels is dropped; labels of the same shape are
+        those of the session from now on, others are not.
+
+        Returns
+        -------
+        str
+            What has become of labels of another shape, for the user.
+        """
+        self._forget_all(self._images.drop_image(layer))
+        told = ""
+        for item in self._images:
+            if item.labels is not layer or item.is_loose:
+                continue
+            array = self._viewer.label_array(layer)
+            if self.has_labels_in(layer):
+                item.array = array
+                self._save_again(item)
+                continue
+            is_open = self.open is item
+            labels = self._images.house(item)
+            self._hide(item)
+            if is_open:
+                self._state.labels = labels
+            told = (
+                f"The Labels layer was given data of shape {np.shape(array)}. The "
+                "objects are in a new layer."
+            )
+        self.show()
+        return told
+
+    def start_afresh(self) -> None:
+        """Let the next labels be new, though there are some whose layer is gone."""
+        self._forget_all(self._images.drop_loose())
         self.show()
 
     def read_prompts(self, item: OpenImage) -> bool:
@@ -158,9 +205,12 @@ class Desk:
         changes = self.sync.changes(item.memory, item.subject.axes)
         if changes:
             largest = max(obj_id for obj_id, _ in changes)
-            notice = self._viewer.make_room(item.labels, largest)
+            with self._viewer.events.data_replaced.blocked():
+                notice = self._viewer.make_room(item.labels, largest)
+            item.array = self._viewer.label_array(item.labels)
             if notice:
                 self._viewer.notify(notice)
+                self._viewer.select_label(item.labels, self._state.object_id)
             item.subject.mail.put(changes)
         return bool(changes)
 
@@ -364,8 +414,31 @@ class Desk:
         self._images.clear()
         self._inference.close(partial(self.sessions.close, keep_model=keep_model))
 
+    def _forget_all(self, items: Iterable[OpenImage]) -> None:
+        for item in items:
+            forget = partial(self._forget, item.subject)
+            self._inference.submit(Task(forget))
+
     def _forget(self, subject: Subject, _: Ticket) -> None:
         self.sessions.forget(subject)
+
+    def _save_again(self, item: OpenImage) -> None:
+        """Let whoever saves the session know that all labels may have changed."""
+        self.submit(
+            item,
+            lambda order, _: self.bench.save_again(order),
+            self._tell_hint,
+            self._tell_error,
+            f"save {id(item)}",
+            is_background=True,
+        )
+
+    def _tell_hint(self, outcome: Outcome) -> None:
+        if outcome.hint:
+            self._state.message = Message(outcome.hint, "problem")
+
+    def _tell_error(self, error: Exception) -> None:
+        self._state.message = Message(error_words(error), "problem")
 
     def _hide(self, item: OpenImage) -> None:
         hidden = frozenset(row.obj_id for row in item.rows.values() if row.is_hidden)

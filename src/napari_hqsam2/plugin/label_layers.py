@@ -38,17 +38,21 @@ MAX_SCANNED_BYTES = 2**32
 """Larger arrays are not searched for their largest label, which takes seconds."""
 
 
-def add_labels(viewer: ViewerModel, image: Image) -> Labels:
-    """Add an empty int32 labels layer that lies on an image, with its whole transform.
+def add_labels(viewer: ViewerModel, image: Image, array: Any = None) -> Labels:
+    """Add a labels layer that lies on an image, with its whole transform.
+
+    Without an array it is empty, and int32.
 
     Raises
     ------
     StackError
         The transform of the image cannot be copied.
     """
-    shape = read_axes(viewer, image).stack.labels_shape
+    if array is None:
+        shape = read_axes(viewer, image).stack.labels_shape
+        array = np.zeros(shape, dtype=np.int32)
     labels = Labels(
-        np.zeros(shape, dtype=np.int32),
+        array,
         name=f"HQ-SAM2 labels [{image.name}]",
         opacity=0.5,
         **transform_without_channels(viewer, image),
@@ -90,6 +94,12 @@ def label_under_pointer(viewer: ViewerModel, labels: Labels) -> int:
     return int(value or 0)
 
 
+def has_room(labels: Labels, obj_id: int) -> bool:
+    """Whether the type of labels can hold an id."""
+    dtype = np.dtype(label_array(labels).dtype)
+    return dtype.kind != "b" and obj_id <= np.iinfo(dtype).max
+
+
 def make_room(labels: Labels, largest_id: int) -> str:
     """Widen the dtype of labels until it holds an id.
 
@@ -105,7 +115,7 @@ def make_room(labels: Labels, largest_id: int) -> str:
     """
     data = label_array(labels)
     old = np.dtype(data.dtype)
-    if old.kind == "b" or largest_id <= np.iinfo(old).max:
+    if old.kind == "b" or has_room(labels, largest_id):
         return ""
     if not isinstance(data, np.ndarray):
         msg = (

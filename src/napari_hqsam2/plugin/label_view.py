@@ -93,6 +93,10 @@ class LabelView:
         self._lock = threading.Lock()
         self._problem: Exception | None = None
 
+    def move(self, labels: Handle) -> None:
+        """Show the same array in another layer, for one that is gone."""
+        self._labels = labels
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the labels."""

@@ -9,8 +9,8 @@ from napari_hqsam2.lineage.live_table import LiveTable
 if TYPE_CHECKING:
     from napari_hqsam2.axes import StackAxes
     from napari_hqsam2.lineage.divisions import Division
-    from napari_hqsam2.plugin.desk import OpenImage
     from napari_hqsam2.plugin.label_view import LabelView
+    from napari_hqsam2.plugin.open_images import OpenImage
     from napari_hqsam2.session.session import Session
 
 

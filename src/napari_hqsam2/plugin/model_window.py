@@ -10,7 +10,8 @@ from napari_hqsam2.plugin.error_words import error_words
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
-    from napari_hqsam2.plugin.desk import Desk, OpenImage
+    from napari_hqsam2.plugin.desk import Desk
+    from napari_hqsam2.plugin.open_images import OpenImage
     from napari_hqsam2.plugin.orders import Outcome
     from napari_hqsam2.plugin.snapshots import Handle
     from napari_hqsam2.plugin.state import PluginState

@@ -158,9 +158,9 @@ class NapariViewer:
         """Largest label value in use; 0 if none, or if looking would take long."""
         return label_layers.largest_label(labels)
 
-    def add_labels(self, image: Image) -> Labels:
-        """Add an empty labels layer that lies on an image."""
-        return label_layers.add_labels(self._viewer, image)
+    def add_labels(self, image: Image, array: Any = None) -> Labels:
+        """Add a labels layer that lies on an image; an empty one without an array."""
+        return label_layers.add_labels(self._viewer, image, array)
 
     def remove_labels(self, labels: Labels) -> None:
         """Take a labels layer away, if it is there."""
@@ -200,8 +200,8 @@ class NapariViewer:
         label_layers.set_scores(labels, scores, names)
 
     def select_label(self, labels: Labels, obj_id: int) -> None:
-        """Choose the label that is painted with."""
-        if labels.selected_label != obj_id:
+        """Choose the label that is painted with, if the layer has room for it."""
+        if labels.selected_label != obj_id and label_layers.has_room(labels, obj_id):
             labels.selected_label = obj_id
 
     def undo_stroke(self, labels: Labels) -> None:

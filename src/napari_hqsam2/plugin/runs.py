@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_hqsam2.plugin.costs import CostBook
-    from napari_hqsam2.plugin.desk import Desk, OpenImage
+    from napari_hqsam2.plugin.desk import Desk
     from napari_hqsam2.plugin.inference import Ticket
+    from napari_hqsam2.plugin.open_images import OpenImage
     from napari_hqsam2.plugin.orders import Order, RunOutcome
     from napari_hqsam2.plugin.snapshots import Handle
     from napari_hqsam2.plugin.state import PluginState
@@ -83,12 +84,10 @@ class Run:
     """When the first frame was in the labels, in seconds of `monotonic`."""
     stopped_by: str = ""
     """Why the run was stopped from outside, or empty."""
-    is_lost: bool = False
-    """Whether its labels are gone, and all that it had done with them."""
 
     def ended(self, kept: str) -> str:
-        """Why it was stopped from outside, and what is kept unless it is lost."""
-        return f"{self.stopped_by} {'Nothing is kept.' if self.is_lost else kept}"
+        """Why it was stopped from outside, and what is kept."""
+        return f"{self.stopped_by} {kept}"
 
     @property
     def labels(self) -> Handle:
@@ -149,7 +148,6 @@ class Runs:
             return
         name = "Labels" if layer is run.item.labels else "image"
         run.stopped_by = run.stopped_by or f"The {name} layer {what}."
-        run.is_lost = run.is_lost or layer is run.item.labels
         self.cancel()
 
     def launch(

@@ -73,7 +73,7 @@ class SessionFiles:
         try:
             main.desk.snapshot()
             state.points = state.shapes = state.labels = None
-            item = main.desk.begin()
+            item = main.desk.begin(is_new=True)
             main.desk.submit(
                 item,
                 lambda order, _: main.desk.bench.open_session(order, folder, kept),

@@ -138,8 +138,8 @@ class ViewerPort(Protocol):
         """Largest label value in use; 0 if none, or if looking would take long."""
         ...
 
-    def add_labels(self, image: Handle) -> Handle:
-        """Add an empty labels layer that lies on an image."""
+    def add_labels(self, image: Handle, array: Any = None) -> Handle:
+        """Add a labels layer that lies on an image; an empty one without an array."""
         ...
 
     def remove_labels(self, labels: Handle) -> None:

@@ -222,6 +222,13 @@ class Workbench:
             mixed=session.saved_mix,
         )
 
+    def save_again(self, order: Order) -> Outcome:
+        """Save the session anew where it saves itself: its labels were replaced."""
+        session, hint = order.subject.session, ""
+        if session is not None and session.autosave_folder is not None:
+            hint = go_on_saving(session, session.autosave_folder)
+        return Outcome(self._sessions.report(order), hint)
+
     def as_python(self, order: Order) -> Outcome:
         """The script that does the same."""
         session = self._sessions.of(order)

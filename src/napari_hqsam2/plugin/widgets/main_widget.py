@@ -186,7 +186,7 @@ class SegmentWidget(QWidget):
         self.channels.activated.connect(
             lambda _: setattr(state, "channels", self.channels.currentData())
         )
-        self.labels.chosen.connect(lambda layer: setattr(state, "labels", layer))
+        self.labels.chosen.connect(self.controller.choose_labels)
         self.controller.viewer.events.layers_changed.connect(self._show_layers)
         state.events.image.connect(self._show_layers)
         state.events.labels.connect(self._show_layers)
