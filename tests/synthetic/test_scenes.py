@@ -105,6 +105,39 @@ def test_a_threshold_finds_what_is_labelled() -> None:
     assert np.median(overlap) > 0.85
 
 
+def test_stained_cells_are_darker_than_glass_and_their_nuclei_darkest() -> None:
+    levels = []
+    for seed in range(8):
+        scene = make_image(np.random.default_rng(seed), (128, 128), "cytology")
+        grey = scene.image.astype(np.float32)
+        grey = grey.mean(axis=2) if grey.ndim == 3 else grey
+        inside = scene.labels > 0
+        nucleus, body = np.quantile(grey[inside], (0.05, 0.7))
+        levels.append((nucleus, body, np.quantile(grey[~inside], 0.7)))
+    steps = np.diff(levels, axis=1)
+    # some polarities are swapped, as cameras do
+    assert (np.median(steps, axis=0) > 5).all()
+
+
+def test_cells_of_neuropil_differ_in_grain() -> None:
+    spread = []
+    for seed in range(10):
+        scene = make_image(np.random.default_rng(seed), (200, 200), "electron_cells")
+        image, labels = scene.image.astype(np.float32), scene.labels
+        fine = np.abs(image - ndimage.gaussian_filter(image, 1.5))
+        lowest, highest = (
+            least(labels, 9)
+            for least in (ndimage.minimum_filter, ndimage.maximum_filter)
+        )
+        inner = np.where(lowest == highest, labels, 0)
+        values = np.flatnonzero(np.bincount(inner.ravel()) > 50)
+        values = values[values > 0]
+        grain = ndimage.median(fine, inner, values)
+        spread.append(np.log(grain).std() if len(values) > 1 else 0)
+    # 0.17 where all cells have one grain and the camera adds its noise
+    assert np.median(spread) > 0.21
+
+
 def test_number_ids_leaves_no_gap_and_keeps_the_order() -> None:
     owners = [
         np.array([[0, 7], [3, 3]], np.int32),

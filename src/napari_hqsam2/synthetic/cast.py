@@ -66,6 +66,8 @@ def draw_cast(
     spread = rng.uniform(0.02, 0.5)
     nucleated = "lobed" in recipe.kinds and rng.random() < 0.6
     factor = float(rng.choice([rng.uniform(0.2, 0.8), rng.uniform(1.1, 1.6)]))
+    if recipe.nucleus[1]:
+        nucleated, factor = True, float(rng.uniform(*recipe.nucleus))
     actors = []
     for placement, path in zip(placements, paths, strict=True):
         inner = (_nucleus_of(rng, placement, factor),) if nucleated else ()

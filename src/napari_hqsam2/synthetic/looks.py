@@ -22,6 +22,11 @@ class Setting:
     diameter: float
     pad: int
 
+    @property
+    def grown(self) -> HW:
+        """Size of backdrops."""
+        return self.size[0] + 2 * self.pad, self.size[1] + 2 * self.pad
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -1,4 +1,4 @@
-"""Pictures without empty background: stained sections, electron microscopy, photos."""
+"""Pictures without empty background: electron microscopy, nerves, photos."""
 
 from dataclasses import dataclass
 
@@ -16,99 +16,21 @@ from napari_hqsam2.synthetic.noise import (
 from napari_hqsam2.synthetic.optics import Backdrop, blur, sprinkle
 
 
-def _grown(setting: Setting) -> tuple[int, int]:
-    return setting.size[0] + 2 * setting.pad, setting.size[1] + 2 * setting.pad
-
-
-@dataclass(frozen=True)
-class Stain:
-    """Stained section in transmitted colour: dyes absorb, Beer-Lambert."""
-
-    paint: Paint
-    nuclear_rgb: F32Array
-    tissue_rgb: F32Array
-    strength: float
-    cytoplasm: float
-    tissue: Backdrop
-    grey: bool
-
-    def develop(self, stage: Stage) -> F32Array:
-        """Ideal picture of a frame, (H, W, 3), or (H, W) from a grey camera."""
-        dye = np.float32(self.strength) * np.maximum(stage.canvas.light, 0)
-        ground = np.maximum(self.tissue.at(stage.shift), 0)
-        if self.cytoplasm:
-            around = np.clip(stage.canvas.near + 1, 0, 1)
-            ground = np.maximum(ground + np.float32(self.cytoplasm) * around, 0)
-        ground = ground * (1 - np.float32(0.5) * np.clip(stage.canvas.thick, 0, 1))
-        density = dye[:, :, None] * self.nuclear_rgb
-        density = density + ground[:, :, None] * self.tissue_rgb
-        rgb = np.exp(-density) * np.float32(0.93)
-        return rgb.mean(axis=2) if self.grey else rgb
-
-
-def draw_stain(rng: np.random.Generator, setting: Setting) -> Stain:
-    """Draw a histological stain and the tissue around the nuclei."""
-    size = _grown(setting)
-    ground = np.float32(rng.uniform(0.1, 0.6)) + np.float32(
-        rng.uniform(0.1, 0.5)
-    ) * fractal_field(rng, size, rng.uniform(15, 60), octaves=4)
-    ground += np.float32(rng.uniform(0, 0.25)) * _fibres(rng, size)
-    if chance(rng, 0.4):
-        gaps = fractal_field(rng, size, rng.uniform(25, 70), octaves=2)
-        ground *= 1 / (1 + np.exp(16 * (gaps - np.float32(rng.uniform(0.15, 0.8)))))
-    return Stain(
-        paint=Paint(
-            flat=float(rng.uniform(0.5, 0.9)),
-            dome=float(rng.uniform(0, 0.3)),
-            rim=float(rng.uniform(0, 0.5)) if chance(rng, 0.5) else 0.0,
-            rim_width=float(np.clip(0.1 * setting.diameter, 1, 4)),
-            kind="chromatin" if chance(rng, 0.7) else "cloud",
-            texture=float(rng.uniform(0.05, 0.35)),
-            zoom=log_uniform(rng, 0.8, 2.0) * 26 / max(setting.diameter, 14),
-            opacity=float(rng.uniform(0.5, 1.0)),
-            border=float(rng.uniform(0.8, 2.5)),
-        ),
-        cytoplasm=float(rng.uniform(-0.2, 0.5)) if chance(rng, 0.6) else 0.0,
-        nuclear_rgb=_dye(rng, (0.85, 0.95, 0.35)),
-        tissue_rgb=_dye(rng, (0.18, 0.85, 0.30))
-        if chance(rng, 0.7)
-        else _dye(rng, (0.45, 0.6, 0.15)),
-        strength=float(rng.uniform(0.6, 1.6)),
-        tissue=Backdrop(ground.astype(np.float32), setting.pad),
-        grey=chance(rng, 0.12),
-    )
-
-
-def _dye(rng: np.random.Generator, rgb: tuple[float, float, float]) -> F32Array:
-    return np.clip(np.array(rgb) + rng.normal(0, 0.1, 3), 0.02, 1.2).astype(np.float32)
-
-
-def _fibres(rng: np.random.Generator, size: tuple[int, int]) -> F32Array:
-    """Wavy strands: level lines of smooth noise stretched along one direction."""
-    cell = rng.uniform(8, 16)
-    stretched = smooth_field(rng, (size[0], max(size[1] // 5, 8)), cell)
-    columns = np.linspace(0, stretched.shape[1] - 1.001, size[1])
-    base = columns.astype(np.intp)
-    part = (columns - base).astype(np.float32)
-    field = stretched[:, base] * (1 - part) + stretched[:, base + 1] * part
-    bend = 24 * smooth_field(rng, size, 60.0)
-    rows = np.clip(np.arange(size[0])[:, None] + bend, 0, size[0] - 1).astype(np.intp)
-    field = np.take_along_axis(field, rows, axis=0)
-    if chance(rng, 0.5) and size[0] == size[1]:
-        field = np.ascontiguousarray(field.T)
-    return np.exp(-((field * 6) ** 2))
-
-
 @dataclass(frozen=True)
 class Electron:
-    """Cells with dark membranes and dark organelles on grainy cytoplasm."""
+    """Cells with dark membranes and dark organelles on cytoplasm, grainy or clear.
+
+    Membranes are now sharp and now cut aslant, and thick and dark at synapses.
+    """
 
     paint: Paint
     level: float
     spread: float
     wall: float
     wall_width: float
-    grain: float
+    slant: Backdrop
+    synapses: Backdrop
+    grain: F32Array
     organelle: float
     shell: float
 
@@ -116,22 +38,29 @@ class Electron:
         """Ideal picture of a frame, (H, W)."""
         partition, tone, texture = stage.cells()
         image = np.float32(self.level) + np.float32(self.spread) * (tone - 1)
-        image += np.float32(self.grain) * texture
+        image += self.grain[partition.cell % len(self.grain)] * texture
         canvas = stage.canvas
         cover = np.clip(canvas.depth + np.float32(0.5), 0, 1)
         body = np.float32(self.organelle) * canvas.light
         image = image * (1 - cover) + body * cover
         shell = np.exp(-(((canvas.depth - 1) / np.float32(1.2)) ** 2)) * cover
         image -= np.float32(self.shell) * shell
-        distance = partition.depth / np.float32(self.wall_width)
+        synapse = self.synapses.at(stage.shift)
+        slant = self.slant.at(stage.shift)
+        distance = partition.depth / (self.wall_width * slant + 3 * synapse)
         line = np.exp(-distance * distance) * (1 - cover)
-        return image - np.float32(self.wall) * line
+        strength = np.float32(self.wall) * (slant**-0.5 + synapse)
+        return np.maximum(image - strength * line, np.minimum(image, 0.05))
 
 
 def draw_electron(rng: np.random.Generator, setting: Setting) -> Electron:
     """Draw an electron microscope and a staining of membranes."""
     bright = chance(rng, 0.15)
     kinds: tuple[TextureKind, ...] = ("grain", "chromatin", "spots")
+    size, cell = setting.grown, 0.4 * setting.diameter + 8
+    slant = np.exp(np.float32(rng.uniform(0, 0.5)) * smooth_field(rng, size, cell))
+    places = smooth_field(rng, size, 0.5 * cell) - np.float32(rng.uniform(1.2, 2.5))
+    grain = rng.uniform(0.03, 0.1) * rng.lognormal(0, rng.uniform(0, 0.8), 61)
     return Electron(
         paint=Paint(
             flat=1.0,
@@ -144,7 +73,9 @@ def draw_electron(rng: np.random.Generator, setting: Setting) -> Electron:
         spread=float(rng.uniform(0.05, 0.4)),
         wall=float(rng.uniform(0.25, 0.6)),
         wall_width=float(rng.uniform(0.9, 2.2)),
-        grain=float(rng.uniform(0.03, 0.12)),
+        slant=Backdrop(slant, setting.pad),
+        synapses=Backdrop(np.clip(places, 0, 1), setting.pad),
+        grain=np.clip(grain, 0.01, 0.18).astype(np.float32),
         organelle=float(rng.uniform(0.7, 0.95) if bright else rng.uniform(0.12, 0.35)),
         shell=float(rng.uniform(0.0, 0.2)),
     )
@@ -188,7 +119,7 @@ class Particles:
 def draw_particles(rng: np.random.Generator, setting: Setting) -> Particles:
     """Draw particles or vesicles in an electron microscope."""
     hollow = chance(rng, 0.35)
-    film = fractal_field(rng, _grown(setting), rng.uniform(3, 50), octaves=3)
+    film = fractal_field(rng, setting.grown, rng.uniform(3, 50), octaves=3)
     return Particles(
         paint=Paint(
             flat=0.15 if hollow else float(rng.uniform(0.6, 1.0)),
@@ -232,7 +163,7 @@ class Photo:
 
 def draw_photo(rng: np.random.Generator, setting: Setting) -> Photo:
     """Draw an everyday picture: a palette, a background, and some light."""
-    size = _grown(setting)
+    size = setting.grown
     planes = []
     seed = rng.integers(2**32)
     clutter = int(rng.integers(0, 9))
@@ -266,7 +197,7 @@ def draw_photo(rng: np.random.Generator, setting: Setting) -> Photo:
 
 def draw_axons(rng: np.random.Generator, setting: Setting) -> Axons:
     """Draw a section of a nerve: dark axons in bright sheaths or the reverse."""
-    size = _grown(setting)
+    size = setting.grown
     dark_core = chance(rng, 0.65)
     tile = texture_tile(rng, "grain")
     rows, cols = (np.arange(n) % 256 for n in size)

@@ -98,7 +98,7 @@ class Membrane:
 
 def draw_membrane(rng: np.random.Generator, setting: Setting) -> Membrane:
     """Draw a membrane stain."""
-    grown = (setting.size[0] + 2 * setting.pad, setting.size[1] + 2 * setting.pad)
+    grown = setting.grown
     dark = chance(rng, 0.15)
     return Membrane(
         paint=Paint(cell_kind="cloud" if chance(rng, 0.5) else "spots"),
@@ -179,7 +179,7 @@ def _draw_phase(
     body: float,
     edge: float,
 ) -> PhaseContrast:
-    grown = (setting.size[0] + 2 * setting.pad, setting.size[1] + 2 * setting.pad)
+    grown = setting.grown
     slow = fractal_field(rng, grown, rng.uniform(40, 120), octaves=4)
     scenery = np.float32(rng.uniform(0.01, 0.05)) * slow
     if chance(rng, 0.5):
@@ -220,7 +220,7 @@ class Dic:
 
 def draw_dic(rng: np.random.Generator, setting: Setting) -> Dic:
     """Draw a DIC microscope."""
-    grown = (setting.size[0] + 2 * setting.pad, setting.size[1] + 2 * setting.pad)
+    grown = setting.grown
     scenery = fractal_field(rng, grown, rng.uniform(6, 40), octaves=3)
     return Dic(
         paint=Paint(
@@ -266,7 +266,7 @@ class Brightfield:
 
 def draw_brightfield(rng: np.random.Generator, setting: Setting) -> Brightfield:
     """Draw a bright-field microscope near focus."""
-    grown = (setting.size[0] + 2 * setting.pad, setting.size[1] + 2 * setting.pad)
+    grown = setting.grown
     scenery = fractal_field(rng, grown, rng.uniform(20, 100), octaves=3)
     sprinkle(rng, scenery, int(rng.integers(0, 12)), (1.0, 5.0), 0.5)
     sign = 1.0 if chance(rng, 0.75) else -1.0

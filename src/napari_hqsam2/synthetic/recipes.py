@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from napari_hqsam2.synthetic import looks_dense, looks_light
+from napari_hqsam2.synthetic import looks_dense, looks_light, looks_stained
 from napari_hqsam2.synthetic.looks import Look, Setting
 from napari_hqsam2.synthetic.outlines import OutlineKind
 
@@ -47,6 +47,9 @@ class SceneRecipe:
         Chance of a clip to let objects pass over each other.
     division, sweep : float
         Chance of an object to divide, and of a clip to be a sweep through depth.
+    nucleus : span
+        How much more than its object a nucleus in it takes up of a stain; 0 leaves it
+        to chance whether lobed objects have one.
     sharpness, dim : float
         See `draw_camera`.
     weight : float
@@ -67,6 +70,7 @@ class SceneRecipe:
     crossing: float = 0.3
     division: float = 0.1
     sweep: float = 0.3
+    nucleus: Span = (0.0, 0.0)
     sharpness: float = 1.0
     dim: float = 0.0
     weight: float = 1.0
@@ -189,7 +193,7 @@ MODALITIES: Mapping[str, SceneRecipe] = MappingProxyType(
             weight=0.5,
         ),
         "histology": SceneRecipe(
-            looks_dense.draw_stain,
+            looks_stained.draw_stain,
             kinds=("nucleus",),
             diameter=(9.0, 60.0),
             coverage=(0.05, 0.5),
@@ -198,19 +202,31 @@ MODALITIES: Mapping[str, SceneRecipe] = MappingProxyType(
             roughness=(0.05, 0.35),
             weight=1.5,
         ),
+        "cytology": SceneRecipe(
+            looks_stained.draw_smear,
+            kinds=("nucleus", "nucleus", "lobed"),
+            diameter=(16.0, 90.0),
+            variety=(0.1, 0.45),
+            coverage=(0.05, 0.5),
+            closeness=(0.7, 1.2),
+            elongation=(1.0, 1.6),
+            roughness=(0.02, 0.35),
+            nucleus=(2.0, 6.0),
+            division=0.0,
+            sweep=0.0,
+        ),
         "electron_cells": SceneRecipe(
             looks_dense.draw_electron,
             kinds=("nucleus", "rod"),
             layout="neuropil",
             diameter=(14.0, 90.0),
-            variety=(0.3, 0.8),
+            variety=(0.3, 1.2),
             elongation=(1.0, 3.0),
             roughness=(0.05, 0.3),
             waviness=(0.06, 0.4),
             speed=(0.002, 0.04),
             division=0.0,
             sweep=0.9,
-            sharpness=1.3,
             weight=2.0,
         ),
         "electron_organelles": SceneRecipe(

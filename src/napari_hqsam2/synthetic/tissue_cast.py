@@ -194,7 +194,7 @@ def cast_organelles(
     style: MotionStyle,
 ) -> tuple[tuple[Actor, ...], tuple[int, ...]]:
     """Draw organelles of about this diameter inside cells, and their hosts' indices."""
-    share = rng.uniform(0.3, 1.0)
+    share = rng.uniform(0.15, 0.9)
     chosen = np.asarray(rng.random(tissue.yx.shape[1]) < share)
     chosen[0] = True
     actors: list[Actor] = []
