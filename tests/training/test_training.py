@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from napari_hqsam2.training.clip_phase import Remembered
 from napari_hqsam2.training.config import (
@@ -206,6 +207,44 @@ def test_a_step_without_a_finite_gradient_changes_nothing(
     trainer.phase.step = step  # type: ignore[method-assign]
     assert trainer._step(batch)["skipped"] == 0
     assert any(not torch.equal(v, before[k]) for k, v in micro.state_dict().items())
+
+
+class Waits(TorchDispatchMode):
+    """Counts operators for which the program would wait for a GPU."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        flags = args[1] if name.startswith("index") else ()
+        chosen = isinstance(flags, list | tuple) and any(
+            isinstance(each, torch.Tensor) and each.dtype == torch.bool
+            for each in flags
+        )
+        self.count += chosen or name in ("_local_scalar_dense", "nonzero")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["image", "clip", "hq"])
+def test_a_step_does_not_wait_for_its_device(
+    name: PhaseName, micro: HqSam2, run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(micro, run, name)
+    batch = trainer.phase.batches(trainer.mixture, 0)[0]
+    trainer._step(batch)
+    draw = torch.rand
+
+    def rand(*size: Any, **options: Any) -> Any:
+        # single numbers come from the processor and may be read at once
+        return 0.3 if size == ((),) else draw(*size, **options)
+
+    monkeypatch.setattr(torch, "rand", rand)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: 1)
+    with Waits() as waits:
+        trainer._step(batch)
+    assert waits.count == 0
 
 
 def test_a_frozen_encoder_keeps_its_weights(micro: HqSam2, run: RunConfig) -> None:
