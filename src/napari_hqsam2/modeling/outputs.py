@@ -37,12 +37,21 @@ class ImageFeatures:
         s0, s1 = self.high_res
         return ImageFeatures(self.embedding[index], (s0[index], s1[index]))
 
-    def to(self, device: torch.device | str) -> ImageFeatures:
-        """Features on a device; these if they are there already."""
-        s0, s1 = self.high_res
-        if self.embedding.device == torch.device(device):
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> ImageFeatures:
+        """Features on a device and of a type; these if that is what they are."""
+        embedding = self.embedding.to(device, dtype)
+        if embedding is self.embedding:
             return self
-        return ImageFeatures(self.embedding.to(device), (s0.to(device), s1.to(device)))
+        s0, s1 = self.high_res
+        return ImageFeatures(embedding, (s0.to(device, dtype), s1.to(device, dtype)))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it are numbers; waits for the device."""
+        tensors = (self.embedding, *self.high_res)
+        return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
     @property
     def nbytes(self) -> int:
@@ -102,3 +111,10 @@ class ObjectPrediction:
     """(N, C) object pointer."""
     object_score: Tensor
     """(N, 1) logit that the object is in view."""
+
+    @property
+    def is_finite(self) -> Tensor:
+        """(N,) bool: whether all that is said of an object are numbers."""
+        parts = (self.low_res, self.iou_score, self.pointer, self.object_score)
+        rows = [part.flatten(1) if part.ndim > 1 else part[:, None] for part in parts]
+        return torch.stack([row.isfinite().all(1) for row in rows]).all(0)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.session.session import Session
 
 DOUBTS = {
+    "no numbers": "the model gave no numbers, and follows it no further",
     "lost": "the object is gone",
     "jump": "it jumps to another place",
     "leak": "it grows suddenly",

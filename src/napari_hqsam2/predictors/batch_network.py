@@ -89,6 +89,8 @@ class BatchNetwork:
     model: HqSam2
     config: TrackingConfig
     session: VideoSession
+    single: bool = False
+    """Compute in float32, also what was remembered in less."""
 
     @property
     def pointer_tokens(self) -> int:
@@ -104,7 +106,9 @@ class BatchNetwork:
         fused = self.model.fuse_memory(
             view.attended,
             to_memories(batch, view.grid, device),
-            to_pointers(batch, view.pointer_span, device),
+            to_pointers(
+                batch, view.pointer_span, device, torch.float32 if self.single else None
+            ),
             windows,
         )
         no_points = ModelPrompts(

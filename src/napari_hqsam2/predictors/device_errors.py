@@ -85,6 +85,14 @@ def with_room(
         return work()
 
 
+def no_numbers(obj_id: int) -> DeviceError:
+    """The error for an object of which the model gave no numbers."""
+    return DeviceError(
+        f"The model gave no numbers (NaN) for object {obj_id}; the frame is left as it "
+        'was. Compute on another device (device="cpu"), or take other weights.'
+    )
+
+
 def is_no_memory(error: BaseException) -> bool:
     """Whether an error says that there was no memory for something."""
     is_full = isinstance(error, torch.OutOfMemoryError | MemoryError)

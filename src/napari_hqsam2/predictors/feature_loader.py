@@ -71,6 +71,15 @@ class FeatureLoader:
             session.features.put(frame, features)
         return features.to(self._model.device)
 
+    def single_features(self, session: VideoSession, frame: int) -> ImageFeatures:
+        """Features in float32; computed so, if those that are kept are no numbers."""
+        features = self.features(session, frame).to(dtype=torch.float32)
+        if not features.is_finite:
+            image = self._read(session, frame)
+            features = self._encode(image, single=True)
+            session.features.put(frame, features)
+        return features
+
     def prefetcher(
         self,
         session: VideoSession,
@@ -131,8 +140,9 @@ class FeatureLoader:
         size, device = self._model.image_size, self._model.device
         return to_video_image(pixels, session.contrast_limits, size, device)
 
-    def _encode(self, image: Tensor) -> ImageFeatures:
-        with self._encoding, inference(self._model.device, keep_casts=False):
+    def _encode(self, image: Tensor, *, single: bool = False) -> ImageFeatures:
+        computing = inference(self._model.device, keep_casts=False, single=single)
+        with self._encoding, computing:
             features = self._model.encode_image(image)
             if image.is_cuda:
                 # whoever gets the features, or the encoder's tables, gets them complete

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import torch
+
+from napari_hqsam2.modeling.hqsam2 import OUT_OF_VIEW_LOGIT
 from napari_hqsam2.predictors.batch_network import BatchNetwork, FrameView
 from napari_hqsam2.predictors.device_errors import with_room
 from napari_hqsam2.predictors.local_windows import (
@@ -26,6 +30,8 @@ from napari_hqsam2.predictors.session import FORWARD, REVERSE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from torch import Tensor
+
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.predictors.batch_size import BatchSizes
     from napari_hqsam2.predictors.feature_loader import FeatureLoader
@@ -36,6 +42,8 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.tracking_config import TrackingConfig
 
 Item = TypeVar("Item")
+
+logger = logging.getLogger(__name__)
 
 CELL_PIXELS = 16
 MOST_WIDENINGS = 3
@@ -202,16 +210,15 @@ class FrameTracker:
         ]
         tracked: dict[int, FrameOutput] | None = {}
         if readings:
-            span = max(reach.pointer, 1)
-            run = partial(
-                self._found, session, frame, readings, span, sizes, is_cancelled
-            )
-            tracked = with_room(session.features, self.model.device, run)
+            search = _Search(session, frame, max(reach.pointer, 1), sizes, is_cancelled)
+            tracked = self._sought(search, readings, objects)
         if tracked is None:
             return None
         old = []
         for obj_id, state in objects.items():
-            if obj_id in tracked:
+            if frame in state.bank.conditioning:
+                state.is_paused = False
+            elif not state.is_paused:
                 old += state.bank.advance(frame, tracked[obj_id], reach)
             state.directions[frame] = REVERSE if reverse else FORWARD
         archive_masks(old)
@@ -220,22 +227,54 @@ class FrameTracker:
             for obj_id, state in objects.items()
         }
 
-    def _found(
+    def _sought(
         self,
-        session: VideoSession,
-        frame: int,
+        search: _Search,
         readings: Sequence[Reading],
-        span: int,
-        sizes: BatchSizes,
-        is_cancelled: Callable[[], bool],
+        objects: Mapping[int, ObjectState],
     ) -> dict[int, FrameOutput] | None:
-        """What is found on a frame, by object; None if cancelled."""
-        features = self.loader.features(session, frame)
-        with inference(self.model.device):
-            attended = self.model.attend_frame(features.embedding)
-            view = FrameView(features, attended, span)
-            run = _FrameRun(self._network(session), view, sizes, is_cancelled)
-            return run.done if run.complete(readings) else None
+        """What is found on a frame, by object; None if cancelled.
+
+        Where the model gives no numbers, it is asked again in float32. An object of
+        which there are none then either is paused.
+        """
+        found = self._found(search, readings)
+        if found is None or not found.without_numbers():
+            return None if found is None else found.done
+        missing = found.without_numbers()
+        again = [reading for reading in readings if reading.obj_id in missing]
+        mended = self._found(search, again, single=True)
+        if mended is None:
+            return None
+        outputs = found.done | mended.done
+        for obj_id in mended.without_numbers():
+            logger.warning(
+                "The model gave no numbers (NaN) for object %d on frame %d, nor in "
+                "single precision. It is left as it was and followed no further.",
+                obj_id,
+                search.frame,
+            )
+            objects[obj_id].is_paused = True
+            outputs[obj_id] = _nothing(outputs[obj_id])
+        return outputs
+
+    def _found(
+        self, search: _Search, readings: Sequence[Reading], *, single: bool = False
+    ) -> _FrameRun | None:
+        """The run of a frame when it is done; None if cancelled."""
+        session, model = search.session, self.model
+        network = replace(self._network(session), single=single)
+        features_of = self.loader.single_features if single else self.loader.features
+
+        def find() -> _FrameRun | None:
+            features = features_of(session, search.frame)
+            with inference(model.device, single=single):
+                attended = model.attend_frame(features.embedding)
+                view = FrameView(features, attended, search.pointer_span)
+                run = _FrameRun(network, view, search.sizes, search.is_cancelled)
+                return run if run.complete(readings) else None
+
+        return with_room(session.features, model.device, find)
 
     def _network(self, session: VideoSession) -> BatchNetwork:
         return BatchNetwork(self.model, self.config, session)
@@ -250,6 +289,30 @@ class FrameTracker:
             nearest.output.sighting, abs(nearest.frame - frame), (side, side)
         )
         return replace(reading, window=window)
+
+
+class _Search(NamedTuple):
+    """Where objects are looked for."""
+
+    session: VideoSession
+    frame: int
+    pointer_span: int
+    """Frames that pointer distances are counted in."""
+    sizes: BatchSizes
+    is_cancelled: Callable[[], bool]
+
+
+def _nothing(output: FrameOutput) -> FrameOutput:
+    """What is shown of an object of which the model gave no numbers."""
+    low_res = output.low_res
+    return replace(
+        output,
+        low_res=None
+        if low_res is None
+        else torch.full_like(low_res, OUT_OF_VIEW_LOGIT),
+        object_score=torch.full_like(output.object_score, torch.nan),
+        iou_score=torch.zeros_like(output.iou_score),
+    )
 
 
 class _FrameRun:
@@ -267,6 +330,19 @@ class _FrameRun:
         self._sizes = sizes
         self._is_cancelled = is_cancelled
         self.done: dict[int, FrameOutput] = {}
+        self._obj_ids: list[int] = []
+        self._are_numbers: list[Tensor] = []
+
+    def without_numbers(self) -> list[int]:
+        """Objects of which the model has said no numbers."""
+        if not self._obj_ids:
+            return []
+        are_numbers = torch.cat(self._are_numbers).tolist()
+        return [
+            k
+            for k, is_one in zip(self._obj_ids, are_numbers, strict=True)
+            if not is_one
+        ]
 
     def complete(self, readings: Sequence[Reading]) -> bool:
         """Fill `done`; False if cancelled on the way."""
@@ -297,8 +373,11 @@ class _FrameRun:
             for reading, sighting in zip(batch, predicted.sightings, strict=True)
         ]
         rows = [row for row, reading in enumerate(wider) if reading is None]
-        outputs = self._network.finish(self._view, predicted[rows])
+        found = predicted[rows]
+        outputs = self._network.finish(self._view, found)
+        self._are_numbers.append(found.prediction.is_finite)
         for row, output in zip(rows, outputs, strict=True):
+            self._obj_ids.append(batch[row].obj_id)
             self.done[batch[row].obj_id] = output
         return [reading for reading in wider if reading is not None]
 

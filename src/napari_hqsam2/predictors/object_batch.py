@@ -123,7 +123,10 @@ def to_memories(
 
 
 def to_pointers(
-    readings: Sequence[Reading], span: int, device: torch.device
+    readings: Sequence[Reading],
+    span: int,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
 ) -> list[PointerMemory]:
     """Object pointers of one batch; distances are counted in `span` frames."""
     columns = list(zip(*(reading.pointers for reading in readings), strict=True))
@@ -131,7 +134,9 @@ def to_pointers(
         torch.tensor([[past.place / span for past in rows] for rows in columns]), device
     )
     return [
-        PointerMemory(distance, torch.cat([past.output.pointer for past in rows]))
+        PointerMemory(
+            distance, torch.cat([past.output.pointer for past in rows]).to(dtype=dtype)
+        )
         for distance, rows in zip(distances, columns, strict=True)
     ]
 

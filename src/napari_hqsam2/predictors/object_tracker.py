@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import torch
 
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.predictors.batch_network import BatchNetwork
-from napari_hqsam2.predictors.device_errors import with_room
+from napari_hqsam2.predictors.device_errors import no_numbers, with_room
 from napari_hqsam2.predictors.frame_tracker import memory_reach
 from napari_hqsam2.predictors.image_predictor import PREVIOUS_LOGIT_LIMIT
 from napari_hqsam2.predictors.memory_bank import FrameOutput
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
-    from napari_hqsam2.modeling.outputs import ObjectPrediction
+    from napari_hqsam2.modeling.outputs import ImageFeatures, ObjectPrediction
     from napari_hqsam2.predictors.feature_loader import FeatureLoader
     from napari_hqsam2.predictors.session import Clicks, ObjectState, VideoSession
     from napari_hqsam2.predictors.tracking_config import TrackingConfig
@@ -46,27 +49,25 @@ class ObjectTracker:
         state.clicks[frame] = clicks
         state.masked.discard(frame)
 
-        def predict() -> FrameOutput:
-            features = self.loader.features(session, frame)
-            with inference(self.model.device):
-                if _is_first(state, frame):
-                    fused = self.model.without_memory(features.embedding)
-                else:
-                    fused = self._fuse(session, obj_id, frame, features.embedding)
-                prediction = self.model.predict_objects(
-                    fused,
-                    features.high_res,
-                    ModelPrompts(
-                        clicks.coords_norm,
-                        clicks.labels,
-                        self._previous_logits(state, frame),
-                    ),
-                    multimask=clicks.labels.shape[1] <= 1,
-                    hq=session.hq,
-                )
-                return self._add_pending(session, state, frame, prediction)
+        def predict(features: ImageFeatures, *, single: bool) -> ObjectPrediction:
+            if _is_first(state, frame):
+                fused = self.model.without_memory(features.embedding)
+            else:
+                embedding = features.embedding
+                fused = self._fuse(session, obj_id, frame, embedding, single=single)
+            return self.model.predict_objects(
+                fused,
+                features.high_res,
+                ModelPrompts(
+                    clicks.coords_norm,
+                    clicks.labels,
+                    self._previous_logits(state, frame),
+                ),
+                multimask=clicks.labels.shape[1] <= 1,
+                hq=session.hq,
+            )
 
-        return with_room(session.features, self.model.device, predict)
+        return self._answer(session, obj_id, frame, predict)
 
     def prompt_mask(
         self, session: VideoSession, obj_id: int, frame: int, mask: Tensor
@@ -77,16 +78,44 @@ class ObjectTracker:
         state.masked.add(frame)
         state.clicks.pop(frame, None)
 
-        def adopt() -> FrameOutput:
-            features = self.loader.features(session, frame)
-            with inference(self.model.device):
-                prediction = self.model.adopt_masks(features, mask)
+        def adopt(features: ImageFeatures, *, single: bool) -> ObjectPrediction:
+            del single
+            return self.model.adopt_masks(features, mask)
+
+        return self._answer(session, obj_id, frame, adopt)
+
+    def _answer(
+        self, session: VideoSession, obj_id: int, frame: int, predict: _Predict
+    ) -> FrameOutput:
+        """Answer to prompts, in float32 if there are no numbers else."""
+
+        def attempt(*, single: bool) -> FrameOutput | None:
+            features_of = (
+                self.loader.single_features if single else self.loader.features
+            )
+            features = features_of(session, frame)
+            with inference(self.model.device, single=single):
+                prediction = predict(features, single=single)
+                if not prediction.is_finite.all():
+                    return None
+                state = session.objects[obj_id]
                 return self._add_pending(session, state, frame, prediction)
 
-        return with_room(session.features, self.model.device, adopt)
+        for single in (False, True):
+            trial = partial(attempt, single=single)
+            answer = with_room(session.features, self.model.device, trial)
+            if answer is not None:
+                return answer
+        raise no_numbers(obj_id)
 
     def _fuse(
-        self, session: VideoSession, obj_id: int, frame: int, embedding: Tensor
+        self,
+        session: VideoSession,
+        obj_id: int,
+        frame: int,
+        embedding: Tensor,
+        *,
+        single: bool,
     ) -> Tensor:
         state, device = session.objects[obj_id], self.model.device
         network = BatchNetwork(self.model, self.config, session)
@@ -99,7 +128,12 @@ class ObjectTracker:
         return self.model.fuse_memory(
             self.model.attend_frame(embedding),
             to_memories([reading], (height, width), device),
-            to_pointers([reading], max(reach.pointer, 1), device),
+            to_pointers(
+                [reading],
+                max(reach.pointer, 1),
+                device,
+                torch.float32 if single else None,
+            ),
         )
 
     def _previous_logits(self, state: ObjectState, frame: int) -> Tensor | None:
@@ -133,6 +167,13 @@ class ObjectTracker:
         )
         state.pending[frame] = PendingOutput(output, is_conditioning)
         return output
+
+
+class _Predict(Protocol):
+    """What the model says, given features of a frame."""
+
+    def __call__(self, features: ImageFeatures, *, single: bool) -> ObjectPrediction:
+        """Predict one object."""
 
 
 def _is_first(state: ObjectState, frame: int) -> bool:

@@ -55,7 +55,9 @@ _ATTENTION = AttentionWithoutCudnn()
 
 
 @contextmanager
-def inference(device: torch.device, *, keep_casts: bool = True) -> Iterator[None]:
+def inference(
+    device: torch.device, *, keep_casts: bool = True, single: bool = False
+) -> Iterator[None]:
     """Run without gradients, with autocast where the device gains from it.
 
     Parameters
@@ -65,6 +67,8 @@ def inference(device: torch.device, *, keep_casts: bool = True) -> Iterator[None
     keep_casts : bool
         Keep parameters that were cast for their next use. All threads share what is
         kept, whatever their streams: not for what may run beside others.
+    single : bool
+        Compute in float32, whatever the device gains from.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def inference(device: torch.device, *, keep_casts: bool = True) -> Iterator[None
         torch.autocast(
             device.type,
             dtype,
-            enabled=dtype != torch.float32,
+            enabled=dtype != torch.float32 and not single,
             cache_enabled=keep_casts,
         ),
     ):

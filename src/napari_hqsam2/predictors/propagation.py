@@ -147,6 +147,8 @@ class Propagation:
         }
 
     def _takes_part(self, state: ObjectState, frame: int) -> bool:
+        if state.is_paused and frame not in state.bank.conditioning:
+            return False
         if not self.from_own_prompts:
             return True
         first = min(state.bank.conditioning, default=None)

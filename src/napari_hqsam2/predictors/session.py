@@ -62,6 +62,8 @@ class ObjectState:
     """Results of prompts since the last propagation, by frame."""
     bank: MemoryBank = field(default_factory=MemoryBank)
     """What tracking reads."""
+    is_paused: bool = False
+    """Whether the model gave no numbers; it is followed again from its next prompt."""
 
     @property
     def prompted_frames(self) -> set[int]:

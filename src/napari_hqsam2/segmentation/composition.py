@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
-from napari_hqsam2.errors import DeviceError
 from napari_hqsam2.ops.compose_labels import (
     compose_labels,
     pixel_boxes,
     positive_boxes,
 )
+from napari_hqsam2.predictors.device_errors import no_numbers
 from napari_hqsam2.segmentation.masks import ObjectMask, tight_window
 
 if TYPE_CHECKING:
@@ -36,18 +36,14 @@ class ObjectScores:
 
     obj_id: int
     object_score: float
-    """Logit that the object is in view: above 0 is yes."""
+    """Logit that the object is in view: above 0 is yes. NaN if the model gave no
+    numbers while it was followed."""
     iou_score: float
     """Predicted IoU of its mask."""
 
     def __post_init__(self) -> None:
-        if math.isnan(self.object_score) or math.isnan(self.iou_score):
-            msg = (
-                f"The model gave no numbers (NaN) for object {self.obj_id}; the frame "
-                'is left as it was. Compute on another device (device="cpu"), or '
-                "take other weights."
-            )
-            raise DeviceError(msg)
+        if math.isnan(self.iou_score):
+            raise no_numbers(self.obj_id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

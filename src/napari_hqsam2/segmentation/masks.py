@@ -32,7 +32,8 @@ class ObjectMask:
     mask: BoolArray = field(repr=False)
     """(h, w) pixels of the object; (0, 0) if the object is not on this frame."""
     object_score: float
-    """Logit that the object is in view: above 0 is yes."""
+    """Logit that the object is in view: above 0 is yes. NaN if the model gave no
+    numbers; then nothing is known of the object here."""
     iou_score: float
     """IoU with the true object as the model predicts it, 0 to 1."""
 

@@ -32,6 +32,8 @@ class Followed(NamedTuple):
     """Window in which it is looked for next; None on whole frames."""
     box: PixelBox | None = None
     """Where it was seen last, if it is looked for in windows."""
+    is_paused: bool = False
+    """Whether it waits for its next prompt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +65,7 @@ class RunState:
                     },
                     "crop": followed.crop and list(followed.crop),
                     "box": followed.box and list(followed.box),
+                    "is_paused": followed.is_paused,
                 }
                 for obj_id, followed in self.objects.items()
             },
@@ -84,6 +87,7 @@ class RunState:
                     },
                     followed["crop"] and Crop(*followed["crop"]),
                     followed["box"] and tuple(followed["box"]),
+                    followed["is_paused"],
                 )
                 for obj_id, followed in plain["objects"].items()
             },

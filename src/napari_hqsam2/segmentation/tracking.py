@@ -198,7 +198,7 @@ class _WholePass:
     def followed(self) -> dict[int, Followed]:
         self.run.predictor.remember(self.session)
         return {
-            obj_id: Followed(dict(state.bank.tracked))
+            obj_id: Followed(dict(state.bank.tracked), is_paused=state.is_paused)
             for obj_id, state in self.session.objects.items()
         }
 
@@ -215,7 +215,9 @@ class _WholePass:
                 return
             run.predictor.remember(session)
             for obj_id, followed in after.objects.items():
-                session.objects[obj_id].bank.tracked.update(followed.tracked)
+                state = session.objects[obj_id]
+                state.bank.tracked.update(followed.tracked)
+                state.is_paused = followed.is_paused
         for logits in run.predictor.propagate(
             session,
             start_frame_idx=start - run.frames.start,

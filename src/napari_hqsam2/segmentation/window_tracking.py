@@ -88,7 +88,12 @@ class WindowRun:
     def followed(self) -> dict[int, Followed]:
         """What the objects take to the next frame."""
         return {
-            obj_id: Followed(dict(each.state.bank.tracked), each.crop, each.box)
+            obj_id: Followed(
+                dict(each.state.bank.tracked),
+                each.crop,
+                each.box,
+                is_paused=each.state.is_paused,
+            )
             for obj_id, each in self._objects.items()
         }
 
@@ -97,6 +102,7 @@ class WindowRun:
         for obj_id, saved in followed.items():
             each = self._objects[obj_id]
             each.state.bank.tracked.update(saved.tracked)
+            each.state.is_paused = saved.is_paused
             each.crop, each.box = saved.crop or each.crop, saved.box
 
     def results(
@@ -118,6 +124,7 @@ class WindowRun:
                 obj_id: followed
                 for obj_id, followed in self._objects.items()
                 if (frame <= firsts[obj_id] if is_reverse else frame >= firsts[obj_id])
+                and (not followed.state.is_paused or frame in followed.prompted)
             }
             if not here:
                 continue
@@ -156,6 +163,7 @@ class WindowRun:
         for obj_id, followed in here.items():
             if frame in followed.prompted:
                 item = followed.prompted[frame]
+                followed.state.is_paused = False
                 followed.crop = item.crop
                 parts.append(WindowObjects(on_grid({obj_id: item.shown}), item.seen))
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -236,9 +237,16 @@ class SessionCore:
         masks: Sequence[ObjectMask],
         overlap: Overlap,
     ) -> LabelPatch | None:
-        """Write masks into the labels; those of locked objects are left out."""
+        """Write masks into the labels; those of locked objects are left out.
+
+        So are those of which the model gave no numbers.
+        """
         locked = self._records.locked_on(position)
-        free = [item for item in masks if item.obj_id not in locked]
+        free = [
+            item
+            for item in masks
+            if item.obj_id not in locked and not math.isnan(item.object_score)
+        ]
         patch = self._store.paint(position, free, overlap=overlap, locked=locked)
         step.add_patch(patch)
         return patch
@@ -246,6 +254,9 @@ class SessionCore:
     def _measured(self, item: ObjectMask, position: Position) -> FrameScores:
         """Scores of a mask that was painted; what it came from is not filled in."""
         height, width = item.mask.shape
+        if math.isnan(item.object_score):
+            # nothing was painted, and nothing taken away
+            item, (height, width) = replace(item, top=0, left=0), self._stack.axes.hw
         box = (item.top, item.left, item.top + height, item.left + width)
         pixels = self._store.part(position, box) == item.obj_id
         area, centroid = int(np.count_nonzero(pixels)), None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.session.records import FrameScores, Position
 
-Reason: TypeAlias = Literal["lost", "jump", "leak", "shrunk", "low score"]
+Reason: TypeAlias = Literal["no numbers", "lost", "jump", "leak", "shrunk", "low score"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,8 @@ class Doubt:
     reason: Reason
     value: float
     """What exceeds its limit: the score, the jump in diameters, the ratio of areas, the
-    share of the frame; 0 pixels where the object was lost."""
+    share of the frame; 0 pixels where the object was lost; NaN where the model gave no
+    numbers, and followed the object no further."""
 
 
 def with_changes(
@@ -130,6 +131,8 @@ def _doubts_about_size(
 ) -> Iterator[Doubt]:
     """Those of a frame that a run gave, from its size and place."""
     ratio = item.area_ratio
+    if math.isnan(item.object_score):
+        yield Doubt(item.position, item.obj_id, "no numbers", math.nan)
     if not item.area:
         yield Doubt(item.position, item.obj_id, "lost", 0.0)
     if item.jump is not None and item.area:

@@ -190,7 +190,11 @@ def _prompts_from(item: Mapping[str, Any]) -> PlacedPrompts:
 
 
 def _scores_to(item: FrameScores) -> dict[str, Any]:
-    """Values by name; JSON has no infinity, so a given mask's score is null."""
+    """Values by name; JSON has neither infinity nor NaN, so both are null.
+
+    The former is the score of a given mask, the latter one of an object of which the
+    model gave no numbers.
+    """
     values = {name: getattr(item, name) for name in _STORED}
     score = item.object_score
     return {**values, "object_score": score if math.isfinite(score) else None}
@@ -199,10 +203,11 @@ def _scores_to(item: FrameScores) -> dict[str, Any]:
 def _scores_from(values: Mapping[str, Any]) -> FrameScores:
     check_types(values, _SCORE_TYPES)
     score, centroid = values["object_score"], values["centroid"]
+    no_score = math.nan if values["source"] == "tracked" else math.inf
     changes = {
         "obj_id": int(values["obj_id"]),
         "position": tuple(map(int, values["position"])),
-        "object_score": math.inf if score is None else score,
+        "object_score": no_score if score is None else score,
         "centroid": None if centroid is None else _pair(centroid),
     }
     return FrameScores(**{**values, **changes})
