@@ -24,6 +24,7 @@ from napari_hqsam2.segmentation.masks import (
     FrameResult,
     ObjectMask,
     check_label_dtype,
+    new_labels,
     paint,
 )
 from napari_hqsam2.segmentation.options import (
@@ -178,7 +179,7 @@ def segment_image(
         checked,
         settings.window_rule(image_axes.hw, predictor),
     )
-    labels = _new_labels(image_axes)
+    labels = new_labels(image_axes)
     check_label_dtype(labels.dtype, (prompt.obj_id for prompt in checked))
     paint(labels, masks)
     return labels
@@ -228,7 +229,7 @@ def segment_stack(
     with ExitStack() as resources:
         settings = StackSettings(**options)
         plan = _plan(stack, prompts, settings, resources)
-        labels = _new_labels(plan.view.axes) if out is None else out
+        labels = new_labels(plan.view.axes) if out is None else out
         _check_labels(labels, plan)
         for result in _results(plan, settings, progress, cancel):
             _paint_into(labels, result)
@@ -355,10 +356,6 @@ def _paint_into(labels: Any, result: FrameResult) -> None:
     frame = np.array(labels[result.position])
     paint(frame, result.masks)
     labels[result.position] = frame
-
-
-def _new_labels(axes: StackAxes) -> LabelArray:
-    return np.zeros(axes.labels_shape, dtype=np.int32)
 
 
 def _check_labels(labels: Any, plan: StackPlan) -> None:

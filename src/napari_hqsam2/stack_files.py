@@ -13,6 +13,7 @@ import zarr
 
 from napari_hqsam2.axes import StackAxes, resolve_axes
 from napari_hqsam2.errors import StackError
+from napari_hqsam2.predictors.frame_checks import check_path
 from napari_hqsam2.predictors.frame_source import open_frames
 from napari_hqsam2.predictors.multiscale import Multiscale
 from napari_hqsam2.predictors.tiff_chain import check_page_chain
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".tf8", ".lsm"})
+DESCRIBED = (tifffile.TiffFileError, ValueError, EOFError)
+"""Errors of damaged files whose words say enough."""
 TIFF_RESOLUTION_UNITS = {2: (25_400.0, "µm"), 3: (10_000.0, "µm")}
 """Micrometres in an inch and in a centimetre, by the code of TIFF's ResolutionUnit."""
 OME_ZARR_UNITS = {
@@ -94,16 +97,17 @@ def open_stack(path: str | PathLike[str], axes: str | None = None) -> StackFile:
     if not path.exists():
         msg = f"There is no file or folder {path}."
         raise StackError(msg)
+    check_path(path)
     return _opener(path)(path, axes)
 
 
 def _opener(path: Path) -> Callable[[Path, str | None], StackFile]:
-    suffix = path.suffix.lower()
+    suffix = "" if path.is_dir() else path.suffix.lower()
     if suffix in TIFF_SUFFIXES:
         return _open_tiff
     if suffix == ".npy":
         return _open_npy
-    if path.is_dir() and (suffix == ".zarr" or _is_zarr(path)):
+    if path.is_dir() and (path.suffix.lower() == ".zarr" or _is_zarr(path)):
         return _open_zarr
     return _open_frames
 
@@ -122,7 +126,7 @@ def _open_frames(path: Path, axes: str | None) -> StackFile:
 def _open_npy(path: Path, axes: str | None) -> StackFile:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         msg = f"{path.name} is not a NumPy array of numbers: {error}"
         raise StackError(msg) from error
     return StackFile(array, resolve_axes(array.shape, axes))
@@ -133,19 +137,19 @@ def _open_tiff(path: Path, axes: str | None) -> StackFile:
         check_page_chain(path)
         try:
             tiff = resources.enter_context(tifffile.TiffFile(path))
-        except tifffile.TiffFileError as error:
-            msg = f"{path.name} is not a readable TIFF file: {error}"
-            raise StackError(msg) from error
-        series = only_series(tiff, path)
-        try:
+            series = only_series(tiff, path)
             check_segments(series.keyframe)
-        except (ValueError, EOFError) as error:
+            store = resources.enter_context(series.aszarr(level=0))
+            array = zarr.open_array(store, mode="r")
+        except (StackError, PermissionError):
+            raise
+        except Exception as error:  # a damaged file fails in any way
+            kind = "" if isinstance(error, DESCRIBED) else f"{type(error).__name__}: "
             msg = (
-                f"{path.name} cannot be read: {error}. Write it again from its source."
+                f"{path.name} cannot be read as TIFF: {kind}{error}. It may be "
+                "damaged; copy it again, or write it again from its source."
             )
             raise StackError(msg) from error
-        store = resources.enter_context(series.aszarr(level=0))
-        array = zarr.open_array(store, mode="r")
         stack_axes = resolve_axes(array.shape, axes or _tiff_letters(series.axes))
         sizes = _tiff_pixel_sizes(tiff)
         stack = StackFile(array, stack_axes, sizes, resources.pop_all())
@@ -212,8 +216,10 @@ def _ome_pixel_sizes(xml: str) -> dict[str, PixelSize]:
 def _open_zarr(path: Path, axes: str | None) -> StackFile:
     try:
         node = zarr.open(path, mode="r")
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-        msg = f"{path.name} is not readable as Zarr: {error}"
+    except PermissionError:
+        raise
+    except Exception as error:  # damaged metadata fail in any way
+        msg = f"{path.name} is not readable as Zarr ({type(error).__name__}: {error})."
         raise StackError(msg) from error
     if isinstance(node, zarr.Array):
         names = getattr(node.metadata, "dimension_names", None)

@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from napari_hqsam2.api import load_model, paint, predictor_for, segment_image
@@ -19,7 +18,7 @@ from napari_hqsam2.export import write_labels
 from napari_hqsam2.outlines import write_outlines
 from napari_hqsam2.predictors.precision import compute_dtype
 from napari_hqsam2.prompts import FramePrompts
-from napari_hqsam2.segmentation.masks import check_label_dtype
+from napari_hqsam2.segmentation.masks import check_label_dtype, new_labels
 from napari_hqsam2.segmentation.options import StackSettings
 from napari_hqsam2.segmentation.overview import overview_tiles
 from napari_hqsam2.segmentation.prompt_groups import check_prompts
@@ -137,8 +136,8 @@ class Work:
         self.view = view(stack.array, stack.axes.letters)
         if not job.everything:
             self._check_prompts()
+        self.labels: LabelArray = new_labels(stack.axes)
         self.limits: IntensityLimits = self.view.limits()
-        self.labels: LabelArray = np.zeros(stack.axes.labels_shape, dtype=np.int32)
 
     def fill(self, console: Console, models: Models) -> None:
         """Segment into `labels`; what ends it early leaves the finished frames."""

@@ -41,6 +41,14 @@ def errors_as_messages() -> Iterator[None]:
     except (HqSam2Error, OSError) as error:
         err.print(f"[bold red]Error:[/] {escape(str(error))}")
         raise typer.Exit(EXIT_FAILED) from error
+    except MemoryError as error:
+        reason = escape(str(error)) or "no more can be allocated"
+        err.print(
+            f"[bold red]Error:[/] There is not enough memory ({reason}). Close other "
+            "programs, or take a part of the stack.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(EXIT_FAILED) from error
 
 
 @contextmanager

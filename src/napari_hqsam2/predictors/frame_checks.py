@@ -11,6 +11,7 @@ from napari_hqsam2.errors import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from napari_hqsam2._types import AnyArray
 
@@ -20,6 +21,22 @@ COLOUR_CHANNELS = (1, 3, 4)
 """Numbers of channels that need no choice: grey, RGB, RGBA."""
 MAX_CHANNELS = 3
 """Most channels that the model can see at once."""
+
+
+def check_path(path: Path) -> None:
+    """Refuse what is there but can only be waited for, such as a pipe.
+
+    Raises
+    ------
+    StackError
+        It is neither a file nor a folder.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        msg = (
+            f"{path} is neither a file nor a folder, but a pipe or a device. Save what "
+            "comes out of it as a file first."
+        )
+        raise StackError(msg)
 
 
 def real_dtype(dtype: object, where: str) -> np.dtype[Any]:

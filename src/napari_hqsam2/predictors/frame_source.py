@@ -16,7 +16,7 @@ from napari_hqsam2.predictors.array_source import (
     FrameList,
     is_array_like,
 )
-from napari_hqsam2.predictors.frame_checks import choose_channels
+from napari_hqsam2.predictors.frame_checks import check_path, choose_channels
 
 if TYPE_CHECKING:
     from napari_hqsam2._types import HW, AnyArray
@@ -211,6 +211,7 @@ def open_frames(
     """
     if isinstance(video, str | os.PathLike):
         path = Path(video)
+        check_path(path)
         mapped = _mapped_array(path)
         if mapped is None:
             _refuse_axes(axes, path.name)

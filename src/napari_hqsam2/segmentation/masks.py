@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_hqsam2.errors import StackError
+from napari_hqsam2.files import size_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_hqsam2._types import BoolArray, LabelArray
+    from napari_hqsam2.axes import StackAxes
 
 CLEARED_ROWS = 64
 """Rows of labels that are looked at together: few enough to stay in a cache."""
@@ -98,6 +101,26 @@ def paint(
         region = labels[item.window]
         writable = item.mask & (region == 0) if protect else item.mask
         region[writable] = item.obj_id
+
+
+def new_labels(axes: StackAxes) -> LabelArray:
+    """Empty int32 labels for a stack.
+
+    Raises
+    ------
+    StackError
+        There is no memory for them.
+    """
+    shape = axes.labels_shape
+    try:
+        return np.zeros(shape, dtype=np.int32)
+    except (MemoryError, ValueError) as error:
+        msg = (
+            f"There is no memory for labels of a stack with {axes.described}: they "
+            f"take {size_words(4 * math.prod(shape))}. Segment a part of it, or in "
+            "Python write into a Zarr array on the disk."
+        )
+        raise StackError(msg) from error
 
 
 def check_label_dtype(dtype: npt.DTypeLike, obj_ids: Iterable[int]) -> None:

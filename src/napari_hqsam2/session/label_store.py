@@ -13,6 +13,7 @@ from napari_hqsam2.errors import SessionError, StackError
 from napari_hqsam2.segmentation.masks import (
     CLEARED_ROWS,
     check_label_dtype,
+    new_labels,
     paint,
     tight_window,
 )
@@ -103,7 +104,7 @@ class LabelStore:
 
     def __init__(self, array: Any, axes: StackAxes) -> None:
         if array is None:
-            array = np.zeros(axes.labels_shape, dtype=np.int32)
+            array = new_labels(axes)
         if tuple(array.shape) != axes.labels_shape:
             msg = (
                 f"The labels have shape {tuple(array.shape)}; labels for a stack with "
