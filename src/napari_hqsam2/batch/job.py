@@ -99,7 +99,7 @@ class SegmentJob:
         lease = Lease(self.output)
         owner = lease.take()
         if owner:
-            return JobSummary(skipped=f"{ELSEWHERE} ({owner})")
+            return JobSummary(skipped=f"{ELSEWHERE} ({owner})", is_elsewhere=True)
         try:
             if self._is_finished(signature):
                 return JobSummary(skipped=FINISHED)

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 RENEWED_EVERY = 30.0
 """Seconds between two signs of life."""
-LASTS = 600.0
+LASTS = 300.0
 """Seconds after the last sign of life at which a lease has ended."""
 
 

@@ -54,6 +54,8 @@ class JobSummary:
     """How many of them were finished before."""
     skipped: str = ""
     """Why there was nothing to do; else empty."""
+    is_elsewhere: bool = False
+    """Whether that is because another process is at it."""
     interrupted: bool = False
     """Whether Ctrl-C ended the work early."""
     problem: str = ""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 EXIT_FAILED = 1
+EXIT_ELSEWHERE = 75
+"""As of programs that ask to be tried again later."""
 EXIT_INTERRUPTED = 130
 """As shells report a process that ended with Ctrl-C."""
 

@@ -236,7 +236,8 @@ def segment(  # noqa: PLR0913 - one argument per option
     Many stacks are done one after the other. One that fails does not stop the others; a
     table at the end says what came of each, and the exit code is 1 if any failed.
     Several processes, on any machines, may be given the same stacks: none begins what
-    another is at.
+    another is at, and exits with 75 if something was left to another. A process that
+    died on another machine counts as being at it for five minutes.
     """
     from napari_hqsam2.batch import SegmentJob  # noqa: PLC0415 - loads torch
 

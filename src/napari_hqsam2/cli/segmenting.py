@@ -10,7 +10,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from napari_hqsam2.cli.app import EXIT_FAILED, EXIT_INTERRUPTED, err, out
+from napari_hqsam2.cli.app import (
+    EXIT_ELSEWHERE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    err,
+    out,
+)
 from napari_hqsam2.errors import StackError
 
 if TYPE_CHECKING:
@@ -59,6 +65,8 @@ def segment_one(job: SegmentJob) -> None:
     summary = job.run(err)
     if summary.skipped:
         out.print(f"{job.output}: {summary.skipped}", soft_wrap=True, highlight=False)
+    if summary.is_elsewhere:
+        raise typer.Exit(EXIT_ELSEWHERE)
     if summary.resumed_at:
         err.print(f"Went on after {summary.resumed_at} frames that were finished.")
     for path in summary.written:
@@ -94,6 +102,8 @@ def segment_many(stacks: Sequence[Path], template: SegmentJob) -> None:
         raise typer.Exit(EXIT_INTERRUPTED)
     if "failed" in statuses:
         raise typer.Exit(EXIT_FAILED)
+    if any(report.summary.is_elsewhere for report in reports):
+        raise typer.Exit(EXIT_ELSEWHERE)
 
 
 def _table(reports: Sequence[JobReport]) -> Table:
