@@ -284,6 +284,17 @@ def test_damaged_work_is_not_offered(work, start, folder, caplog):
     assert "cannot be read" in caplog.text
 
 
+def test_a_place_that_cannot_be_locked_is_no_obstacle(work, start, monkeypatch, caplog):
+    work.close()
+
+    def refuse(_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(recovery.KeptWork, "claim", refuse)
+    assert start().state.unsaved is None
+    assert "Read-only file system" in caplog.text
+
+
 def test_unsaved_work_of_1000_objects_is_found_quickly(work, start, folder):
     session = work.desk.open.subject.session
     mask = np.zeros((40, 60), bool)

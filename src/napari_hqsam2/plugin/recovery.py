@@ -39,19 +39,13 @@ class KeptWork:
     Parameters
     ----------
     place
-        Folder; made if it is not there.
-
-    Raises
-    ------
-    OSError
-        It cannot be made.
+        Folder.
     """
 
     def __init__(self, place: Path) -> None:
         from filelock import FileLock  # noqa: PLC0415 - the dock opens without
 
         self.place = place
-        place.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(place / LOCK_NAME)
 
     @property
@@ -101,6 +95,7 @@ class RecoveryFolder:
         """
         self.sweep()
         name = f"{_key(axes)}-{fingerprint[:DIGITS]}-{secrets.token_hex(4)}"
+        (self.root / name).mkdir(parents=True)
         kept = KeptWork(self.root / name)
         kept.claim()
         return kept
@@ -113,14 +108,12 @@ class RecoveryFolder:
         """The newest work on a stack that nobody has open; None if there is none."""
         places = self.root.glob(f"{_key(axes)}-{fingerprint[:DIGITS]}-*")
         for place in sorted(places, key=_changed, reverse=True):
-            kept = KeptWork(place)
-            if not kept.claim():
-                continue
+            kept, objects = KeptWork(place), 0
             try:
-                objects = _count(kept.folder)
+                if kept.claim():
+                    objects = _count(kept.folder)
             except (HqSam2Error, OSError) as error:
                 logger.warning("Unsaved work in %s cannot be read: %s", place, error)
-                continue
             finally:
                 kept.release()
             if objects:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -203,8 +204,7 @@ def write_session(
     content["locks"] = [[obj_id, place] for obj_id, place, _ in records.locks.items()]
     with atomic_folder(folder) as new:
         _write_labels(new / LABELS_NAME, labels, are_empty=not with_labels)
-        text = json.dumps(content, indent=1, allow_nan=False)
-        (new / JSON_NAME).write_text(text, encoding="utf-8")
+        (new / JSON_NAME).write_text(_as_text(content), encoding="utf-8")
         write_checksums(new, {JOURNAL_NAME})
 
 
@@ -268,6 +268,22 @@ def _check(content: Mapping[str, Any], labels: Any) -> None:
 
 
 _TABLES = ("objects", "prompts", "locks", "scores")
+
+
+def _as_text(content: Mapping[str, Any]) -> str:
+    """JSON with a line for each value of a table.
+
+    Each is encoded by itself, so that other threads run meanwhile.
+    """
+    encode = partial(json.dumps, separators=(",", ":"), allow_nan=False)
+    parts = []
+    for name, value in content.items():
+        if name in _TABLES:
+            listed = ",\n".join(map(encode, value))
+            parts.append(f"{encode(name)}:[\n{listed}\n]")
+        else:
+            parts.append(f"{encode(name)}:{encode(value)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _is_replaceable(folder: Path) -> bool:
