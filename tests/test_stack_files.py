@@ -217,5 +217,7 @@ def test_a_page_that_claims_absurdly_many_pixels(tmp_path, pixels):
         if tag in {256, 257, 278}:  # width, height, rows of a strip
             data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, 2_000_000)
     path.write_bytes(data)
-    with pytest.raises(StackError, match=r"huge\.tif cannot be read as TIFF: 1200 bytes claim"):
+    with pytest.raises(
+        StackError, match=r"huge\.tif cannot be read as TIFF: 1200 bytes claim"
+    ):
         open_stack(path)
