@@ -934,3 +934,11 @@ def test_each_channel_is_shown_over_its_own_range_within_the_slider(
     controller.segment_frame()
     assert session.settings.contrast_limits == (20, 100)
     assert len(fake_engine.sessions) == 2
+
+
+def test_a_new_object_is_asked_for_by_its_number(controller, state, drawn):
+    state.object_id = 2
+    controller.layers.hint()
+    assert state.message.text.startswith("Click again where the mask is wrong")
+    controller.objects.new_object()
+    assert state.message.text == "Click on object 3, or follow through the stack."

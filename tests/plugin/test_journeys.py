@@ -110,7 +110,7 @@ def test_keys_for_objects_polarity_and_accepting(opened, qtbot):
     qtbot.keyClick(canvas, Qt.Key.Key_K)
     qtbot.waitUntil(lambda: state.objects[0].num_locked == 1, timeout=10_000)
     click_canvas(qtbot, viewer)
-    qtbot.waitUntil(lambda: "is accepted at T" in state.message.text, timeout=10_000)
+    qtbot.waitUntil(lambda: "Accepted at T" in state.message.text, timeout=10_000)
     assert len(state.points.data) == 1
     qtbot.keyClick(canvas, Qt.Key.Key_Q)
     assert not state.positive

@@ -1,6 +1,8 @@
 """Small parts of the panels."""
 
-from napari_hqsam2.plugin.widgets.layout import quiet_label
+from qtpy.QtWidgets import QLabel
+
+from napari_hqsam2.plugin.widgets.layout import NO_BREAK, quiet_label
 
 
 def test_a_quiet_label_is_as_high_as_its_lines_and_no_higher(qtbot):
@@ -20,3 +22,23 @@ def test_a_quiet_label_is_as_high_as_its_lines_and_no_higher(qtbot):
     label.least = 100
     label.setText("one line")
     assert label.minimumHeight() == 100
+
+
+def test_numbers_stay_with_what_they_count(qtbot):
+    label = quiet_label()
+    qtbot.addWidget(label)
+    given = "through T, frames 0 to 31 at Z = 7, 5 objects, about 2 s, 240 MB"
+    label.setText(given)
+    assert label.text() == given
+    parts = QLabel.text(label).split(" ")
+    assert [part.replace(NO_BREAK, " ") for part in parts] == [
+        "through",
+        "T,",
+        "frames",
+        "0 to 31",
+        "at",
+        "Z = 7,",
+        "5 objects,",
+        "about 2 s,",
+        "240 MB",
+    ]

@@ -107,7 +107,7 @@ def test_prompts_on_accepted_frames_are_drawn_as_they_were(
     rows = sorted(zip(touching.data.tolist(), touching.obj_ids, strict=True))
     assert rows == [([1, 5, 6], 1), ([1, 5, 9], 2), ([2, 5, 6], 1)]
     np.testing.assert_array_equal(state.labels.data[1], before)
-    assert "object 1 is accepted at T = 1: its prompts there stay" in state.message.text
+    assert "Accepted at T = 1: the prompts of object 1" in state.message.text
     assert names == "lock"
     while state.undo_name:
         controller.review.undo()

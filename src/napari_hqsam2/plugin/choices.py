@@ -114,6 +114,7 @@ class LayerKeeper:
         """Let new prompts belong to the next object that is free; return its id."""
         self._state.object_id = self.free_id()
         self._state.positive = True
+        self.hint()
         return self._state.object_id
 
     def free_id(self) -> int:
@@ -142,14 +143,23 @@ class LayerKeeper:
             words = "Add prompt layers, then mark the objects."
             return self._words_on_prompts(number, axes) if number else words
         try:
-            return self._words_on_prompts(len(self._read_ids()), axes)
+            ids = self._read_ids()
         except HqSam2Error as error:
             return str(error)
+        known = {*ids, *(row.obj_id for row in state.objects)}
+        is_new = bool(ids) and not known & {0, state.object_id}
+        return self._words_on_prompts(len(ids), axes, is_new=is_new)
 
-    def _words_on_prompts(self, number: int, axes: NamedAxes) -> str:
+    def _words_on_prompts(
+        self, number: int, axes: NamedAxes, *, is_new: bool = False
+    ) -> str:
+        """Words on a number of prompts; the current object may have none yet."""
         if not number:
             return "Click on an object, or draw a rectangle around it."
         goes_on = "follow through the stack" if axes.stack.leading else "new object (N)"
+        if self._state.live and is_new:
+            others = f", or {goes_on}" if axes.stack.leading else ""
+            return f"Click on object {self._state.object_id}{others}."
         if self._state.live:
             return f"Click again where the mask is wrong; if it is right, {goes_on}."
         if axes.stack.leading:

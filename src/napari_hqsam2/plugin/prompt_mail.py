@@ -124,7 +124,7 @@ def _refuse(session: Session, subject: Subject, pair: Pair) -> str:
     names = {item.obj_id: item.name for item in session.objects()}
     where = subject.axes.where(position)
     return (
-        f"{names[obj_id]} is accepted at {where}: its prompts there stay as they were. "
+        f"Accepted at {where}: the prompts of {names[obj_id]} there stay as they were. "
         "K takes that back."
     )
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QWidget,
+)
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QPaintEvent
+
     from napari_hqsam2.plugin.snapshots import LayerChoice
 
 
@@ -36,6 +46,23 @@ class CompactCombo(QComboBox):
         self.setCurrentIndex(found[0] if found else -1)
         self.blockSignals(was_blocked)
         self._explain()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802
+        """Paint an entry that is too long with an ellipsis."""
+        del event
+        option, style = QStyleOptionComboBox(), self.style()
+        self.initStyleOption(option)
+        if style is not None:
+            kind, part = QStyle.ComplexControl, QStyle.SubControl
+            room = style.subControlRect(
+                kind.CC_ComboBox, option, part.SC_ComboBoxEditField, self
+            )
+            option.currentText = self.fontMetrics().elidedText(
+                option.currentText, Qt.TextElideMode.ElideRight, room.width() - 2
+            )
+        painter = QStylePainter(self)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def _explain(self) -> None:
         self.setToolTip("\n".join(filter(None, (self.currentText(), self._tip))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
@@ -23,6 +24,12 @@ NEXT_STEP = (
     " QPushButton:hover { background-color: #3a7fc9; }"
 )
 QUIET = "font-size: 11px; color: #7d828c;"
+NO_BREAK = "\N{NO-BREAK SPACE}"
+_TOGETHER = re.compile(
+    r"(?<=\d) (?!at |and |or |on |in |through |is |are )(?=[^\W\d])"
+    r"|(?<=about) (?=\d)|(?<= to) (?=\d)|(?<==) (?=\d)| (?==)"
+)
+"""Spaces in "about 40 s", "32 frames", "T = 12" and "0 to 31"."""
 
 
 def row(label: str, *widgets: QWidget) -> QWidget:
@@ -52,8 +59,25 @@ def beside(*parts: tuple[QWidget, int]) -> QWidget:
     return line
 
 
-class QuietLabel(QLabel):
-    """A label for what one may but need not read; breaks lines where it must.
+class LinesLabel(QLabel):
+    """A label that breaks lines, but not between a number and what it counts."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setText(text)
+
+    def setText(self, text: str | None) -> None:  # noqa: N802 - named by Qt
+        """Show another text."""
+        super().setText(_TOGETHER.sub(NO_BREAK, text or ""))
+
+    def text(self) -> str:
+        """The text as it was given."""
+        return super().text().replace(NO_BREAK, " ")
+
+
+class QuietLabel(LinesLabel):
+    """A label for what one may but need not read.
 
     It keeps as much height as its lines need: layouts in layouts give it that of one.
     """
@@ -64,7 +88,6 @@ class QuietLabel(QLabel):
     def __init__(self, text: str = "") -> None:
         super().__init__(text)
         self.setStyleSheet(QUIET)
-        self.setWordWrap(True)
 
     def setText(self, text: str | None) -> None:  # noqa: N802 - named by Qt
         """Show another text."""

@@ -83,7 +83,9 @@ class ObjectsPanel(QWidget):
         self.objects.show_objects(state.objects, state.object_id)
         self.objects.setVisible(bool(state.objects))
         can_click = state.points is not None or state.shapes is not None
-        hint = next_step(state.objects, state.object_id, can_click=can_click)
+        hint = ""
+        if state.image is not None:
+            hint = next_step(state.objects, state.object_id, can_click=can_click)
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint))
         self.objects.masks.setEnabled(registry.get(state.model).is_hq)

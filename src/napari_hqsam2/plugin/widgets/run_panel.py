@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -16,7 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hqsam2.plugin.resolve import duration_words
-from napari_hqsam2.plugin.widgets.layout import show_as_next
+from napari_hqsam2.plugin.widgets.layout import LinesLabel, show_as_next
 
 if TYPE_CHECKING:
     from napari_hqsam2.plugin.controller import PluginController
@@ -48,8 +47,7 @@ class RunPanel(QWidget):
         self.progress.setTextVisible(True)
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop; frames that are finished stay")
-        self.message = QLabel()
-        self.message.setWordWrap(True)
+        self.message = LinesLabel()
         self.message.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse
         )
