@@ -159,3 +159,5 @@ def test_jobs_in_python(job, quiet):
     bad, good = run_jobs([missing, job], quiet)
     assert (bad.status, good.status) == ("failed", "done")
     assert "There is no file" in bad.summary.problem
+    same = replace(job, stack=str(job.stack), output=str(job.output))
+    assert same.run(quiet).skipped == "finished before"

@@ -94,7 +94,7 @@ def test_every_call_may_fail_once(predictor, video, monkeypatch, as_accelerator,
         patch.setattr(predictor.model, part, count.wrapped(plain))
         tracked(predictor, video, count)
     assert count.calls > 3
-    for bad in range(1, count.calls + 1, 3):
+    for bad in range(1, count.calls + 1, 4):
         memory = Memory(lambda call, *_, bad=bad: call == bad)
         with monkeypatch.context() as patch:
             patch.setattr(predictor.model, part, memory.wrapped(plain))

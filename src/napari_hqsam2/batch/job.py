@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,7 +21,6 @@ from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from napari_hqsam2._types import CropMode, Direction
     from napari_hqsam2.modeling.outputs import HqMode
@@ -31,6 +31,7 @@ UNSIGNED = frozenset({"output", "picture", "device", "compile", "read_timeout"})
 """What decides where and how fast, not what comes out."""
 
 
+PATHS = ("stack", "output", "points", "boxes", "checkpoint", "picture")
 FINISHED = "finished before"
 ELSEWHERE = "under way elsewhere"
 
@@ -68,6 +69,12 @@ class SegmentJob:
     read_timeout: float | None = DEFAULT_TIMEOUT
     picture: Path | None = None
     """Where to draw frames with outlines, if anywhere."""
+
+    def __post_init__(self) -> None:
+        for name in PATHS:
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, Path(value))
 
     def run(
         self, console: Console | None = None, models: Models | None = None

@@ -197,7 +197,8 @@ def _notes(records: Records, axes: StackAxes) -> dict[tuple[int, int], FrameNote
 
 
 def _means(scores: Iterable[tuple[float, float]]) -> tuple[float | None, float | None]:
-    rows = np.array(list(scores), np.float64)
+    # where the model gave no numbers there is nothing to tell
+    rows = np.array([pair for pair in scores if not np.isnan(pair).any()], np.float64)
     if not len(rows):
         return None, None
     in_view, iou = rows.mean(axis=0).tolist()
