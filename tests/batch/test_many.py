@@ -84,6 +84,25 @@ def test_what_another_process_is_at_is_left_to_it(stacks):
     assert not Path("out/a.tif").exists()
 
 
+def test_what_another_process_has_finished_meanwhile(job, quiet, monkeypatch):
+    other = Lease(job.output)
+    other.take()
+    asked = []
+
+    def run_late(self, *arguments):
+        asked.append(self.output.name)
+        if len(asked) == 2:
+            other.release()
+        return run_job(self, *arguments)
+
+    run_job = SegmentJob.run
+    monkeypatch.setattr(SegmentJob, "run", run_late)
+    second = replace(job, output=job.output.with_name("second.tif"))
+    reports = list(run_jobs([job, second], quiet))
+    assert asked == ["labels.tif", "second.tif", "labels.tif"]
+    assert [report.status for report in reports] == ["done", "done"]
+
+
 def test_every_part_of_an_array_has_its_stacks(stacks):
     names = [
         sorted(statuses(run(*COMMAND, "--index", index, "--of", 2)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from napari_hqsam2.batch.work import JobSummary, Models, told
 from napari_hqsam2.errors import HqSam2Error, StackError
@@ -96,7 +97,8 @@ def run_jobs(
     """Do one job after the other; ends with one that is interrupted.
 
     Each goes on where an earlier process has stopped. Processes may work on the same
-    jobs at once: none begins what another is at.
+    jobs at once: none begins what another is at, and what another was at is asked for
+    again when all else is over.
 
     Parameters
     ----------
@@ -108,20 +110,35 @@ def run_jobs(
     Yields
     ------
     JobReport
-        In the order of the jobs, each when it is over.
+        In the order of the jobs, each when it is over; what another process was at
+        comes last.
     """
     console, models = console or Console(stderr=True), Models()
+    left: list[SegmentJob] = []
     for job in jobs:
-        console.print(f"[bold]{job.stack}[/]", highlight=False, soft_wrap=True)
-        try:
-            summary = job.run(console, models)
-        except KeyboardInterrupt:
-            summary = JobSummary(interrupted=True)
-        except (HqSam2Error, OSError) as error:
-            summary = JobSummary(problem=told(error))
-        except Exception as error:
-            logger.exception("%s failed", job.stack)
-            summary = JobSummary(problem=told(error))
+        summary = _done(job, console, models)
+        if summary.is_elsewhere:
+            left.append(job)
+            continue
         yield JobReport(job, summary)
         if summary.interrupted:
             return
+    for job in left:
+        summary = _done(job, console, models)
+        yield JobReport(job, summary)
+        if summary.interrupted:
+            return
+
+
+def _done(job: SegmentJob, console: Console, models: Models) -> JobSummary:
+    """What came of a job, whatever went wrong."""
+    console.print(f"[bold]{escape(str(job.stack))}[/]", highlight=False, soft_wrap=True)
+    try:
+        return job.run(console, models)
+    except KeyboardInterrupt:
+        return JobSummary(interrupted=True)
+    except (HqSam2Error, OSError) as error:
+        return JobSummary(problem=told(error))
+    except Exception as error:
+        logger.exception("%s failed", job.stack)
+        return JobSummary(problem=told(error))
