@@ -6,6 +6,7 @@ What they measure at that size means nothing and is not looked at.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.benchmarks import training_crops
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "docs/performance.md"
@@ -69,6 +71,16 @@ def test_every_case_runs(tmp_path: Path) -> None:
     records = measured(tmp_path)
     check(records)
     assert {record["case"] for record in records} >= {*NEEDS_SAM2, "draft", "compose"}
+
+
+@pytest.mark.slow
+def test_crops_for_training_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    training_crops.main(["--sizes", "256", "--only", "synthetic", "--stages"])
+    lines = capsys.readouterr().out.splitlines()
+    assert re.match(r"synthetic +256 px +[\d.]+ a second, .* of before$", lines[0])
+    stages = {line[4:23].strip(): float(line[23:30]) for line in lines[1:]}
+    assert stages.keys() == training_crops.STAGES.keys()
+    assert max(stages, key=lambda stage: stages[stage]) == "drawing scenes"
 
 
 @pytest.fixture

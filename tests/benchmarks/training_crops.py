@@ -98,7 +98,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", help="names of sources and mixtures")
     parser.add_argument("--stages", action="store_true")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
     sources = [*load_sources(options.data, "train")]
     sources += [Generated("synthetic", films=False), Generated("synthetic_tyx", True)]
     for size in options.sizes:
@@ -133,4 +132,5 @@ def _stages(stats: pstats.Stats, count: int) -> str:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main()
