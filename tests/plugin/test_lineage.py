@@ -249,6 +249,16 @@ def test_exports_know_pixel_sizes(divided, tmp_path):
         assert 'PhysicalSizeY="0.5"' in tiff.ome_metadata
 
 
+def test_what_a_removed_layer_showed_can_be_exported(divided, fake_viewer, tmp_path):
+    before = labels_of(divided.main).copy()
+    fake_viewer.remove(divided.main.state.labels)
+    asked = []
+    divided._port.pixel_sizes = lambda labels: asked.append(labels) or {}
+    divided.export(tmp_path / "it.ome.tif", "ome-tiff")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "it.ome.tif"), before)
+    assert None not in asked
+
+
 def test_an_export_that_cannot_be(divided, fake_viewer, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()

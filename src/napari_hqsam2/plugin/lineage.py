@@ -183,7 +183,10 @@ class LineageController:
 
     def export(self, path: Path, to: ExportFormat, *, overwrite: bool = False) -> None:
         """Write labels and divisions for other programs."""
-        sizes = self._port.pixel_sizes(self.main.state.labels)
+        item = self.main.desk.open
+        if item is None:
+            return
+        sizes = self._port.pixel_sizes(item.labels)
 
         def write(session: Session) -> str:
             with writing(path):
