@@ -1,8 +1,11 @@
 """The inference thread: order, replacement, cancelling, pauses, the end."""
 
+import gc
 import queue
 import threading
 import time
+import weakref
+from contextvars import copy_context
 from functools import partial
 
 import numpy as np
@@ -51,6 +54,31 @@ def gate():
     """A task that waits, and what lets it go on."""
     event = threading.Event()
     return Task(lambda _: event.wait(10)), event
+
+
+def test_a_context_that_others_hold_on_to_keeps_no_task_alive(main, inference):
+    kept, seen = [], []
+
+    class Viewer:
+        pass
+
+    def submit():
+        viewer = Viewer()
+
+        def work(_):
+            kept.append(copy_context())
+            return viewer
+
+        inference.submit(Task(work, lambda _: seen.append(True)))
+        return weakref.ref(viewer)
+
+    viewer = submit()
+    main.run_until(lambda: seen)
+    inference.submit(Task(lambda _: None, seen.append))
+    main.run_until(lambda: len(seen) == 2)
+    gc.collect()
+    assert kept
+    assert viewer() is None
 
 
 def test_answers_come_in_order_from_one_other_thread(main, inference):

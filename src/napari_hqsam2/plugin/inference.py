@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from weakref import WeakMethod, ref
 
 from napari_hqsam2.errors import ReadCancelledError
 from napari_hqsam2.predictors.slow_reads import reads_cancelled_by
@@ -175,7 +176,7 @@ class InferenceThread:
     def _carry_out(self, ticket: Ticket) -> None:
         task = ticket.task
         try:
-            with reads_cancelled_by(partial(self._gives_way, ticket)):
+            with reads_cancelled_by(_asks(WeakMethod(self._gives_way), ref(ticket))):
                 result = task.work(ticket)
         except ReadCancelledError as error:
             if ticket.is_cancelled():
@@ -201,6 +202,21 @@ class InferenceThread:
             keys = {t.task.key for t in self._waiting if t.task.key}
             if self._last is None and ticket.task.key not in keys:
                 self._waiting.appendleft(ticket)
+
+
+def _asks(
+    gives_way: WeakMethod[Callable[[Ticket], bool]], ticket: ref[Ticket]
+) -> Callable[[], bool]:
+    """Ask whether a task gives way, and keep nothing of it alive.
+
+    Threads that other packages start during a task (Zarr does) hold on to its context.
+    """
+
+    def ask() -> bool:
+        method, current = gives_way(), ticket()
+        return method is None or current is None or method(current)
+
+    return ask
 
 
 class SyncInference:
