@@ -63,13 +63,14 @@ def test_nuclei_are_found_without_a_prompt(predictor, scene):
         image,
         model=predictor,
         settings=COARSE,
+        crops=False,
         progress=lambda done, total: steps.append((done, total)),
     )
     assert steps == [(1, 1)]
     scores = [item.iou_score for item in found]
     assert scores == sorted(scores, reverse=True)
     assert [item.obj_id for item in found] == list(range(1, len(found) + 1))
-    labels = segment_everything(image, model=predictor, settings=COARSE)
+    labels = segment_everything(image, model=predictor, settings=COARSE, crops=False)
     assert matched(labels, truth) >= 4
     areas = {item.obj_id: item.area for item in found}
     for obj_id, area in areas.items():
@@ -119,6 +120,30 @@ def test_crops_find_what_is_small_in_a_large_image(predictor):
     assert len(steps) > 4
     assert matched(labels, truth) > matched(whole, truth)
     assert matched(labels, truth) >= 0.6 * len(centres)
+
+
+def test_the_built_in_model_finds_all_with_its_own_settings(scene):
+    image, truth = scene
+    steps = []
+    found = propose_objects(
+        image,
+        settings=ProposalSettings(points_per_side=12),
+        progress=lambda *step: steps.append(step),
+    )
+    labels = np.zeros(image.shape, dtype=np.int32)
+    for item in found:
+        labels[item.window][item.mask] = item.obj_id
+    assert steps[-1] == (5, 5)
+    assert matched(labels, truth) == len(CENTRES) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("size", "least"), [(256, (0.45, 0.65)), (512, (0.45, 0.65)), (1024, (0.6, 0.8))]
+)
+def test_what_masks_need_to_be_kept_follows_the_model(size, least):
+    assert ProposalSettings().least(size) == least
+    asked = ProposalSettings(min_iou_score=0.0, min_stability=0.9)
+    assert asked.least(size) == (0.0, 0.9)
 
 
 def test_sizes_that_are_not_wanted_are_left_out(predictor, scene):

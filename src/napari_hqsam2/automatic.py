@@ -19,6 +19,7 @@ from napari_hqsam2.segmentation.crops import Crop, crops_of
 from napari_hqsam2.segmentation.masks import ObjectMask, paint, tight_window
 from napari_hqsam2.segmentation.options import ImageOptions, ImageSettings
 from napari_hqsam2.segmentation.proposals import Chooser, ProposalSettings, Proposer
+from napari_hqsam2.segmentation.windows import COARSE_INPUT, LEAST_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +33,12 @@ __all__ = ["ProposalSettings", "propose_objects", "segment_everything", "to_prom
 
 CROPPED_FROM = 1.5
 """An image of this many times the model's input is also looked at in crops."""
+COARSE_CROP = 0.5
+"""Side of crops as part of the input, for models that see small objects badly."""
+MOST_OF_IMAGE = 0.6
+"""Side of these crops as part of the image, at most."""
+LEAST_POINTS = 4
+"""Points along each side of a crop, at least."""
 
 
 def propose_objects(
@@ -60,9 +67,10 @@ def propose_objects(
     settings
         What is looked for, and what is kept.
     crops
-        Whether the image is also looked at in crops of the size that the model sees,
-        which finds small objects in large images; None does so where the image is
-        larger than one and a half times that size.
+        Whether the image is also looked at in crops, which finds small objects: of the
+        size that the model sees, and of half of it or less for the built-in one. None
+        does so for the built-in model, and for others where the image is larger than
+        one and a half times that size.
     progress
         Called with the crops done and the crops in all.
     cancel
@@ -195,18 +203,35 @@ def _propose(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[ObjectMask, ...]:
     hw = (frame.shape[0], frame.shape[1])
-    side = proposer.model.image_size
     parts = [Crop(0, 0, *hw)]
-    if crops if crops is not None else max(hw) > CROPPED_FROM * side:
+    side = _crop_side(hw, proposer.model.image_size)
+    is_worth_it = side >= LEAST_SIDE and max(hw) > CROPPED_FROM * side
+    if is_worth_it if crops is None else crops:
         parts += [part for part in crops_of(hw, side) if part not in parts]
+    closely = replace(proposer, settings=_in_crops(proposer, side))
     found: list[ObjectMask] = []
     for number, part in enumerate(parts, 1):
         if number > 1 and proposer.cancel():
             break
-        found += _propose_in(proposer, frame, limits, part)
+        found += _propose_in(closely if number > 1 else proposer, frame, limits, part)
         if progress is not None:
             progress(number, len(parts))
     return tuple(found) if len(parts) == 1 else _merged(found, hw, proposer.settings)
+
+
+def _crop_side(hw: HW, input_size: int) -> int:
+    """Side of crops in pixels."""
+    if input_size > COARSE_INPUT:
+        return input_size
+    return round(min(COARSE_CROP * input_size, MOST_OF_IMAGE * max(hw)))
+
+
+def _in_crops(proposer: Proposer, side: int) -> ProposalSettings:
+    """Settings with a grid as close as on an image of the size of the input."""
+    settings, input_size = proposer.settings, proposer.model.image_size
+    points = round(settings.points_per_side * side / input_size)
+    points = max(points, min(LEAST_POINTS, settings.points_per_side))
+    return replace(settings, points_per_side=points)
 
 
 def _propose_in(

@@ -18,6 +18,7 @@ from napari_hqsam2.ops.compose_labels import positive_boxes
 from napari_hqsam2.predictors.batch_size import BatchSizes
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
+from napari_hqsam2.segmentation.windows import COARSE_INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,10 @@ STABILITY_OFFSET = 1.0
 """Shift of the threshold that a stable mask does not mind, in logits."""
 SWALLOWED = 0.5
 """A mask that holds more than this part of a better object is not one object."""
+COARSE_LEAST, FINE_LEAST = (0.45, 0.65), (0.6, 0.8)
+"""Least predicted IoU and stability, of models with an input of 512 px and others. On
+held-out images higher ones lose what the built-in model finds in dense tissue, lower
+ones find what is not there."""
 SIDE_STEPS = (4, 2, 1)
 """The grid is asked from coarse to fine, so that most points find an object there."""
 IN_VIEW_SCORE = float("inf")
@@ -42,11 +47,14 @@ class ProposalSettings:
     """What is looked for, and what is kept."""
 
     points_per_side: int = 32
-    """Points of the grid along each side of the image, or of each crop."""
-    min_iou_score: float = 0.6
-    """Least predicted IoU."""
-    min_stability: float = 0.8
-    """Least IoU of the mask at a lower and at a higher threshold."""
+    """Points of the grid along each side of the image; in crops, along a part of the
+    image as large as the model's input."""
+    min_iou_score: float | None = None
+    """Least predicted IoU; None is 0.6, and 0.45 for models with an input of 512 px,
+    which are less sure of themselves."""
+    min_stability: float | None = None
+    """Least IoU of the mask at a lower and at a higher threshold; None is 0.8, and 0.65
+    for the same models."""
     max_overlap: float = 0.25
     """Most that a mask may share with better ones, as part of its area."""
     min_area: int = 30
@@ -63,9 +71,17 @@ class ProposalSettings:
             raise ValueError(msg)
         for name in ("min_iou_score", "min_stability", "max_overlap", "max_area"):
             value = getattr(self, name)
-            if not 0 <= value <= 1:
+            if value is not None and not 0 <= value <= 1:
                 msg = f"{name}={value} must be from 0 to 1."
                 raise ValueError(msg)
+
+    def least(self, input_size: int) -> tuple[float, float]:
+        """Predicted IoU and stability that masks of a model need to be kept."""
+        score, stability = COARSE_LEAST if input_size <= COARSE_INPUT else FINE_LEAST
+        return (
+            score if self.min_iou_score is None else self.min_iou_score,
+            stability if self.min_stability is None else self.min_stability,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,14 +227,13 @@ class Proposer:
             hq=self.hq,
         )
         ious = prediction.iou_scores.float()
-        rows, masks = (ious >= self.settings.min_iou_score).nonzero().unbind(1)
+        least_iou, least_stability = self.settings.least(self.model.image_size)
+        rows, masks = (ious >= least_iou).nonzero().unbind(1)
         # with HQ alone there is one mask for all candidate scores
         low_res = prediction.masks.float()
         low_res = low_res.expand(-1, ious.shape[1], -1, -1)[rows, masks]
         stability = stability_scores(low_res)
-        fits = (stability >= self.settings.min_stability) & self._fits(
-            low_res, hw, inner_sides
-        )
+        fits = (stability >= least_stability) & self._fits(low_res, hw, inner_sides)
         found = Candidates(low_res, ious[rows, masks], stability)
         return found[fits], rows[fits]
 
