@@ -18,6 +18,7 @@ from napari_hqsam2.build import (
 from napari_hqsam2.configs.resolution import check_resolution
 from napari_hqsam2.errors import ReadCancelledError, StackError
 from napari_hqsam2.predictors.compilation import compile_model
+from napari_hqsam2.predictors.feature_store import feature_store
 from napari_hqsam2.predictors.slow_reads import reads_cancelled_by
 from napari_hqsam2.segmentation.image import StillModel, segment_frame
 from napari_hqsam2.segmentation.masks import (
@@ -112,7 +113,7 @@ def load_model(
         check_resolution(resolution)
     if checkpoint is None:
         checkpoint = download.ensure_checkpoint(name, progress=progress)
-    return build_sam2_video_predictor(
+    predictor = build_sam2_video_predictor(
         name,
         checkpoint,
         device,
@@ -120,6 +121,8 @@ def load_model(
         resolution=resolution,
         compile=compile,
     )
+    predictor.loader.store = feature_store(predictor.model, name)
+    return predictor
 
 
 def segment_image(

@@ -398,4 +398,4 @@ def with_settings(
         config = replace(config, one_piece=one_piece)
     if model is predictor.model and config == predictor.config:
         return predictor
-    return SAM2VideoPredictor(model, config, predictor.hq)
+    return SAM2VideoPredictor(model, config, predictor.hq, predictor.loader.store)

@@ -81,6 +81,12 @@ def compile_model(
             setattr(part, method, _Compiled(part, plain, compiled, is_fixed, budget))
 
 
+def is_compiled(model: HqSam2) -> bool:
+    """Whether a model was given to `compile_model`."""
+    name, method = PARTS[0]
+    return method in vars(getattr(model, name))
+
+
 def _refuse_windows() -> None:
     for package in QT:
         widgets = sys.modules.get(f"{package}.QtWidgets")

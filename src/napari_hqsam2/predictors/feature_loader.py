@@ -11,6 +11,7 @@ from torch import Tensor
 
 from napari_hqsam2.errors import DeviceMemoryError
 from napari_hqsam2.modeling.outputs import ImageFeatures
+from napari_hqsam2.predictors.compilation import is_compiled
 from napari_hqsam2.predictors.device_errors import check_works, with_room
 from napari_hqsam2.predictors.frame_source import read_seen
 from napari_hqsam2.predictors.precision import inference
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.predictors.feature_store import FeatureStore
     from napari_hqsam2.predictors.session import VideoSession
 
 Loaded: TypeAlias = Tensor | ImageFeatures
@@ -34,6 +36,9 @@ class FeatureLoader:
     ----------
     model : HqSam2
         Whose image encoder is used.
+    store : FeatureStore, optional
+        Where features are kept on the disk; compiled models, and those on a GPU, keep
+        none.
 
     Notes
     -----
@@ -41,8 +46,9 @@ class FeatureLoader:
     caches on an accelerator is complete before another stream meets it.
     """
 
-    def __init__(self, model: HqSam2) -> None:
+    def __init__(self, model: HqSam2, store: FeatureStore | None = None) -> None:
         self._model = model
+        self.store = store
         self._reading = threading.Lock()
         self._encoding = threading.Lock()
         # cuDNN plans the attention of every shape anew in every thread, and every
@@ -141,6 +147,18 @@ class FeatureLoader:
         return to_video_image(pixels, session.contrast_limits, size, device)
 
     def _encode(self, image: Tensor, *, single: bool = False) -> ImageFeatures:
+        store = self.store
+        is_plain = image.device.type == "cpu" and not is_compiled(self._model)
+        if store is None or not is_plain:
+            return self._computed(image, single=single)
+        key = store.key(image)
+        features = store.get(key)
+        if features is None:
+            features = self._computed(image, single=single)
+            store.put(key, features)
+        return features
+
+    def _computed(self, image: Tensor, *, single: bool) -> ImageFeatures:
         computing = inference(self._model.device, keep_casts=False, single=single)
         with self._encoding, computing:
             features = self._model.encode_image(image)

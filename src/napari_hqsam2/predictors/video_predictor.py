@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.modeling.outputs import HqMode
+    from napari_hqsam2.predictors.feature_store import FeatureStore
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.predictors.session import Clicks
 
@@ -55,14 +56,20 @@ class SAM2VideoPredictor:
         How the video is tracked.
     hq : {"add", "only", "off"}
         Use of the high-quality mask in new sessions; models without it ignore this.
+    store : FeatureStore, optional
+        Where image features are kept on the disk, from one session to the next.
     """
 
     def __init__(
-        self, model: HqSam2, config: TrackingConfig | None = None, hq: HqMode = "add"
+        self,
+        model: HqSam2,
+        config: TrackingConfig | None = None,
+        hq: HqMode = "add",
+        store: FeatureStore | None = None,
     ) -> None:
         self.model = model
         self.config = config or TrackingConfig()
-        loader = FeatureLoader(model)
+        self.loader = loader = FeatureLoader(model, store)
         self._prompter = ObjectTracker(model, self.config, loader)
         self._tracker = FrameTracker(model, self.config, loader)
         self.hq: HqMode = hq
@@ -90,6 +97,7 @@ class SAM2VideoPredictor:
         self, state_dict: dict[str, Tensor], *, strict: bool = True
     ) -> Any:
         """Load parameters by their official names."""
+        self.loader.store = None  # what it holds was computed with others
         return self.model.load_state_dict(state_dict, strict=strict)
 
     def init_state(

@@ -125,7 +125,9 @@ class WindowTracker:
         # objects fill their windows, so there is nothing to gain by looking closer
         config = replace(predictor.config, tracking="exact")
         self.rule = rule
-        self.tracker = FrameTracker(model, config, FeatureLoader(model))
+        self.tracker = FrameTracker(
+            model, config, FeatureLoader(model, predictor.loader.store)
+        )
         self.sizes = BatchSizes(model, config.max_batch)
 
     def view(self, crop: Crop) -> VideoSession:

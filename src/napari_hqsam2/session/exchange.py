@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from napari_hqsam2.session.importing import SessionImport
 from napari_hqsam2.session.lineage_editing import divisions_of
 from napari_hqsam2.weights.download import cached_path
 from napari_hqsam2.weights.records import known_sha256
+from napari_hqsam2.weights.state_dict import parameters_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.lineage.exchange import ExportFormat
     from napari_hqsam2.lineage.tracks import TracksData
-    from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.session.records import PlacedPrompts, Records
     from napari_hqsam2.stack_files import PixelSize
 
@@ -69,7 +68,7 @@ class SessionExchange(SessionImport):
         return {
             "software": software,
             "model": None,
-            "parameters_sha256": _parameters_sha256(model),
+            "parameters_sha256": parameters_sha256(model.state_dict()),
         }
 
     def export(
@@ -220,11 +219,3 @@ def _described(placed: PlacedPrompts) -> dict[str, Any]:
         "box": box and [box.y0, box.x0, box.y1, box.x1],
         "mask": placed.mask and placed.mask.key,
     }
-
-
-def _parameters_sha256(predictor: SAM2VideoPredictor) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(predictor.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import pickle
 import re
@@ -275,3 +276,12 @@ def _is_finite(tensor: Tensor) -> bool:
     if tensor.element_size() == 1:
         tensor = tensor.float()
     return bool(torch.isfinite(tensor).all())
+
+
+def parameters_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names, shapes, types and values of a model's parameters."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
