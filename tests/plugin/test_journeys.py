@@ -132,9 +132,11 @@ def test_follow_undo_and_copy(opened, qtbot):
     labels = state.labels
     assert labels.data.any(axis=(1, 2)).all()
     assert widget.review.timeline.isVisibleTo(widget)
-    qtbot.waitUntil(
-        lambda: [each.span for each in state.objects] == ["T 0 to 31"], timeout=10_000
-    )
+
+    def is_listed():
+        assert [each.span for each in state.objects] == ["T 0 to 31"], state.objects
+
+    qtbot.waitUntil(is_listed, timeout=20_000)
     click(qtbot, widget.review.copy)
     clipboard = QApplication.clipboard()
     qtbot.waitUntil(lambda: "session.propagate" in clipboard.text(), timeout=10_000)
