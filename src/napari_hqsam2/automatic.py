@@ -205,8 +205,9 @@ def _propose(
     hw = (frame.shape[0], frame.shape[1])
     parts = [Crop(0, 0, *hw)]
     side = _crop_side(hw, proposer.model.image_size)
-    is_worth_it = side >= LEAST_SIDE and max(hw) > CROPPED_FROM * side
-    if is_worth_it if crops is None else crops:
+    if crops is None:
+        crops = side >= LEAST_SIDE and max(hw) > CROPPED_FROM * side
+    if crops:
         parts += [part for part in crops_of(hw, side) if part not in parts]
     closely = replace(proposer, settings=_in_crops(proposer, side))
     found: list[ObjectMask] = []

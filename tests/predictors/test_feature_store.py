@@ -181,3 +181,10 @@ def test_models_that_are_loaded_by_name_keep_theirs(video, tmp_path, monkeypatch
     for _ in range(2):
         features(load_model(device="cpu", resolution=64), video)
         assert len(list((tmp_path / "features").iterdir())) == 1
+
+
+def test_files_that_cannot_be_read_are_computed_anew(predictor, tmp_path, caplog):
+    store = FeatureStore(tmp_path, predictor.model, "m")
+    (tmp_path / "a-0.safetensors").mkdir()
+    assert store.get("a") is None
+    assert "cannot be read" in caplog.text

@@ -18,7 +18,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from napari_hqsam2.files import atomic_path, cache_folder
@@ -112,12 +111,17 @@ class FeatureStore:
     def get(self, key: str) -> ImageFeatures | None:
         """Features that were put there; None if there are none, or they are damaged."""
         for path in self.folder.glob(f"{key}-*.safetensors"):
-            with suppress(FileNotFoundError):
+            try:
                 content = path.read_bytes()
-                if path.stem.endswith(_digest(content)):
+            except OSError as error:
+                logger.warning("%s cannot be read (%s): computed anew.", path, error)
+                continue
+            if path.stem.endswith(_digest(content)):
+                with suppress(OSError):  # where others may only read
                     os.utime(path)
-                    return _from_bytes(content)
-                logger.warning("%s is damaged and is computed anew.", path)
+                return _from_bytes(content)
+            logger.warning("%s is damaged: computed anew.", path)
+            with suppress(OSError):
                 path.unlink()
         return None
 
@@ -161,9 +165,6 @@ def _to_bytes(features: ImageFeatures) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
-def _from_bytes(content: bytes) -> ImageFeatures | None:
-    try:
-        found = load(content)
-        return ImageFeatures(found["embedding"], (found["s0"], found["s1"]))
-    except (SafetensorError, KeyError):
-        return None
+def _from_bytes(content: bytes) -> ImageFeatures:
+    found = load(content)
+    return ImageFeatures(found["embedding"], (found["s0"], found["s1"]))
