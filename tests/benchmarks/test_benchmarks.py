@@ -23,10 +23,13 @@ NEEDS_SAM2 = ("encode", "click", "track-one", "track-many", "local", "state", "g
 
 
 def run(
-    *arguments: str, root: Path = ROOT, fails: bool = False
+    *arguments: str,
+    root: Path = ROOT,
+    fails: bool = False,
+    module: str = "tests.benchmarks",
 ) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(  # noqa: S603
-        (sys.executable, "-m", "tests.benchmarks", *arguments),
+        (sys.executable, "-m", module, *arguments),
         cwd=root,
         capture_output=True,
         text=True,
@@ -81,6 +84,18 @@ def test_crops_for_training_are_counted(capsys: pytest.CaptureFixture[str]) -> N
     stages = {line[4:23].strip(): float(line[23:30]) for line in lines[1:]}
     assert stages.keys() == training_crops.STAGES.keys()
     assert max(stages, key=lambda stage: stages[stage]) == "drawing scenes"
+
+
+@pytest.mark.slow
+def test_operators_are_counted_without_a_gpu() -> None:
+    options = ("--trunks", "tiny", "--objects", "1", "--names")
+    done = run(*options, module="tests.benchmarks.operators")
+    row = re.compile(r"^\| tiny, 1 \| ([a-z ]+) \| .* \| ([\d,]+) \(", re.MULTILINE)
+    steps = row.findall(done.stdout)
+    names = [name for name, _ in steps]
+    assert names == ["encode", "look around", "fuse", "predict", "remember"]
+    # what was cast of parameters in each frame before was more than all that is left
+    assert sum(int(number.replace(",", "")) for _, number in steps) < 600
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_hqsam2.modeling.hiera import from_windows, to_windows
-from napari_hqsam2.modeling.layers import MLP, Gelu, LayerNorm2d, add_doubled
+from napari_hqsam2.modeling.hiera import add_windows, to_windows
+from napari_hqsam2.modeling.layers import MLP, Doubling, Gelu, LayerNorm2d
 from napari_hqsam2.modeling.mask_decoder import StabilityFallback
 
 SIDE = st.integers(1, 20)
@@ -20,7 +20,7 @@ def test_windows_come_back(batch: int, height: int, width: int, size: int) -> No
     windows = to_windows(x, size)
     rows, columns = -(-height // size), -(-width // size)
     assert windows.shape == (batch * rows * columns, size, size, 2)
-    assert torch.equal(from_windows(windows, batch, height, width), x)
+    assert torch.equal(add_windows(10 * x, windows), 11 * x)
     assert torch.equal(windows[0, 0, 0], x[0, 0, 0])
     assert windows.sum() == x.sum()
 
@@ -37,13 +37,13 @@ def test_layer_norm_is_over_channels() -> None:
 def test_a_map_grows_as_by_transposed_convolution(
     count: int, shared: bool, height: int, width: int
 ) -> None:
-    conv = torch.nn.ConvTranspose2d(3, 5, kernel_size=2, stride=2).double()
+    doubling = Doubling(3, 5).double()
     x = torch.randn(count, 3, height, width, dtype=torch.float64)
     skip = torch.randn(
         1 if shared else count, 5, 2 * height, 2 * width, dtype=torch.float64
     )
-    got = add_doubled(skip, x.permute(0, 2, 3, 1), conv)
-    torch.testing.assert_close(got, conv(x) + skip, rtol=0, atol=1e-12)
+    got = doubling.add_to(skip, x.permute(0, 2, 3, 1))
+    torch.testing.assert_close(got, doubling(x) + skip, rtol=0, atol=1e-12)
     assert got.permute(0, 2, 3, 1).is_contiguous()
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from napari_hqsam2.modeling.casting import Linear
 from napari_hqsam2.modeling.chunked_attention import attend_in_chunks
 from napari_hqsam2.modeling.layers import works_in_pieces
 
@@ -34,10 +35,10 @@ class Attention(nn.Module):
         key_channels = key_channels or channels
         self.num_heads = num_heads
         self.dropout = dropout
-        self.q_proj = nn.Linear(channels, inner)
-        self.k_proj = nn.Linear(key_channels, inner)
-        self.v_proj = nn.Linear(key_channels, inner)
-        self.out_proj = nn.Linear(inner, channels)
+        self.q_proj = Linear(channels, inner)
+        self.k_proj = Linear(key_channels, inner)
+        self.v_proj = Linear(key_channels, inner)
+        self.out_proj = Linear(inner, channels)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)

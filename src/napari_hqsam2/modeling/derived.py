@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from torch import Tensor
+
+T = TypeVar("T")
 
 CAPACITY = 4
 """Tables of so many sizes are kept."""
@@ -41,23 +43,23 @@ class _Source:
         )
 
 
-class Derived:
-    """What was computed from a few small tensors of a module, by size.
+class Derived(Generic[T]):
+    """What was computed from tensors of a module, by size.
 
     It belongs to the module and goes with it; it is no part of its state, and copies of
     the module start without it. Where gradients are wanted nothing is kept.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, tuple[list[_Source], Tensor]] = {}
+        self._kept: dict[Hashable, tuple[list[_Source], T]] = {}
 
-    def __reduce__(self) -> tuple[type[Derived], tuple[()]]:
+    def __reduce__(self) -> tuple[type[Derived[T]], tuple[()]]:
         """Copy and pickle as empty."""
         return Derived, ()
 
     def get(
-        self, sources: Sequence[Tensor], size: Hashable, compute: Callable[[], Tensor]
-    ) -> Tensor:
+        self, sources: Sequence[Tensor], size: Hashable, compute: Callable[[], T]
+    ) -> T:
         """Return what `compute` gives, from an earlier call if nothing has changed.
 
         Parameters
@@ -71,8 +73,8 @@ class Derived:
 
         Returns
         -------
-        Tensor
-            Not to be written to.
+        object
+            Complete, whatever stream goes on with it; not to be written to.
         """
         if self._must_compute(sources):
             return _in_full(compute, sources[0])
@@ -82,6 +84,8 @@ class Derived:
         with torch.inference_mode(mode=False), torch.no_grad():
             seen = [_Source.of(source) for source in sources]
             table = _in_full(compute, sources[0])
+        if sources[0].is_cuda and torch.cuda.is_initialized():
+            torch.cuda.current_stream(sources[0].device).synchronize()
         others = [entry for entry in self._kept.items() if entry[0] != size]
         self._kept = dict([*others[1 - CAPACITY :], (size, (seen, table))])
         return table
@@ -102,6 +106,6 @@ def _are_still(seen: list[_Source], sources: Sequence[Tensor]) -> bool:
     return all(old.is_still(tensor) for old, tensor in zip(seen, sources, strict=True))
 
 
-def _in_full(compute: Callable[[], Tensor], source: Tensor) -> Tensor:
+def _in_full(compute: Callable[[], T], source: Tensor) -> T:
     with torch.autocast(source.device.type, enabled=False):
         return compute()

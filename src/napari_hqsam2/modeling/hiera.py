@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from napari_hqsam2.modeling.casting import Conv2d, Linear, lowered
 from napari_hqsam2.modeling.derived import Derived
 from napari_hqsam2.modeling.layers import MLP, Gelu, in_pieces, works_in_pieces
 
@@ -29,15 +30,20 @@ def to_windows(x: Tensor, size: int) -> Tensor:
         x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
     x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))
     # (B, rows, size, columns, size, C) -> (B, rows, columns, size, size, C)
-    return x.transpose(2, 3).flatten(0, 2)
+    return lowered(x.transpose(2, 3), torch.contiguous_format).flatten(0, 2)
 
 
-def from_windows(windows: Tensor, batch: int, height: int, width: int) -> Tensor:
-    """Undo `to_windows`: (B * n, size, size, C) to (B, height, width, C)."""
+def add_windows(x: Tensor, windows: Tensor) -> Tensor:
+    """Add (B * n, size, size, C) from `to_windows` to the (B, H, W, C) under them."""
+    batch, height, width = x.shape[:3]
     size = windows.shape[1]
     rows, columns = -(-height // size), -(-width // size)
-    x = windows.unflatten(0, (batch, rows, columns)).transpose(2, 3)
-    return x.flatten(3, 4).flatten(1, 2)[:, :height, :width]
+    # (B, rows, columns, size, size, C) -> (B, rows, size, columns, size, C)
+    grid = windows.unflatten(0, (batch, rows, columns)).transpose(2, 3)
+    if (height, width) != (rows * size, columns * size):
+        return x + grid.flatten(3, 4).flatten(1, 2)[:, :height, :width]
+    cut = x.unflatten(2, (columns, size)).unflatten(1, (rows, size))
+    return (cut + grid).flatten(3, 4).flatten(1, 2)
 
 
 def max_pool(x: Tensor) -> Tensor:
@@ -64,12 +70,11 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, channels, kernel_size=7, stride=4, padding=3)
+        self.proj = Conv2d(3, channels, kernel_size=7, stride=4, padding=3)
 
     def forward(self, image: Tensor) -> Tensor:
         """Turn (B, 3, S, S) into (B, S / 4, S / 4, channels)."""
-        image = image.contiguous(memory_format=torch.channels_last)
-        return self.proj(image).permute(0, 2, 3, 1)
+        return self.proj(lowered(image, torch.channels_last)).permute(0, 2, 3, 1)
 
 
 class MultiScaleAttention(nn.Module):
@@ -79,8 +84,8 @@ class MultiScaleAttention(nn.Module):
         super().__init__()
         self.num_heads = shape.num_heads
         self.pools = shape.pools
-        self.qkv = nn.Linear(shape.channels_in, shape.channels * 3)
-        self.proj = nn.Linear(shape.channels, shape.channels)
+        self.qkv = Linear(shape.channels_in, shape.channels * 3)
+        self.proj = Linear(shape.channels, shape.channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within (B, H, W, C_in); the grid halves if queries are pooled."""
@@ -108,7 +113,7 @@ class MultiScaleBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = MLP((channels, int(channels * mlp_ratio), channels), Gelu)
         if shape.channels_in != channels:
-            self.proj = nn.Linear(shape.channels_in, channels)
+            self.proj = Linear(shape.channels_in, channels)
 
     def _shortcut(self, x: Tensor, normed: Tensor) -> Tensor:
         if self.shape.channels_in == self.shape.channels:
@@ -121,11 +126,8 @@ class MultiScaleBlock(nn.Module):
         shortcut = self._shortcut(x, normed)
         window = self.shape.window
         if window:
-            attended = self.attn(to_windows(normed, window))
-            attended = from_windows(attended, x.shape[0], *shortcut.shape[1:3])
-        else:
-            attended = self.attn(normed)
-        return shortcut + attended
+            return add_windows(shortcut, self.attn(to_windows(normed, window)))
+        return shortcut + self.attn(normed)
 
     def _refine(self, x: Tensor) -> Tensor:
         if not works_in_pieces(x):
@@ -189,7 +191,7 @@ class Hiera(nn.Module):
                 )
             )
         )
-        self._positions = Derived()
+        self._positions: Derived[Tensor] = Derived()
         self.blocks = nn.ModuleList()
         self.stage_ends: list[int] = []
         channels_in = embed_dim

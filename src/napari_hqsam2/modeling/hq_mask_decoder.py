@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from napari_hqsam2.modeling.casting import Conv2d
 from napari_hqsam2.modeling.layers import MLP, Gelu, LayerNorm2d
 from napari_hqsam2.modeling.mask_decoder import (
     HQ,
@@ -44,10 +45,10 @@ class HqMaskDecoder(MaskDecoder):
         self.hf_token = nn.Embedding(1, channels)
         self.hf_mlp = MLP((channels, channels, channels, channels // 8))
         self.embedding_maskfeature = nn.Sequential(
-            nn.Conv2d(channels // 8, channels // 4, kernel_size=3, padding=1),
+            Conv2d(channels // 8, channels // 4, kernel_size=3, padding=1),
             LayerNorm2d(channels // 4),
             Gelu(),
-            nn.Conv2d(channels // 4, channels // 8, kernel_size=3, padding=1),
+            Conv2d(channels // 4, channels // 8, kernel_size=3, padding=1),
         )
 
     def hq_parameters(self) -> list[nn.Parameter]:

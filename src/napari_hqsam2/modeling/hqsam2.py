@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from napari_hqsam2.modeling.casting import Conv2d, Linear, product_dtype
+from napari_hqsam2.modeling.derived import Derived
 from napari_hqsam2.modeling.layers import MLP
 from napari_hqsam2.modeling.mask_decoder import FIRST_MASK, DecoderInput, MaskRequest
 from napari_hqsam2.modeling.memory_attention import MemoryTokens
 from napari_hqsam2.modeling.memory_tokens import (
+    place_codes,
     pointer_tokens,
     rope_of,
     spatial_tokens,
@@ -104,13 +108,14 @@ class HqSam2(nn.Module):
         self.memory_attention = memory_attention
         self.memory_encoder = memory_encoder
         self.maskmem_tpos_enc = _token(num_memories, 1, 1, memory_channels)
+        self._codes: Derived[Tensor] = Derived()
         self.no_mem_embed = _token(1, 1, channels)
         self.no_mem_pos_enc = _token(1, 1, channels)
         self.no_obj_ptr = _token(1, channels)
         self.no_obj_embed_spatial = _token(1, memory_channels)
-        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        self.mask_downsample = Conv2d(1, 1, kernel_size=4, stride=4)
         self.obj_ptr_proj = MLP((channels, channels, channels, channels))
-        self.obj_ptr_tpos_proj = nn.Linear(channels, memory_channels)
+        self.obj_ptr_tpos_proj = Linear(channels, memory_channels)
 
     @property
     def device(self) -> torch.device:
@@ -236,10 +241,7 @@ class HqSam2(nn.Module):
             antialias=True,
         )
         count = len(masks)
-        no_point = masks.new_full((count, 1), -1, dtype=torch.int32)
-        prompts = ModelPrompts(
-            masks.new_zeros(count, 1, 2), no_point, self.mask_downsample(masks)
-        )
+        prompts = ModelPrompts.nowhere(self.mask_downsample(masks))
         # of what the decoder says, only the pointer is used
         decoder = self.sam_mask_decoder
         tokens = decoder.attend(self.decoder_input(features.embedding, prompts))
@@ -286,18 +288,11 @@ class HqSam2(nn.Module):
             binarize=binarize,
             scale=MASK_SCALE,
             bias=MASK_BIAS,
-            dtype=self._convolution_dtype(),
+            dtype=product_dtype(self.no_mem_embed),
         )
         memory = self.memory_encoder(embedding, mask, windows)
         absent = (object_score <= 0)[..., None, None]
         return memory + absent * self.no_obj_embed_spatial[..., None, None]
-
-    def _convolution_dtype(self) -> torch.dtype:
-        """The dtype that convolutions compute in, for inputs that come as wanted."""
-        kind = self.device.type
-        if torch.is_autocast_enabled(kind):
-            return torch.get_autocast_dtype(kind)
-        return self.no_mem_embed.dtype
 
     def attend_frame(self, embedding: Tensor) -> AttendedFrame:
         """Do what all objects share before they read their memories.
@@ -359,10 +354,8 @@ class HqSam2(nn.Module):
         pointers: Sequence[PointerMemory],
         grid: tuple[int, int],
     ) -> MemoryTokens:
-        times = self.maskmem_tpos_enc
-        channels = times.shape[-1]
-        sine = self._sine(grid, channels).flatten(1).T
-        parts = [spatial_tokens(memory, times, sine) for memory in memories]
+        channels = self.maskmem_tpos_enc.shape[-1]
+        parts = [spatial_tokens(memories, self._places(memories, grid))]
         plain = 0
         if pointers:
             parts.append(pointer_tokens(pointers, self.obj_ptr_tpos_proj, channels))
@@ -373,6 +366,18 @@ class HqSam2(nn.Module):
             rope_of(memories, self._rope(grid)),
             plain,
         )
+
+    def _places(
+        self, memories: Sequence[SpatialMemory], grid: tuple[int, int]
+    ) -> Tensor:
+        """`place_codes`; kept for memories of the whole grid."""
+        times = self.maskmem_tpos_enc
+        sine = self._sine(grid, times.shape[-1]).flatten(1).T
+        compute = partial(place_codes, memories, times, sine)
+        if any(memory.windows is not None for memory in memories):
+            return compute()
+        slots = tuple(memory.slot for memory in memories)
+        return self._codes.get((times,), (slots, grid), compute)
 
     def _rope(self, grid: tuple[int, int]) -> Rope:
         width, dtype = self.no_mem_embed.shape[-1], self.no_mem_embed.dtype

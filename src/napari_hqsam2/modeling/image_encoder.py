@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from napari_hqsam2.modeling.casting import Casts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +34,7 @@ class FpnNeck(nn.Module):
             lateral = nn.Sequential()
             lateral.add_module("conv", nn.Conv2d(width, channels, kernel_size=1))
             self.convs.append(lateral)
+        self._casts = Casts()
 
     def forward(self, maps: list[Tensor], heads: Sequence[nn.Conv2d]) -> list[Tensor]:
         """Bring maps to the channels that are asked for.
@@ -52,9 +56,9 @@ class FpnNeck(nn.Module):
         out: list[Tensor] = []
         for level in range(last, -1, -1):
             lateral = self.convs[last - level].get_submodule("conv")
-            weight, bias = _matrix(cast("nn.Conv2d", lateral))
-            if level < len(heads):
-                weight, bias = _then(weight, bias, heads[level])
+            convs = [cast("nn.Conv2d", lateral), *heads[level : level + 1]]
+            sources = tuple(part for conv in convs for part in conv.parameters())
+            weight, bias = self._casts.get(sources, partial(_as_one, convs), level)
             x = F.linear(maps[level].permute(0, 2, 3, 1), weight, bias)
             x = x.permute(0, 3, 1, 2)
             if level in TOP_DOWN_LEVELS and out:
@@ -70,11 +74,14 @@ def _matrix(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
     return weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias
 
 
-def _then(weight: Tensor, bias: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a linear map that is followed by a 1 x 1 convolution."""
-    after, after_bias = _matrix(conv)
+def _as_one(convs: Sequence[nn.Conv2d]) -> tuple[Tensor, Tensor]:
+    """Weight and bias of 1 x 1 convolutions that follow one another."""
+    weight, bias = _matrix(convs[0])
     with torch.autocast(weight.device.type, enabled=False):
-        return after @ weight, torch.addmv(after_bias, after, bias)
+        for conv in convs[1:]:
+            after, after_bias = _matrix(conv)
+            weight, bias = after @ weight, torch.addmv(after_bias, after, bias)
+    return weight, bias
 
 
 class ImageEncoder(nn.Module):

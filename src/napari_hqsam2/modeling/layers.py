@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from napari_hqsam2.modeling.casting import Casts, Linear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +28,7 @@ class MLP(nn.Module):
         sigmoid_output: bool = False,
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dims))
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(dims))
         self.activation = activation()
         self.sigmoid_output = sigmoid_output
 
@@ -119,29 +121,40 @@ def in_pieces(
     return out
 
 
-def add_doubled(skip: Tensor, x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
-    """Add a map at twice its size, by a transposed convolution, to another.
+class Doubling(nn.ConvTranspose2d):
+    """Transposed convolution to twice the size, added to a map of that size.
 
     What the pixels grow to does not overlap, so that a linear map of each pixel is all.
-
-    Parameters
-    ----------
-    skip : Tensor
-        (N or 1, O, 2H, 2W).
-    x : Tensor
-        (N, H, W, I).
-    conv : ConvTranspose2d
-        From I to O channels, with a kernel of 2 x 2 and a stride of 2.
-
-    Returns
-    -------
-    Tensor
-        (N, O, 2H, 2W), channels last.
     """
-    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    bias = None if conv.bias is None else conv.bias.repeat(4)
-    grown = F.linear(x, weight, bias).unflatten(-1, (2, 2, -1))
-    base = skip.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-    # (N, H, W, 2, 2, O) -> (N, H, 2, W, 2, O)
-    total = (base + grown.transpose(2, 3)).contiguous()
-    return total.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__(channels_in, channels, kernel_size=2, stride=2)
+        self._casts = Casts()
+
+    def _matrix(self) -> tuple[Tensor, Tensor]:
+        """(4 O, I) weight and (4 O,) bias."""
+        weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        return weight, cast("Tensor", self.bias).repeat(4)
+
+    def add_to(self, skip: Tensor, x: Tensor) -> Tensor:
+        """Add a map at twice its size to another.
+
+        Parameters
+        ----------
+        skip : Tensor
+            (N or 1, O, 2H, 2W).
+        x : Tensor
+            (N, H, W, I).
+
+        Returns
+        -------
+        Tensor
+            (N, O, 2H, 2W), channels last.
+        """
+        sources = (self.weight, cast("Tensor", self.bias))
+        weight, bias = self._casts.get(sources, self._matrix)
+        grown = F.linear(x, weight, bias).unflatten(-1, (2, 2, -1))
+        base = skip.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+        # (N, H, W, 2, 2, O) -> (N, H, 2, W, 2, O)
+        total = (base + grown.transpose(2, 3)).contiguous()
+        return total.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

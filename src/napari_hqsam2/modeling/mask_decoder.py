@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
+from napari_hqsam2.modeling.casting import Casts, lowered
 from napari_hqsam2.modeling.layers import (
     MLP,
+    Doubling,
     Gelu,
     LayerNorm2d,
-    add_doubled,
     works_in_pieces,
 )
 from napari_hqsam2.modeling.outputs import MaskPrediction
 from napari_hqsam2.modeling.two_way_transformer import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -144,10 +145,10 @@ class MaskDecoder(nn.Module):
         self.mask_tokens = nn.Embedding(NUM_MASKS, channels)
         self.obj_score_token = nn.Embedding(1, channels)
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(channels, channels // 4, kernel_size=2, stride=2),
+            Doubling(channels, channels // 4),
             LayerNorm2d(channels // 4),
             Gelu(),
-            nn.ConvTranspose2d(channels // 4, channels // 8, kernel_size=2, stride=2),
+            Doubling(channels // 4, channels // 8),
             Gelu(),
         )
         self.conv_s0 = nn.Conv2d(channels, channels // 8, kernel_size=1)
@@ -155,6 +156,7 @@ class MaskDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(
             MLP((channels, channels, channels, channels // 8)) for _ in range(NUM_MASKS)
         )
+        self._stacks = Casts()
         self.iou_prediction_head = MLP(
             (channels, iou_hidden_dim, iou_hidden_dim, NUM_MASKS), sigmoid_output=True
         )
@@ -169,9 +171,9 @@ class MaskDecoder(nn.Module):
         """(N, C / 8, 4h, 4w) image from (N, h, w, C) and the encoder's details."""
         up1, norm, act1, up2, act2 = self.output_upscaling
         s0, s1 = high_res
-        x = act1(norm(add_doubled(s1, image, cast("nn.ConvTranspose2d", up1))))
+        x = act1(norm(cast("Doubling", up1).add_to(s1, image)))
         x = x.permute(0, 2, 3, 1)
-        return act2(add_doubled(s0, x, cast("nn.ConvTranspose2d", up2)))
+        return act2(cast("Doubling", up2).add_to(s0, x))
 
     def _prompt_tokens(self, inputs: DecoderInput) -> Tensor:
         """(N, L, C) learned tokens, then those of the prompts."""
@@ -232,7 +234,7 @@ class MaskDecoder(nn.Module):
             s0, s1 = (rows_of(level, rows) for level in high_res)
             image = features.unflatten(1, inputs.image.shape[-2:])
             yield DecodedTokens(
-                tokens=tokens,
+                tokens=lowered(tokens),
                 upscaled=self._upscale(image, (s0, s1)),
                 iou_scores=self.iou_prediction_head(tokens[:, IOU]),
             )
@@ -241,10 +243,10 @@ class MaskDecoder(nn.Module):
         """(N, M, C / 8) weights of some of SAM's masks, from (N, L, C) tokens."""
         stack = [cast("MLP", mlp) for mlp in self.output_hypernetworks_mlps[masks]]
         x = tokens[:, FIRST_MASK:HQ][:, masks].transpose(0, 1)
-        for index in range(len(stack[0].layers)):
-            layers = [cast("nn.Linear", mlp.layers[index]) for mlp in stack]
-            weight = torch.stack([layer.weight for layer in layers]).mT
-            bias = torch.stack([layer.bias for layer in layers])[:, None]
+        sources = tuple(part for mlp in stack for part in mlp.parameters())
+        factors = self._stacks.get(sources, lambda: _stacked(stack), len(stack))
+        for index in range(0, len(factors), 2):
+            weight, bias = factors[index : index + 2]
             x = torch.baddbmm(bias, x if index == 0 else x.relu(), weight)
         return x.transpose(0, 1)
 
@@ -315,6 +317,15 @@ class MaskDecoder(nn.Module):
         return self.pred_obj_score_head(tokens[:, OBJECT_SCORE])
 
 
+def _stacked(mlps: Sequence[MLP]) -> tuple[Tensor, ...]:
+    """(M, I, O) weights and (M, 1, O) biases of the layers of M networks, in turn."""
+    factors = []
+    for layers in zip(*(mlp.layers for mlp in mlps), strict=True):
+        factors.append(torch.stack([layer.weight for layer in layers]).mT)
+        factors.append(torch.stack([layer.bias for layer in layers])[:, None])
+    return tuple(factors)
+
+
 def dot_masks(weights: Tensor, features: Tensor) -> Tensor:
     """Combine (N, C, H, W) features with (N, M, C) weights into (N, M, H, W) logits."""
     return (weights @ features.flatten(2)).unflatten(2, features.shape[-2:])
@@ -322,5 +333,4 @@ def dot_masks(weights: Tensor, features: Tensor) -> Tensor:
 
 def pick(values: Tensor, index: Tensor) -> Tensor:
     """(N, 1, ...) the one of (N, M, ...) that an (N,) index names."""
-    row = torch.arange(len(index), device=index.device)
-    return values[row, index][:, None]
+    return values.take_along_dim(index.view(-1, *[1] * (values.ndim - 1)), dim=1)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_hqsam2.modeling.attention import RopeAttention
+from napari_hqsam2.modeling.casting import Linear, lowered
 from napari_hqsam2.modeling.layers import works_in_pieces
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class MemoryAttentionLayer(nn.Module):
         self.cross_attn_image = RopeAttention(
             channels, key_channels=memory_channels, dropout=dropout
         )
-        self.linear1 = nn.Linear(channels, mlp_dim)
-        self.linear2 = nn.Linear(mlp_dim, channels)
+        self.linear1 = Linear(channels, mlp_dim)
+        self.linear2 = Linear(mlp_dim, channels)
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
@@ -73,7 +74,7 @@ class MemoryAttentionLayer(nn.Module):
         tuple of Tensor
             (N, L, C) tokens, and the queries with which they look at memories.
         """
-        y = self.norm1(x)
+        y = lowered(self.norm1(x))
         attention = self.self_attn
         y = attention.attend(attention.queries(y, rope), attention.keys(y, rope), y)
         x = x + self.dropout(y)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from napari_hqsam2.modeling.casting import Conv2d, Linear
 from napari_hqsam2.modeling.layers import Gelu, LayerNorm2d, in_pieces
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ class MaskDownsampler(nn.Module):
         self.encoder = nn.Sequential()
         width = 1
         for _ in range(4):
-            self.encoder.append(nn.Conv2d(width, width * 4, 3, stride=2, padding=1))
+            self.encoder.append(Conv2d(width, width * 4, 3, stride=2, padding=1))
             width *= 4
             self.encoder.append(LayerNorm2d(width))
             self.encoder.append(Gelu())
-        self.encoder.append(nn.Conv2d(width, channels, kernel_size=1))
+        self.encoder.append(Conv2d(width, channels, kernel_size=1))
 
     def forward(self, mask: Tensor) -> Tensor:
         """Map (N, 1, S, S) to (N, C, S / 16, S / 16)."""
@@ -43,11 +44,11 @@ class CXBlock(nn.Module):
 
     def __init__(self, channels: int, layer_scale: float = 1e-6) -> None:
         super().__init__()
-        self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.dwconv = Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = LayerNorm2d(channels)
-        self.pwconv1 = nn.Linear(channels, 4 * channels)
+        self.pwconv1 = Linear(channels, 4 * channels)
         self.act = Gelu()
-        self.pwconv2 = nn.Linear(4 * channels, channels)
+        self.pwconv2 = Linear(4 * channels, channels)
         self.gamma = nn.Parameter(layer_scale * torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,9 +101,9 @@ class MemoryEncoder(nn.Module):
         super().__init__()
         self.memory_channels = memory_channels
         self.mask_downsampler = MaskDownsampler(channels)
-        self.pix_feat_proj = nn.Conv2d(channels, channels, kernel_size=1)
+        self.pix_feat_proj = Conv2d(channels, channels, kernel_size=1)
         self.fuser = Fuser(channels, depth, layer_scale)
-        self.out_proj = nn.Conv2d(channels, memory_channels, kernel_size=1)
+        self.out_proj = Conv2d(channels, memory_channels, kernel_size=1)
 
     def forward(
         self, embedding: Tensor, mask: Tensor, windows: GridWindows | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_hqsam2.modeling.casting import lowered, lowered_sum, product_dtype
 from napari_hqsam2.modeling.position_encoding import sine_time_encoding, table_dtype
 
 if TYPE_CHECKING:
@@ -52,21 +53,35 @@ class TokenPart:
     """(N, K, Cm) values with their position encoding added."""
 
 
-def spatial_tokens(memory: SpatialMemory, times: Tensor, sine: Tensor) -> TokenPart:
-    """Tokens of one frame.
+def place_codes(
+    memories: Sequence[SpatialMemory], times: Tensor, sine: Tensor
+) -> Tensor:
+    """(1 or N, K, Cm) position encoding of memories, in space and in time.
 
     Parameters
     ----------
-    memory : SpatialMemory
-        The frame.
+    memories : sequence of SpatialMemory
+        At least one.
     times : Tensor
         (slots, 1, 1, Cm) code of each temporal slot, the last for slot 0.
     sine : Tensor
         (h * w, Cm) sine position encoding of the grid.
     """
-    values = memory.features.to(times.dtype).flatten(2).transpose(1, 2)
-    place = sine if memory.windows is None else sine[memory.windows.index()]
-    return TokenPart(values, values + (place + times[len(times) - 1 - memory.slot]))
+    codes = [
+        (sine if memory.windows is None else sine[memory.windows.index()])
+        + times[len(times) - 1 - memory.slot]
+        for memory in memories
+    ]
+    count = max(map(len, codes))
+    return torch.cat([code.expand(count, -1, -1) for code in codes], dim=1)
+
+
+def spatial_tokens(memories: Sequence[SpatialMemory], places: Tensor) -> TokenPart:
+    """Tokens of memories, one after the other; `places` from `place_codes`."""
+    features = torch.cat([memory.features.flatten(2) for memory in memories], dim=2)
+    features = features.transpose(1, 2)
+    dtype = places.dtype if torch.is_grad_enabled() else product_dtype(places)
+    return TokenPart(features.to(dtype), lowered_sum(features, places))
 
 
 def pointer_tokens(
@@ -90,8 +105,8 @@ def pointer_tokens(
         distance.to(device, table_dtype(dtype)), pointer.shape[-1]
     )
     values = pointer.unflatten(-1, (-1, channels))
-    keys = values + project(time.to(dtype))[:, :, None]
-    return TokenPart(values.flatten(1, 2), keys.flatten(1, 2))
+    keys = lowered_sum(values, project(time.to(dtype))[:, :, None])
+    return TokenPart(lowered(values).flatten(1, 2), keys.flatten(1, 2))
 
 
 def rope_of(memories: Sequence[SpatialMemory], rope: Rope) -> Rope:

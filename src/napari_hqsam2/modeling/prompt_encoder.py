@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from napari_hqsam2.modeling.casting import Conv2d
 from napari_hqsam2.modeling.derived import Derived
 from napari_hqsam2.modeling.layers import Gelu, LayerNorm2d
 from napari_hqsam2.modeling.position_encoding import RandomPositionEncoding
@@ -25,19 +26,19 @@ class PromptEncoder(nn.Module):
     def __init__(self, channels: int, mask_channels: int = 16) -> None:
         super().__init__()
         self.pe_layer = RandomPositionEncoding(channels)
-        self._grids = Derived()
+        self._grids: Derived[Tensor] = Derived()
         self.point_embeddings = nn.ModuleList(
             nn.Embedding(1, channels) for _ in range(4)
         )
         self.not_a_point_embed = nn.Embedding(1, channels)
         self.mask_downscaling = nn.Sequential(
-            nn.Conv2d(1, mask_channels // 4, kernel_size=2, stride=2),
+            Conv2d(1, mask_channels // 4, kernel_size=2, stride=2),
             LayerNorm2d(mask_channels // 4),
             Gelu(),
-            nn.Conv2d(mask_channels // 4, mask_channels, kernel_size=2, stride=2),
+            Conv2d(mask_channels // 4, mask_channels, kernel_size=2, stride=2),
             LayerNorm2d(mask_channels),
             Gelu(),
-            nn.Conv2d(mask_channels, channels, kernel_size=1),
+            Conv2d(mask_channels, channels, kernel_size=1),
         )
         self.no_mask_embed = nn.Embedding(1, channels)
 
@@ -66,7 +67,8 @@ class PromptEncoder(nn.Module):
         Returns
         -------
         sparse : Tensor
-            (N, P + 1, C): the points, then one padding token; (N, 0, C) without points.
+            (N, P + 1, C): the points, then one padding token. Without points the
+            padding that was asked for, (N, padding, C), or (1, padding, C) for any N.
         dense : Tensor
             (N, C, h, w) from mask logits, or (1, C, 1, 1) for no mask.
         """
@@ -75,7 +77,8 @@ class PromptEncoder(nn.Module):
         else:
             dense = self.mask_downscaling(prompts.masks)
         if prompts.coords_norm is None or prompts.labels is None:
-            return dense.new_zeros(dense.shape[0], 0, dense.shape[1]), dense
+            nowhere = self.not_a_point_embed.weight
+            return nowhere.expand(len(dense), prompts.padding, -1), dense
         padding = torch.full_like(prompts.labels[:, :1], PADDING)
         coords = torch.cat(
             (prompts.coords_norm, torch.zeros_like(prompts.coords_norm[:, :1])), 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from torch import nn
 
 from napari_hqsam2.modeling.attention import Attention
+from napari_hqsam2.modeling.casting import lowered, lowered_sum
 from napari_hqsam2.modeling.layers import MLP
 
 if TYPE_CHECKING:
@@ -39,13 +40,15 @@ class TwoWayBlock(nn.Module):
         self, tokens: Tensor, token_pe: Tensor, image: Tensor, placed: Tensor
     ) -> Tensor:
         """Update (N, L, C) tokens; arguments as of `update_image`."""
+        values = lowered(tokens)
         if self.is_first:
-            tokens = self.self_attn(tokens, tokens, tokens)
+            tokens = self.self_attn(values, values, values)
         else:
-            q = tokens + token_pe
-            tokens = tokens + self.self_attn(q, q, tokens)
+            q = lowered_sum(tokens, token_pe)
+            tokens = tokens + self.self_attn(q, q, values)
         tokens = self.norm1(tokens)
-        attended = self.cross_attn_token_to_image(tokens + token_pe, placed, image)
+        q = lowered_sum(tokens, token_pe)
+        attended = self.cross_attn_token_to_image(q, placed, image)
         tokens = self.norm2(tokens + attended)
         return self.norm3(tokens + self.mlp(tokens))
 
@@ -59,14 +62,16 @@ class TwoWayBlock(nn.Module):
         tokens, token_pe : Tensor
             (N, L, C) tokens and their position encoding.
         image, placed : Tensor
-            (N or 1, h * w, C) features, without and with their position encoding.
+            (N or 1, h * w, C) features, and the `lowered` sum of these and their
+            position encoding.
 
         Returns
         -------
         Tensor
             (N, h * w, C).
         """
-        attended = self.cross_attn_image_to_token(placed, tokens + token_pe, tokens)
+        k = lowered_sum(tokens, token_pe)
+        attended = self.cross_attn_image_to_token(placed, k, tokens)
         return self.norm4(image + attended)
 
 
@@ -83,7 +88,7 @@ class Looked:
     image_pe: Tensor
     """(N or 1, h * w, C) position encoding."""
     placed: Tensor
-    """(N or 1, h * w, C) sum of the two."""
+    """(N or 1, h * w, C) `lowered` sum of the two."""
 
     def __getitem__(self, rows: slice) -> Looked:
         """Some prompts."""
@@ -132,7 +137,7 @@ class TwoWayTransformer(nn.Module):
         first = cast("TwoWayBlock", self.layers[0])
         features = image.flatten(2).transpose(1, 2)
         features_pe = image_pe.flatten(2).transpose(1, 2)
-        placed = features + features_pe
+        placed = lowered_sum(features, features_pe)
         looked = first.update_tokens(tokens, tokens, features, placed)
         return Looked(looked, tokens, features, features_pe, placed)
 
@@ -148,11 +153,11 @@ class TwoWayTransformer(nn.Module):
         first, *others = cast("list[TwoWayBlock]", list(self.layers))
         image = first.update_image(tokens, token_pe, looked.image, looked.placed)
         for layer in others:
-            placed = image + image_pe
+            placed = lowered_sum(image, image_pe)
             tokens = layer.update_tokens(tokens, token_pe, image, placed)
             image = layer.update_image(tokens, token_pe, image, placed)
         attended = self.final_attn_token_to_image(
-            tokens + token_pe, image + image_pe, image
+            lowered_sum(tokens, token_pe), lowered_sum(image, image_pe), image
         )
         return self.norm_final_attn(tokens + attended), image
 

@@ -111,14 +111,10 @@ class BatchNetwork:
             ),
             windows,
         )
-        no_points = ModelPrompts(
-            torch.zeros(len(batch), 1, 2, device=device),
-            torch.full((len(batch), 1), -1, dtype=torch.int32, device=device),
-        )
         prediction = self.model.predict_objects(
             fused,
             view.features.high_res,
-            no_points,
+            ModelPrompts.nowhere(),
             multimask=True,
             hq=self.session.hq,
             windows=windows,

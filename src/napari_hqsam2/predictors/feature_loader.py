@@ -159,8 +159,7 @@ class FeatureLoader:
         return features
 
     def _computed(self, image: Tensor, *, single: bool) -> ImageFeatures:
-        computing = inference(self._model.device, keep_casts=False, single=single)
-        with self._encoding, computing:
+        with self._encoding, inference(self._model.device, single=single):
             features = self._model.encode_image(image)
             if image.is_cuda:
                 # whoever gets the features, or the encoder's tables, gets them complete

@@ -55,18 +55,13 @@ _ATTENTION = AttentionWithoutCudnn()
 
 
 @contextmanager
-def inference(
-    device: torch.device, *, keep_casts: bool = True, single: bool = False
-) -> Iterator[None]:
+def inference(device: torch.device, *, single: bool = False) -> Iterator[None]:
     """Run without gradients, with autocast where the device gains from it.
 
     Parameters
     ----------
     device : torch.device
         What is computed on.
-    keep_casts : bool
-        Keep parameters that were cast for their next use. All threads share what is
-        kept, whatever their streams: not for what may run beside others.
     single : bool
         Compute in float32, whatever the device gains from.
 
@@ -84,7 +79,8 @@ def inference(
             device.type,
             dtype,
             enabled=dtype != torch.float32 and not single,
-            cache_enabled=keep_casts,
+            # all threads would share it, whatever their streams; models keep their own
+            cache_enabled=False,
         ),
     ):
         yield
