@@ -253,20 +253,21 @@ def test_rotation(
     objects, heads, grids, length, pairs = torch.randint(
         1, 5, (5,), generator=generator
     ).tolist()
-    shape = (objects, heads, grids * length, 2 * pairs)
+    plain = int(torch.randint(0, 7, (), generator=generator))
+    shape = (objects, heads, grids * length + plain, 2 * pairs)
     x = (100 * torch.randn(shape, generator=generator)).to(dtype)
     tables = (objects, length, pairs) if own else (length, pairs)
     turn = torch.polar(torch.ones(tables), 7 * torch.randn(tables, generator=generator))
     cos, sin = turn.real, turn.imag
     kernels = target.kernels("rotate_pairs", *order)
     there = [tensor.to(target.device) for tensor in (x, cos, sin)]
-    found = rotate_by_kernel(kernels, *there, False)
+    found = rotate_by_kernel(kernels, *there, False, plain)
     assert found.dtype == dtype
     # a processor may fuse what complex numbers multiply and add
     close = {"rtol": torch.finfo(dtype).eps, "atol": 1e-4}
-    torch.testing.assert_close(found.cpu(), rotate_pairs(x, cos, sin), **close)
-    back = rotate_by_kernel(kernels, *there, True)
-    torch.testing.assert_close(back.cpu(), rotate_pairs(x, cos, -sin), **close)
+    torch.testing.assert_close(found.cpu(), rotate_pairs(x, cos, sin, plain), **close)
+    back = rotate_by_kernel(kernels, *there, True, plain)
+    torch.testing.assert_close(back.cpu(), rotate_pairs(x, cos, -sin, plain), **close)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

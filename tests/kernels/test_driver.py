@@ -85,7 +85,7 @@ def test_errors_name_the_call_and_the_reason(driver: ctypes.CDLL, host: Target) 
         module.launch("juggle", (1, 1))
     message = "cuLaunchKernel failed with CUDA error 1: invalid argument"
     with pytest.raises(KernelError, match=message):
-        module.launch("rotate_pairs", (0, 1), *[0] * 8, 1.0)
+        module.launch("rotate_pairs", (0, 1), *[0] * 10, 1.0)
     with pytest.raises(KernelError, match="cuModuleLoadData failed"):
         _driver.DeviceModule(b"no such file\0", DEVICE)
     with pytest.raises(KernelError, match="cuDeviceGet failed"):

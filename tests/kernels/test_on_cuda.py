@@ -146,7 +146,7 @@ def test_a_launch_that_cannot_be_is_an_error() -> None:
     kernels = _backend.load_kernels("rotate_pairs", torch.device("cuda", 0))
     assert kernels is not None
     with pytest.raises(KernelError, match=r"cuLaunchKernel failed .*invalid"):
-        kernels.launch("rotate_pairs", (0, 1), *[0] * 8, 1.0)
+        kernels.launch("rotate_pairs", (0, 1), *[0] * 10, 1.0)
     with pytest.raises(KernelError, match="cuModuleGetFunction failed"):
         kernels.launch("juggle", (1, 1))
 

@@ -31,6 +31,7 @@ CALLS = (
     ("prepare_mask", (logits[:, None], False, 20.0, -10.0, torch.bfloat16)),
     ("rotate_pairs", (tokens, table, table, False)),
     ("rotate_pairs", (tokens.requires_grad_(), table, table, True)),
+    ("rotate_pairs", (tokens.requires_grad_(), table[:5], table[:5], True, 2)),
 )
 for name, arguments in CALLS:
     operator = getattr(torch.ops.hqsam2, name).default

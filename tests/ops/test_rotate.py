@@ -31,6 +31,16 @@ def test_objects_may_have_tables_of_their_own() -> None:
         assert torch.equal(found[index], one)
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_tokens_at_the_end_may_stay(own: bool) -> None:
+    cos, sin = angles(2, 3, 4) if own else angles(3, 4)
+    x = torch.randn(2, 2 * 3 + 5, 8, dtype=torch.float64)
+    found = rotate_pairs(x, cos, sin, 5)
+    assert torch.equal(found[:, :6], rotate_pairs(x[:, :6], cos, sin))
+    assert torch.equal(found[:, 6:], x[:, 6:])
+    assert torch.equal(rotate_pairs(x, cos, sin, 11), x)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
     cos, sin = angles(5, 2, dtype=torch.float32)
@@ -48,30 +58,34 @@ def test_tokens_may_begin_anywhere_in_memory() -> None:
         assert torch.equal(rotate_pairs(x, cos, sin), expected)
 
 
+@pytest.mark.parametrize("plain", [0, 2])
 @pytest.mark.parametrize("operator", [True, False])
-def test_derivative(operator: bool) -> None:
+def test_derivative(operator: bool, plain: int) -> None:
     cos, sin = angles(3, 2)
-    x = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 6 + plain, 4, dtype=torch.float64, requires_grad=True)
 
     def turn(x: torch.Tensor) -> torch.Tensor:
         if operator:
-            return torch.ops.hqsam2.rotate_pairs(x, cos, sin, False)
-        return rotate_pairs(x, cos, sin)
+            return torch.ops.hqsam2.rotate_pairs(x, cos, sin, False, plain)
+        return rotate_pairs(x, cos, sin, plain)
 
     assert torch.autograd.gradcheck(turn, x)
 
 
 @pytest.mark.parametrize(
-    ("x", "table"),
+    ("x", "table", "plain"),
     [
-        ((2, 7, 4), (3, 2)),
-        ((2, 6, 6), (3, 2)),
-        ((2, 6, 4), (3, 3, 2)),
-        ((6, 4), (6, 3, 2)),
+        ((2, 7, 4), (3, 2), 0),
+        ((2, 7, 4), (3, 2), 2),
+        ((2, 7, 4), (3, 2), -2),
+        ((2, 6, 4), (3, 2), 9),
+        ((2, 6, 6), (3, 2), 0),
+        ((2, 6, 4), (3, 3, 2), 0),
+        ((6, 4), (6, 3, 2), 0),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(
-    x: tuple[int, ...], table: tuple[int, ...]
+    x: tuple[int, ...], table: tuple[int, ...], plain: int
 ) -> None:
     with pytest.raises(ValueError, match="do not fit tokens"):
-        rotate_pairs(torch.zeros(x), torch.zeros(table), torch.zeros(table))
+        rotate_pairs(torch.zeros(x), torch.zeros(table), torch.zeros(table), plain)

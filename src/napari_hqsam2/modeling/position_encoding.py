@@ -45,16 +45,15 @@ class Rope:
         plain : int
             How many tokens at the end stay as they are.
         """
-        placed = x[:, : x.shape[1] - plain]
-        is_plain = x.device.type == "cpu" and x.dtype == self.cos.dtype
+        in_place = x.device.type == "cpu" and x.dtype == self.cos.dtype
         # compilers do without complex numbers
-        if is_plain and not torch.compiler.is_compiling():
-            turns = self.turns if self.cos.ndim == 2 else self.turns[:, None]
-            grids = placed.unflatten(1, (-1, turns.shape[-2]))
-            torch.view_as_complex(grids.unflatten(-1, (-1, 2))).mul_(turns)
-            return x
-        turned = rotate_pairs(placed, self.cos, self.sin)
-        return torch.cat((turned, x[:, x.shape[1] - plain :]), 1) if plain else turned
+        if not in_place or torch.compiler.is_compiling():
+            return rotate_pairs(x, self.cos, self.sin, plain)
+        turns = self.turns if self.cos.ndim == 2 else self.turns[:, None]
+        placed = x[:, : x.shape[1] - plain]
+        grids = placed.unflatten(1, (-1, turns.shape[-2]))
+        torch.view_as_complex(grids.unflatten(-1, (-1, 2))).mul_(turns)
+        return x
 
 
 def table_dtype(dtype: torch.dtype) -> torch.dtype:
