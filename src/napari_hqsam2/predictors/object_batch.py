@@ -117,7 +117,7 @@ def to_memories(
         features = [out.memory for out in outputs if out.memory is not None]
         windows = to_windows([window_of(out) for out in outputs], grid, device)
         memories.append(
-            SpatialMemory(rows[0].place, torch.cat(features).to(device), windows)
+            SpatialMemory(rows[0].place, _joined(features).to(device), windows)
         )
     return memories
 
@@ -129,21 +129,24 @@ def to_pointers(
     dtype: torch.dtype | None = None,
 ) -> list[PointerMemory]:
     """Object pointers of one batch; distances are counted in `span` frames."""
-    columns = list(zip(*(reading.pointers for reading in readings), strict=True))
-    distances = _sent(
-        torch.tensor([[past.place / span for past in rows] for rows in columns]), device
-    )
-    return [
-        PointerMemory(
-            distance, torch.cat([past.output.pointer for past in rows]).to(dtype=dtype)
-        )
-        for distance, rows in zip(distances, columns, strict=True)
-    ]
+    pasts = [past for reading in readings for past in reading.pointers]
+    if not pasts:
+        return []
+    places = torch.tensor([past.place / span for past in pasts])
+    distances = _sent(places, device).view(len(readings), -1)
+    pointers = torch.cat([past.output.pointer for past in pasts]).to(dtype=dtype)
+    columns = pointers.view(*distances.shape, -1).unbind(1)
+    return list(map(PointerMemory, distances.unbind(1), columns))
 
 
 def window_of(output: FrameOutput) -> Window | None:
     """Where an object was looked for; None for the whole grid."""
     return None if output.sighting is None else output.sighting.window
+
+
+def _joined(rows: Sequence[Tensor]) -> Tensor:
+    """The rows of a batch; a single one as it is."""
+    return rows[0] if len(rows) == 1 else torch.cat(list(rows))
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
