@@ -168,7 +168,7 @@ def our_counts(trunk: Trunk, objects: int) -> dict[str, Counting]:
     found = step(
         "predict",
         lambda: model.predict_objects(
-            fused, features.high_res, ModelPrompts.nowhere(), multimask=True
+            fused, features.high_res, ModelPrompts(nowhere=objects), multimask=True
         ),
     )
     step(

@@ -79,7 +79,7 @@ def everything(model: HqSam2, count: int) -> list[Tensor]:
         pointers = [PointerMemory(drawn(count).abs(), pointer)] * 2
         fused = model.fuse_memory(frame, memories, pointers)
         found = model.predict_objects(
-            fused, features.high_res, ModelPrompts.nowhere(), multimask=True
+            fused, features.high_res, ModelPrompts(nowhere=count), multimask=True
         )
         coords = drawn(count, 2, 2).sigmoid()
         labels = torch.ones(count, 2, dtype=torch.int32)

@@ -218,6 +218,16 @@ def test_out_of_view_objects_have_no_mask_and_no_pointer(
 
 
 @torch.inference_mode()
+def test_nowhere_is_a_point_that_is_none(model: HqSam2) -> None:
+    encoder = model.sam_prompt_encoder
+    no_point = torch.full((3, 1), -1, dtype=torch.int32)
+    points, dense = encoder(ModelPrompts(torch.rand(3, 1, 2), no_point))
+    nowhere, same = encoder(ModelPrompts(nowhere=3))
+    assert torch.equal(nowhere, points)
+    assert torch.equal(same, dense)
+
+
+@torch.inference_mode()
 def test_the_best_candidate_is_chosen(model: HqSam2, object_bias: torch.Tensor) -> None:
     features = model.encode_image(torch.randn(1, 3, *PIXELS))
     prompts = ModelPrompts(torch.rand(4, 1, 2), torch.ones(4, 1, dtype=torch.int32))

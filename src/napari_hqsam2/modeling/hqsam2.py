@@ -241,7 +241,7 @@ class HqSam2(nn.Module):
             antialias=True,
         )
         count = len(masks)
-        prompts = ModelPrompts.nowhere(self.mask_downsample(masks))
+        prompts = ModelPrompts(masks=self.mask_downsample(masks), nowhere=count)
         # of what the decoder says, only the pointer is used
         decoder = self.sam_mask_decoder
         tokens = decoder.attend(self.decoder_input(features.embedding, prompts))

@@ -333,4 +333,5 @@ def dot_masks(weights: Tensor, features: Tensor) -> Tensor:
 
 def pick(values: Tensor, index: Tensor) -> Tensor:
     """(N, 1, ...) the one of (N, M, ...) that an (N,) index names."""
-    return values.take_along_dim(index.view(-1, *[1] * (values.ndim - 1)), dim=1)
+    rows = index.view(-1, *[1] * (values.ndim - 1))
+    return values.gather(1, rows.expand(-1, -1, *values.shape[2:]))

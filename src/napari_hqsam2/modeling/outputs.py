@@ -71,13 +71,9 @@ class ModelPrompts:
     """(N, P) integers: 1 positive, 0 negative, 2 and 3 box corners, -1 padding."""
     masks: Tensor | None = None
     """(N, 1, 4h, 4w) mask logits fed back as a dense prompt."""
-    padding: int = 0
-    """Without points, so many tokens that stand for none."""
-
-    @classmethod
-    def nowhere(cls, masks: Tensor | None = None) -> ModelPrompts:
-        """No point, for any number of objects, as upstream says it: with two tokens."""
-        return cls(masks=masks, padding=2)
+    nowhere: int = 0
+    """N, if objects without points get the tokens that stand for no point, as upstream
+    gives them to objects that are followed; 0 for no tokens."""
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,8 @@ class PromptEncoder(nn.Module):
         Returns
         -------
         sparse : Tensor
-            (N, P + 1, C): the points, then one padding token. Without points the
-            padding that was asked for, (N, padding, C), or (1, padding, C) for any N.
+            (N, P + 1, C): the points, then one padding token. Without points (N, 0, C),
+            or (N, 2, C) for objects that are sought nowhere.
         dense : Tensor
             (N, C, h, w) from mask logits, or (1, C, 1, 1) for no mask.
         """
@@ -77,8 +77,12 @@ class PromptEncoder(nn.Module):
         else:
             dense = self.mask_downscaling(prompts.masks)
         if prompts.coords_norm is None or prompts.labels is None:
-            nowhere = self.not_a_point_embed.weight
-            return nowhere.expand(len(dense), prompts.padding, -1), dense
+            if prompts.nowhere:
+                # a padding point, and the one that follows all points
+                return self.not_a_point_embed.weight.repeat(
+                    prompts.nowhere, 2, 1
+                ), dense
+            return dense.new_zeros(dense.shape[0], 0, dense.shape[1]), dense
         padding = torch.full_like(prompts.labels[:, :1], PADDING)
         coords = torch.cat(
             (prompts.coords_norm, torch.zeros_like(prompts.coords_norm[:, :1])), 1

@@ -114,7 +114,7 @@ class BatchNetwork:
         prediction = self.model.predict_objects(
             fused,
             view.features.high_res,
-            ModelPrompts.nowhere(),
+            ModelPrompts(nowhere=len(batch)),
             multimask=True,
             hq=self.session.hq,
             windows=windows,
