@@ -78,8 +78,8 @@ def place_codes(
 
 def spatial_tokens(memories: Sequence[SpatialMemory], places: Tensor) -> TokenPart:
     """Tokens of memories, one after the other; `places` from `place_codes`."""
-    features = torch.cat([memory.features.flatten(2) for memory in memories], dim=2)
-    features = features.transpose(1, 2)
+    tokens = [memory.features.flatten(2).transpose(1, 2) for memory in memories]
+    features = torch.cat(tokens, dim=1)
     dtype = places.dtype if torch.is_grad_enabled() else product_dtype(places)
     return TokenPart(features.to(dtype), lowered_sum(features, places))
 
