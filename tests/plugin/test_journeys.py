@@ -9,6 +9,7 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
+from napari_hqsam2.plugin import run_tasks
 from napari_hqsam2.plugin.menu_commands import segment_with_hqsam2
 from napari_hqsam2.plugin.widgets.main_widget import SegmentWidget
 
@@ -142,6 +143,22 @@ def test_follow_undo_and_copy(opened, qtbot):
     qtbot.waitUntil(lambda: "session.propagate" in clipboard.text(), timeout=10_000)
     click(qtbot, widget.review.undo)
     qtbot.waitUntil(lambda: not labels.data.any(), timeout=10_000)
+
+
+def test_what_is_told_last_stays(opened, qtbot, monkeypatch):
+    """Progress bars process events: what is told meanwhile waits for its turn."""
+    monkeypatch.setattr(run_tasks, "REPORT_EVERY", -1)
+    _, widget = opened
+    state, spans = widget.state, []
+    state.events.objects.connect(lambda rows: spans.extend(row.span for row in rows))
+    state.points.add([[12, 60, 50]])
+    click(qtbot, widget.run.stack)
+    finish(qtbot, widget)
+    forth = [f"T 12 to {last}" for last in range(13, 32)]
+    back = [f"T {first} to 31" for first in range(11, -1, -1)]
+    told = list(dict.fromkeys(spans))
+    assert [span for span in told if span in forth + back] == forth + back
+    assert spans[-1] == "T 0 to 31"
 
 
 def test_drawing_a_rectangle_with_the_mouse(opened, qtbot):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from napari.utils import progress
@@ -19,23 +20,41 @@ if TYPE_CHECKING:
 
 
 class MainThread(QObject):
-    """Lets the thread it was made in call functions, in order.
+    """Lets the thread it was made in call functions, in order, one after the other.
 
     It has no parent, so that it is there as long as a thread may post.
     """
 
-    _posted = QtSignal(object)
+    _posted = QtSignal()
 
     def __init__(self) -> None:
         super().__init__()
+        self._due: deque[Callable[[], None]] = deque()
+        self._is_calling = False
+        self._num_put_off = 0
         self._posted.connect(self._call, Qt.ConnectionType.QueuedConnection)
 
     def post(self, callback: Callable[[], None]) -> None:
         """Call from any thread; returns at once."""
-        self._posted.emit(callback)
+        self._due.append(callback)
+        self._posted.emit()
 
-    def _call(self, callback: Callable[[], None]) -> None:
-        callback()
+    def _call(self) -> None:
+        """Call the next one, unless the one before is still under way.
+
+        Functions may let Qt process events, as napari's progress bars do.
+        """
+        if self._is_calling:
+            self._num_put_off += 1
+            return
+        self._is_calling = True
+        try:
+            self._due.popleft()()
+        finally:
+            self._is_calling = False
+            again, self._num_put_off = self._num_put_off, 0
+            for _ in range(again):
+                self._posted.emit()
 
 
 class QtTimer:
