@@ -328,6 +328,18 @@ def test_what_cannot_be_done_is_said_without_a_traceback(
     assert not list(files.glob("*labels*"))
 
 
+def test_overwrite_replaces_what_something_else_wrote(run, files, quick):
+    tifffile.imwrite(files / "labels.tif", np.ones((2, 3, 40, 50), np.uint8))
+    command = ("segment", "stack.ome.tif", *PROMPTS, "-o", "labels.tif")
+    refused = run(*command)
+    assert refused.exit_code == 1
+    assert "--overwrite" in refused.stderr
+    assert tifffile.imread(files / "labels.tif").all()
+    replaced = run(*command, "--overwrite")
+    assert replaced.exit_code == 0, replaced.output
+    assert tifffile.imread(files / "labels.tif").dtype == np.int32
+
+
 @pytest.mark.parametrize(
     "option",
     [

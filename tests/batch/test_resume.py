@@ -167,6 +167,28 @@ def test_labels_that_somebody_has_changed_are_left(job, quiet):
     with pytest.raises(StackError, match=r"labels.tif exists and .* was changed since"):
         job.run(quiet)
     assert np.array_equal(tifffile.imread(job.output), labels + 1)
+    assert replace(job, overwrite=True).run(quiet).is_complete
+    assert np.array_equal(tifffile.imread(job.output), labels)
+    assert job.run(quiet).skipped == "finished before"
+
+
+def test_pictures_of_somebody_else_are_left(job, quiet, tmp_path):
+    job = replace(job, picture=tmp_path / "paper.png")
+    job.picture.write_bytes(b"somebody else's")
+    with pytest.raises(StackError, match=r"paper.png exists and .* --overwrite"):
+        job.run(quiet)
+    assert job.picture.read_bytes() == b"somebody else's"
+    assert not job.output.exists()
+    assert replace(job, overwrite=True).run(quiet).is_complete
+    assert job.picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_folders_are_never_replaced(job, quiet, loads, overwrite):
+    job.output.mkdir()
+    with pytest.raises(StackError, match=r"labels.tif is a folder"):
+        replace(job, overwrite=overwrite).run(quiet)
+    assert loads == []
 
 
 def test_a_full_disk_does_not_end_the_work(

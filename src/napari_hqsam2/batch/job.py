@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.tracking_config import TrackingMode
     from napari_hqsam2.prompts import FramePrompts
 
-UNSIGNED = frozenset({"output", "picture", "device", "compile", "read_timeout"})
+UNSIGNED = frozenset(
+    {"output", "picture", "device", "compile", "read_timeout", "overwrite"}
+)
 """What decides where and how fast, not what comes out."""
 
 
@@ -69,6 +71,8 @@ class SegmentJob:
     read_timeout: float | None = DEFAULT_TIMEOUT
     picture: Path | None = None
     """Where to draw frames with outlines, if anywhere."""
+    overwrite: bool = False
+    """Also replace files in the place of `output` and `picture` that no job wrote."""
 
     def __post_init__(self) -> None:
         for name in PATHS:
@@ -146,20 +150,29 @@ class SegmentJob:
         Raises
         ------
         StackError
-            There is another file in its place.
+            There is another file in its place, or in that of the picture.
         """
-        if not self.output.exists():
-            return False
-        told = written_provenance(self.output)
+        told = written_provenance(self.output) if self.output.is_file() else {}
         if SIGNATURE_KEY not in told:
-            msg = (
-                f"{self.output} exists and was not written by this command, or was "
-                "changed since. Write to another place, or move it away."
-            )
-            raise StackError(msg)
+            for path in (self.output, self.picture):
+                if path is not None and path.exists():
+                    self._check_may_replace(path)
+            return False
         has_picture = self.picture is None or self.picture.exists()
         is_complete = told.get("complete") == str(True)
         return has_picture and is_complete and told[SIGNATURE_KEY] == signature
+
+    def _check_may_replace(self, path: Path) -> None:
+        if path.is_dir():
+            msg = f"{path} is a folder. Write to another place."
+            raise StackError(msg)
+        if not self.overwrite:
+            msg = (
+                f"{path} exists and was not written by this command, or was changed "
+                "since. Write to another place, or move it away; overwrite=True, or "
+                "--overwrite on the command line, replaces it."
+            )
+            raise StackError(msg)
 
     def _check(self) -> None:
         check_tiff_name(self.output)

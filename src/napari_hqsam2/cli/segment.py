@@ -181,6 +181,14 @@ PictureOption = Annotated[
         help="Also draw frames with outlines (.png); for many stacks a folder."
     ),
 ]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Also replace labels and pictures that this command did not write, or "
+        "that were changed since.",
+    ),
+]
 IndexOption = Annotated[
     int | None,
     typer.Option(
@@ -221,6 +229,7 @@ def segment(  # noqa: PLR0913 - one argument per option
     compile: CompileOption = False,  # noqa: A002 - as in torch
     read_timeout: ReadTimeoutOption = DEFAULT_TIMEOUT,
     picture: PictureOption = None,
+    overwrite: OverwriteOption = False,
     index: IndexOption = None,
     of: OfOption = None,
 ) -> None:
@@ -266,6 +275,7 @@ def segment(  # noqa: PLR0913 - one argument per option
         compile=compile,
         read_timeout=read_timeout or None,
         picture=picture,
+        overwrite=overwrite,
     )
     with errors_as_messages(), terminated_as_ctrl_c():
         found = expanded(stacks)
