@@ -133,6 +133,32 @@ def test_choosing_a_new_layer_begins_afresh_and_loses_nothing(main, timers):
     assert names(main) == ["object 1", "object 2"]
 
 
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_what_is_kept_nowhere_is_not_lost_without_a_word(main, is_saved, tmp_path):
+    main.state.keeps_work = False
+    if is_saved:
+        main.files.save(tmp_path / "mine.session")
+    before = remove_labels(main)
+    main.choose_labels(None)
+    if is_saved:
+        assert names(main) == []
+        loaded = Session.load(tmp_path / "mine.session", DATA)
+        np.testing.assert_array_equal(loaded.labels, before)
+        return
+    for _ in range(2):  # what comes back is asked for again
+        assert "2 objects of the removed" in main.state.message.text
+        assert "are saved nowhere" in main.state.message.text
+        assert names(main) == ["object 1", "object 2"]
+        main.review.undo()
+        main.review.redo()
+        np.testing.assert_array_equal(main.state.labels.data, before)
+        remove_labels(main)
+        main.choose_labels(None)
+    main.choose_labels(None)
+    assert names(main) == []
+    assert main.state.unsaved is None
+
+
 def test_opening_a_session_leaves_what_is_there_alone(main, tmp_path):
     main.files.save(tmp_path / "mine.session")
     main.objects.rename_object(1, "mother")

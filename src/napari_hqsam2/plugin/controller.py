@@ -135,7 +135,9 @@ class PluginController:
     def choose_labels(self, labels: Handle | None) -> None:
         """Work in a Labels layer; None is a new one, with nothing in it."""
         if labels is None and self.state.labels is None:
-            self.desk.start_afresh()
+            told = self.desk.start_afresh()
+            if told:
+                self.teller.refuse(told)
             self.recovery.look()
         self.state.labels = labels
 

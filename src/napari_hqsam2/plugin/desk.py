@@ -187,10 +187,28 @@ class Desk:
         self.show()
         return told
 
-    def start_afresh(self) -> None:
-        """Let the next labels be new, though there are some whose layer is gone."""
+    def start_afresh(self) -> str:
+        """Let the next labels be new, though there are some whose layer is gone.
+
+        Returns
+        -------
+        str
+            What would be lost, for the user, if nothing has changed but that this was
+            told: it is lost the next time. Empty if the next labels are new.
+        """
+        lost = [x for x in self._images.loose() if x.rows and not x.subject.is_kept]
+        if not all(item.may_go for item in lost):
+            for item in lost:
+                item.may_go = True
+            objects = sum(len(item.rows) for item in lost)
+            return (
+                f"{count_words(objects, 'object')} of the removed layer "
+                f"{'is' if objects == 1 else 'are'} saved nowhere. Save them first "
+                "(Save as ▸ Session), or choose “new layer” once more to lose them."
+            )
         self._forget_all(self._images.drop_loose())
         self.show()
+        return ""
 
     def read_prompts(self, item: OpenImage) -> bool:
         """Put changed prompts into the mail; tell whether there are any.

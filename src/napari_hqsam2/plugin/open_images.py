@@ -36,6 +36,8 @@ class OpenImage:
     """Why its work is not kept, once that was told."""
     is_loose: bool = False
     """Whether the labels layer is gone, so that the next one will hold `array`."""
+    may_go: bool = False
+    """Whether the user has been told that it would be lost."""
 
     def fits(self, array: Any) -> bool:
         """Whether an array can be the labels of the session."""
@@ -120,6 +122,7 @@ class OpenImages:
         """Add a layer that shows the labels of an image, for one that is gone."""
         labels = self._viewer.add_labels(item.image, item.array)
         item.labels, item.is_loose, item.hidden = labels, False, frozenset()
+        item.may_go = False
         item.subject.labels.move(labels)
         self._viewer.select_label(labels, self._state.object_id)
         return labels
@@ -138,10 +141,14 @@ class OpenImages:
         """Drop what was worked on on an image that is gone."""
         return self._drop([item for item in self._items if item.image is image])
 
-    def drop_loose(self) -> list[OpenImage]:
-        """Drop labels of the chosen image whose layers are gone."""
+    def loose(self) -> list[OpenImage]:
+        """Work on the chosen image whose labels layers are gone."""
         image = self._state.image
-        return self._drop([x for x in self._items if x.is_loose and x.image is image])
+        return [x for x in self._items if x.is_loose and x.image is image]
+
+    def drop_loose(self) -> list[OpenImage]:
+        """Drop it."""
+        return self._drop(self.loose())
 
     def _drop(self, items: list[OpenImage]) -> list[OpenImage]:
         self._items = [item for item in self._items if item not in items]

@@ -63,6 +63,12 @@ class Subject:
     refused: dict[Pair, PairPrompts | None] = field(default_factory=dict)
     """What holds on accepted frames where prompts were drawn, until it is told."""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the work on it is on the disk, saved or kept unsaved."""
+        folder = None if self.session is None else self.session.autosave_folder
+        return self.kept is not None or folder is not None
+
     def take_refused(self) -> dict[Pair, PairPrompts | None]:
         """Take out what is in `refused`."""
         taken, self.refused = self.refused, {}
