@@ -174,6 +174,7 @@ def segment_image(
     masks = segment_frame(
         StillModel(
             predictor.model,
+            predictor.loader.encode,
             view.limits(),
             settings.hq_mode,
             one_piece=settings.one_piece,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -24,8 +24,10 @@ from napari_hqsam2.segmentation.windows import COARSE_INPUT, LEAST_SIDE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from torch import Tensor
+
     from napari_hqsam2._types import HW, AnyArray, LabelArray
-    from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.modeling.outputs import ImageFeatures
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.segmentation.stack_view import StackView
 
@@ -105,7 +107,8 @@ def propose_objects(
             shown = view.limits()
     except ReadCancelledError:
         return ()
-    return _propose(proposer, frame, shown, crops, progress)
+    look = Look(proposer, predictor.loader.encode, frame, shown)
+    return _propose(look, crops, progress)
 
 
 def segment_everything(
@@ -195,26 +198,54 @@ def _view(
     return view, place
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A frame that is looked at, whole or in crops."""
+
+    proposer: Proposer
+    encode: Callable[[Tensor], ImageFeatures]
+    """As `FeatureLoader.encode`."""
+    frame: AnyArray
+    """(H, W) or (H, W, C)."""
+    limits: IntensityLimits
+    """Intensities that the model sees as black and white."""
+
+    def at(self, crop: Crop, settings: ProposalSettings) -> list[ObjectMask]:
+        """Objects of a crop, at their places on the frame."""
+        proposer = replace(self.proposer, settings=settings)
+        size, device = proposer.model.image_size, proposer.model.device
+        pixels = to_unit_rgb(self.frame[crop.window], self.limits)
+        with inference(device):
+            image = to_model_image(pixels, size, device, "bilinear")
+            features = self.encode(image)
+        hw = (crop.height, crop.width)
+        sides = crop.inner_sides((self.frame.shape[0], self.frame.shape[1]))
+        objects = proposer.propose(features, hw, sides)
+        return [
+            replace(item, top=item.top + crop.top, left=item.left + crop.left)
+            for item in compose_masks(objects, hw)
+            if item.area >= max(settings.min_area, 1)
+        ]
+
+
 def _propose(
-    proposer: Proposer,
-    frame: AnyArray,
-    limits: IntensityLimits,
+    look: Look,
     crops: bool | None,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[ObjectMask, ...]:
-    hw = (frame.shape[0], frame.shape[1])
+    proposer, hw = look.proposer, (look.frame.shape[0], look.frame.shape[1])
     parts = [Crop(0, 0, *hw)]
     side = _crop_side(hw, proposer.model.image_size)
     if crops is None:
         crops = side >= LEAST_SIDE and max(hw) > CROPPED_FROM * side
     if crops:
         parts += [part for part in crops_of(hw, side) if part not in parts]
-    closely = replace(proposer, settings=_in_crops(proposer, side))
+    closely = _in_crops(proposer, side)
     found: list[ObjectMask] = []
     for number, part in enumerate(parts, 1):
         if number > 1 and proposer.cancel():
             break
-        found += _propose_in(closely if number > 1 else proposer, frame, limits, part)
+        found += look.at(part, closely if number > 1 else proposer.settings)
         if progress is not None:
             progress(number, len(parts))
     return tuple(found) if len(parts) == 1 else _merged(found, hw, proposer.settings)
@@ -233,25 +264,6 @@ def _in_crops(proposer: Proposer, side: int) -> ProposalSettings:
     points = round(settings.points_per_side * side / input_size)
     points = max(points, min(LEAST_POINTS, settings.points_per_side))
     return replace(settings, points_per_side=points)
-
-
-def _propose_in(
-    proposer: Proposer, frame: AnyArray, limits: IntensityLimits, crop: Crop
-) -> list[ObjectMask]:
-    """Objects of a crop, at their places on the frame."""
-    model: HqSam2 = proposer.model
-    hw = (frame.shape[0], frame.shape[1])
-    pixels = to_unit_rgb(frame[crop.window], limits)
-    with inference(model.device):
-        image = to_model_image(pixels, model.image_size, model.device, "bilinear")
-        features = model.encode_image(image)
-    size = (crop.height, crop.width)
-    objects = proposer.propose(features, size, crop.inner_sides(hw))
-    return [
-        replace(item, top=item.top + crop.top, left=item.left + crop.left)
-        for item in compose_masks(objects, size)
-        if item.area >= max(proposer.settings.min_area, 1)
-    ]
 
 
 def _merged(

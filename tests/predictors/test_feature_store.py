@@ -7,10 +7,13 @@ import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 
+from napari_hqsam2 import FramePrompts, PointPrompt, segment_image
 from napari_hqsam2.api import load_model
+from napari_hqsam2.automatic import ProposalSettings, segment_everything
 from napari_hqsam2.build import with_settings
 from napari_hqsam2.modeling.outputs import ImageFeatures
 from napari_hqsam2.predictors import feature_store as module
@@ -181,6 +184,20 @@ def test_models_that_are_loaded_by_name_keep_theirs(video, tmp_path, monkeypatch
     for _ in range(2):
         features(load_model(device="cpu", resolution=64), video)
         assert len(list((tmp_path / "features").iterdir())) == 1
+
+
+def test_images_and_searches_keep_theirs(predictor, video, tmp_path, encoded):
+    image, click = video[0, :40, :40, 0], FramePrompts((), 1, (PointPrompt(9, 9),))
+    settings = ProposalSettings(points_per_side=2, min_iou_score=0, min_stability=0)
+    found = []
+    for _ in range(2):
+        model = stored(predictor, tmp_path)
+        labels = segment_image(image, [click], model=model)
+        everything = segment_everything(image, model=model, settings=settings)
+        found.append((labels, everything))
+        assert len(encoded) == len(list(tmp_path.iterdir())) == 2
+    assert found[0][0].any()
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_files_that_cannot_be_read_are_computed_anew(predictor, tmp_path, caplog):

@@ -72,7 +72,7 @@ class FeatureLoader:
             features = with_room(
                 session.features,
                 self._model.device,
-                lambda: self._encode(self._read(session, frame)),
+                lambda: self.encode(self._read(session, frame)),
             )
             session.features.put(frame, features)
         return features.to(self._model.device)
@@ -82,7 +82,7 @@ class FeatureLoader:
         features = self.features(session, frame).to(dtype=torch.float32)
         if not features.is_finite:
             image = self._read(session, frame)
-            features = self._encode(image, single=True)
+            features = self.encode(image, single=True)
             session.features.put(frame, features)
         return features
 
@@ -114,7 +114,7 @@ class FeatureLoader:
                 image = self._read(session, frame)
                 if not session.features.is_on_host:
                     with suppress(DeviceMemoryError):
-                        return self._encode(image)
+                        return self.encode(image)
             stream.synchronize()
             return image
 
@@ -132,7 +132,7 @@ class FeatureLoader:
             if image.is_cuda:
                 image.record_stream(torch.cuda.current_stream(image.device))
             loaded = with_room(
-                session.features, self._model.device, lambda: self._encode(image)
+                session.features, self._model.device, lambda: self.encode(image)
             )
         elif loaded.embedding.is_cuda:
             stream = torch.cuda.current_stream(loaded.embedding.device)
@@ -146,7 +146,16 @@ class FeatureLoader:
         size, device = self._model.image_size, self._model.device
         return to_video_image(pixels, session.contrast_limits, size, device)
 
-    def _encode(self, image: Tensor, *, single: bool = False) -> ImageFeatures:
+    def encode(self, image: Tensor, *, single: bool = False) -> ImageFeatures:
+        """Features of (B, 3, S, S) images, found on the disk if they were kept there.
+
+        Parameters
+        ----------
+        image : Tensor
+            As the model is given them.
+        single : bool
+            Compute in float32.
+        """
         store = self.store
         is_plain = image.device.type == "cpu" and not is_compiled(self._model)
         if store is None or not is_plain:

@@ -31,10 +31,12 @@ from napari_hqsam2.segmentation.windows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from torch import Tensor
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
-    from napari_hqsam2.modeling.outputs import HqMode
+    from napari_hqsam2.modeling.outputs import HqMode, ImageFeatures
     from napari_hqsam2.predictors.frame_source import FrameSource
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.predictors.session import Clicks
@@ -97,6 +99,8 @@ class StillModel:
     """A model that is asked about still images."""
 
     model: HqSam2
+    encode: Callable[[Tensor], ImageFeatures]
+    """Makes features of (1, 3, S, S) images, as `FeatureLoader.encode`."""
     limits: IntensityLimits
     """Intensities that it sees as black and white."""
     hq: HqMode
@@ -134,7 +138,7 @@ class StillModel:
         image = to_model_image(
             to_unit_rgb(frame, self.limits), model.image_size, model.device, "bilinear"
         )
-        features = model.encode_image(image)
+        features = self.encode(image)
         found = {}
         for batch in _batches(model, prompts, (crop.height, crop.width)):
             clicks = list(batch.values())

@@ -140,6 +140,7 @@ def _segment(
     defaults = ImageSettings(model=predictor)
     still = StillModel(
         predictor.model,
+        predictor.loader.encode,
         estimate_limits(frames),
         defaults.hq_mode,
         one_piece=defaults.one_piece,
