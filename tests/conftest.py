@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 
 SEED = 20_240_729
 VIEWER_FIXTURES = frozenset(
@@ -105,6 +108,31 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run, whatever ran before."""
     return np.random.default_rng(SEED)
+
+
+@pytest.fixture(scope="session")
+def make_untrained() -> Callable[..., SAM2VideoPredictor]:
+    """Makes built-in models that are untrained, small, and see every object in view.
+
+    There is one of each kind; tests leave it as it is.
+    """
+    torch = importlib.import_module("torch")
+    build = importlib.import_module("napari_hqsam2.build")
+
+    @cache
+    def make(image_size: int = 64, **options: Any) -> SAM2VideoPredictor:
+        torch.manual_seed(0)
+        predictor: SAM2VideoPredictor = build.build_sam2_video_predictor(
+            "sam2.1_hq_hiera_nano",
+            device="cpu",
+            hydra_overrides_extra=[f"model.image_size={image_size}"],
+            **options,
+        )
+        score_head = predictor.model.sam_mask_decoder.pred_obj_score_head
+        torch.nn.init.constant_(list(score_head.parameters())[-1], 5)
+        return predictor
+
+    return make
 
 
 class StuckStack:

@@ -44,18 +44,8 @@ from napari_hqsam2.weights.cache import file_sha256
 
 
 @pytest.fixture(scope="module")
-def predictor():
-    """Untrained, at 128 px, and sure that every object is in view."""
-    torch.manual_seed(0)
-    predictor = build_sam2_video_predictor(
-        "sam2.1_hq_hiera_nano",
-        device="cpu",
-        hydra_overrides_extra=["model.image_size=128"],
-    )
-    score_head = predictor.model.sam_mask_decoder.pred_obj_score_head
-    with torch.no_grad():
-        list(score_head.parameters())[-1].fill_(5)
-    return predictor
+def predictor(make_untrained):
+    return make_untrained(128)
 
 
 @pytest.fixture

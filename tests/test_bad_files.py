@@ -16,14 +16,12 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-import torch
 import zarr
 from PIL import Image
 from typer.testing import CliRunner
 
 from napari_hqsam2 import FramePrompts, PointPrompt, segment_image, segment_stack
 from napari_hqsam2.batch import work
-from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.cli import app
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.predictors.frame_source import open_frames
@@ -33,14 +31,8 @@ FRAMES = np.random.default_rng(3).integers(0, 60_000, (4, 40, 50), dtype=np.uint
 
 
 @pytest.fixture(scope="module")
-def model():
-    """Untrained, at 64 px."""
-    torch.manual_seed(0)
-    return build_sam2_video_predictor(
-        "sam2.1_hq_hiera_nano",
-        device="cpu",
-        hydra_overrides_extra=["model.image_size=64"],
-    )
+def model(make_untrained):
+    return make_untrained()
 
 
 def segmented(path, model, axes=None):

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 import napari_hqsam2
 from napari_hqsam2.batch import bars, work
-from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.cli import app
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.segmentation.options import StackSettings
@@ -38,28 +37,16 @@ def run(monkeypatch, tmp_path):
     return invoke
 
 
-def make_model(**options):
-    """Untrained, and sure that every object is in view."""
-    torch.manual_seed(0)
-    predictor = build_sam2_video_predictor(
-        "sam2.1_hq_hiera_nano", device="cpu", **options
-    )
-    score_head = predictor.model.sam_mask_decoder.pred_obj_score_head
-    with torch.no_grad():
-        list(score_head.parameters())[-1].fill_(5)
-    return predictor
-
-
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory, small_model):
     path = tmp_path_factory.mktemp("weights") / "nano.pt"
-    torch.save({"model": make_model().state_dict()}, path)
+    torch.save({"model": small_model.state_dict()}, path)
     return path
 
 
 @pytest.fixture(scope="module")
-def small_model():
-    return make_model(hydra_overrides_extra=["model.image_size=128"])
+def small_model(make_untrained):
+    return make_untrained(128)
 
 
 @pytest.fixture
@@ -329,7 +316,9 @@ def test_what_cannot_be_done_is_said_without_a_traceback(
 
 
 def test_overwrite_replaces_what_something_else_wrote(run, files, quick):
-    tifffile.imwrite(files / "labels.tif", np.ones((2, 3, 40, 50), np.uint8))
+    tifffile.imwrite(
+        files / "labels.tif", np.ones((40, 50), np.uint8), photometric="minisblack"
+    )
     command = ("segment", "stack.ome.tif", *PROMPTS, "-o", "labels.tif")
     refused = run(*command)
     assert refused.exit_code == 1

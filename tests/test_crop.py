@@ -6,7 +6,6 @@ import logging
 
 import numpy as np
 import pytest
-import torch
 
 from napari_hqsam2 import (
     BoxPrompt,
@@ -18,7 +17,7 @@ from napari_hqsam2 import (
     segment_image,
     segment_stack,
 )
-from napari_hqsam2.build import build_sam2_video_predictor, with_settings
+from napari_hqsam2.build import with_settings
 from napari_hqsam2.errors import PromptError
 from napari_hqsam2.predictors.feature_cache import FeatureCache
 from napari_hqsam2.predictors.frame_source import open_frames
@@ -35,18 +34,8 @@ STEP = (-4, 5)
 
 
 @pytest.fixture(scope="module")
-def untrained():
-    """Small, and sure that every object is in view."""
-    torch.manual_seed(0)
-    predictor = build_sam2_video_predictor(
-        "sam2.1_hq_hiera_nano",
-        device="cpu",
-        hydra_overrides_extra=["model.image_size=64"],
-    )
-    score_head = predictor.model.sam_mask_decoder.pred_obj_score_head
-    with torch.no_grad():
-        list(score_head.parameters())[-1].fill_(5)
-    return predictor
+def untrained(make_untrained):
+    return make_untrained()
 
 
 @pytest.fixture(scope="module")

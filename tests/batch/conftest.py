@@ -5,25 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
-import torch
 from rich.console import Console
 
 from napari_hqsam2.batch import SegmentJob, partial, work
-from napari_hqsam2.build import build_sam2_video_predictor
 
 
 @pytest.fixture(scope="session")
-def model():
-    """Untrained, at 64 px, and sure that every object is in view."""
-    torch.manual_seed(0)
-    predictor = build_sam2_video_predictor(
-        "sam2.1_hq_hiera_nano",
-        device="cpu",
-        hydra_overrides_extra=["model.image_size=64"],
-    )
-    head = predictor.model.sam_mask_decoder.pred_obj_score_head
-    torch.nn.init.constant_(list(head.parameters())[-1], 5)
-    return predictor
+def model(make_untrained):
+    return make_untrained()
 
 
 @pytest.fixture

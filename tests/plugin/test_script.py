@@ -6,7 +6,6 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 
 from napari_hqsam2 import api
-from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.plugin import segment_layers
 from napari_hqsam2.plugin.models import ModelEngine
@@ -190,9 +189,9 @@ def test_errors_of_the_engine_reach_the_script(fake_engine):
 
 
 @pytest.fixture(scope="module")
-def untrained_engine():
+def untrained_engine(make_untrained):
     """The built-in model with random weights, behind the plugin's own engine."""
-    predictor = build_sam2_video_predictor("sam2.1_hq_hiera_nano", None, "cpu")
+    predictor = make_untrained(128)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "load_model", lambda *_, **__: predictor)
         yield ModelEngine()

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
-
-from napari_hqsam2.build import build_sam2_video_predictor
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,18 +16,8 @@ SIZE = 64
 
 
 @pytest.fixture(scope="session")
-def predictor() -> SAM2VideoPredictor:
-    """The nano model at 64 px with random weights; every object is in view."""
-    torch.manual_seed(0)
-    predictor = build_sam2_video_predictor(
-        "sam2.1_hq_hiera_nano",
-        device="cpu",
-        hydra_overrides_extra=[f"model.image_size={SIZE}"],
-        fill_hole_area=0,
-    )
-    decoder = predictor.model.sam_mask_decoder
-    torch.nn.init.constant_(decoder.pred_obj_score_head.layers[2].bias, 5.0)
-    return predictor
+def predictor(make_untrained) -> SAM2VideoPredictor:
+    return make_untrained(SIZE, fill_hole_area=0)
 
 
 @pytest.fixture(scope="session")

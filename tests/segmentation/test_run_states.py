@@ -10,24 +10,15 @@ import pytest
 import torch
 
 from napari_hqsam2 import BoxPrompt, FramePrompts, PointPrompt
-from napari_hqsam2.build import build_sam2_video_predictor, with_settings
+from napari_hqsam2.build import with_settings
 from napari_hqsam2.segmentation.options import StackSettings
 from napari_hqsam2.segmentation.run_states import RunState
 from napari_hqsam2.segmentation.stack_plan import plan_stack
 
 
 @pytest.fixture(scope="module")
-def predictor():
-    """Untrained, at 64 px, and sure that every object is in view."""
-    torch.manual_seed(0)
-    predictor = build_sam2_video_predictor(
-        "sam2.1_hq_hiera_nano",
-        device="cpu",
-        hydra_overrides_extra=["model.image_size=64"],
-    )
-    score_head = predictor.model.sam_mask_decoder.pred_obj_score_head
-    torch.nn.init.constant_(list(score_head.parameters())[-1], 5)
-    return predictor
+def predictor(make_untrained):
+    return make_untrained()
 
 
 def click(position, obj_id, y=20, x=20):

@@ -12,7 +12,6 @@ from napari_hqsam2 import (
     Session,
     segment_stack,
 )
-from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.predictors.transforms import from_model_image, to_model_image
 from napari_hqsam2.segmentation.crops import Crop
 
@@ -20,12 +19,8 @@ SIDE = 64
 
 
 @pytest.fixture(scope="module")
-def predictor():
-    torch.manual_seed(0)
-    size = [f"model.image_size={SIDE}"]
-    return build_sam2_video_predictor(
-        "sam2.1_hq_hiera_nano", device="cpu", hydra_overrides_extra=size
-    )
+def predictor(make_untrained):
+    return make_untrained(SIDE)
 
 
 def seen(predictor, stack, axes="TYX", **options):
