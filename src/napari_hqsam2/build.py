@@ -16,6 +16,12 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 
 from napari_hqsam2.configs.resolution import check_resolution
+from napari_hqsam2.configs.upstream_keys import (
+    MOVED_OVERRIDES,
+    STABILITY_SWITCH,
+    moved,
+    stability_switch,
+)
 from napari_hqsam2.predictors.compilation import compile_model
 from napari_hqsam2.predictors.device_errors import check_works, has_failed
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
@@ -36,31 +42,6 @@ TRUNKS = (*SIZES.values(), "nano")
 NAME = re.compile(
     r"(?:configs/)?(?:sam2\.1/)?sam2\.1_(?P<hq>hq_)?hiera_(?P<size>[a-z_+]+?)(?:\.yaml)?"
 )
-MOVED_OVERRIDES = {
-    "model.sam_mask_decoder_extra_args.dynamic_multimask_stability_delta": (
-        "model.mask_decoder.stability.delta"
-    ),
-    "model.sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh": (
-        "model.mask_decoder.stability.threshold"
-    ),
-    "model.num_maskmem": "model.num_memories",
-    "model.max_obj_ptrs_in_encoder": "tracking.max_object_pointers",
-    **{
-        f"model.{name}": f"tracking.{name}"
-        for name in (
-            "fill_hole_area",
-            "binarize_mask_from_pts_for_mem_enc",
-            "non_overlap_masks",
-            "add_all_frames_to_correct_as_cond",
-            "clear_non_cond_mem_around_input",
-            "max_cond_frames_in_attn",
-        )
-    },
-}
-"""Where upstream's override keys live in our configuration."""
-STABILITY_SWITCH = "model.sam_mask_decoder_extra_args.dynamic_multimask_via_stability"
-"""Upstream's key for what is a part here: there (true, the default) or not (false)."""
-
 _hydra_lock = threading.Lock()
 
 
@@ -115,21 +96,6 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device("cpu")
 
 
-def _moved(override: str) -> str:
-    key, separator, value = override.partition("=")
-    bare = key.lstrip("+~")
-    prefix = key[: len(key) - len(bare)]
-    return f"{prefix}{MOVED_OVERRIDES.get(bare, bare)}{separator}{value}"
-
-
-def _stability_switch(override: str) -> bool | None:
-    """Whether an override wants the stability fallback; None if it is of another."""
-    key, _, value = override.partition("=")
-    return (
-        value.strip().lower() == "true" if key.lstrip("+") == STABILITY_SWITCH else None
-    )
-
-
 @contextmanager
 def _explained(overrides: Sequence[str]) -> Iterator[None]:
     """Turn what Hydra says about impossible overrides into a ValueError that teaches.
@@ -179,14 +145,14 @@ def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     trunk = name.rpartition("hiera_")[2]
     size = "nano" if trunk == "nano" else "standard"
     groups = [f"trunk=hiera_{trunk}", f"decoder={decoder}", f"size={size}"]
-    switches = [_stability_switch(item) for item in overrides]
-    moved = [
-        _moved(item)
+    switches = [stability_switch(item) for item in overrides]
+    own = [
+        moved(item)
         for item, switch in zip(overrides, switches, strict=True)
         if switch is None
     ]
     with _explained(overrides), _own_hydra():
-        config = compose("model", [*groups, *moved])
+        config = compose("model", [*groups, *own])
     check_resolution(config.model.image_size)
     if False in switches:
         config.model.mask_decoder.stability = None

@@ -96,7 +96,7 @@ class PluginController:
         state.events.model.connect(self._on_model_chosen)
         state.events.object_id.connect(self._on_object_chosen)
         for event in (state.events.image, state.events.labels):
-            event.connect(self.desk.show)
+            event.connect(self.desk.display.show)
         state.events.axis.connect(self._on_axis_chosen)
         state.events.is_thinking.connect(self._on_thinking)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from napari_hqsam2.errors import PromptError, StackError
+from napari_hqsam2.errors import StackError
+from napari_hqsam2.plugin.display import Display
 from napari_hqsam2.plugin.error_words import error_words
 from napari_hqsam2.plugin.inference import Task
 from napari_hqsam2.plugin.keeping import WorkKeeper
@@ -24,25 +24,21 @@ from napari_hqsam2.plugin.resolve import (
 )
 from napari_hqsam2.plugin.run_tasks import RunTasks
 from napari_hqsam2.plugin.state import Message
-from napari_hqsam2.plugin.views import Line
 from napari_hqsam2.plugin.workbench import Workbench
 from napari_hqsam2.segmentation.mixing import Mix, MixChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from napari_hqsam2.plugin.inference import Inference, Ticket
     from napari_hqsam2.plugin.keeping import Keeping
     from napari_hqsam2.plugin.models import Engine
     from napari_hqsam2.plugin.open_images import OpenImage
     from napari_hqsam2.plugin.orders import Outcome, Subject
-    from napari_hqsam2.plugin.prompt_values import Pair, PairPrompts
     from napari_hqsam2.plugin.recovery import RecoveryFolder
-    from napari_hqsam2.plugin.rows import Timeline
     from napari_hqsam2.plugin.snapshots import Handle, ImageSnapshot
     from napari_hqsam2.plugin.state import PluginState
     from napari_hqsam2.plugin.viewer_port import ViewerPort
-    from napari_hqsam2.plugin.views import Report
 
 Answer = TypeVar("Answer")
 
@@ -81,6 +77,7 @@ class Desk:
         self.bench = Workbench(self.sessions)
         self.run_tasks = RunTasks(self.sessions, engine)
         self._images = OpenImages(state, viewer, inference.tell)
+        self.display = Display(state, viewer, self._images, self.sync, self.look)
         state.events.keeps_work.connect(self._keep_all)
 
     @property
@@ -122,7 +119,7 @@ class Desk:
             labels = self._viewer.snapshot_labels(state.labels, state.image)
             check_labels(labels, snapshot)
         item = self._images.begin(snapshot, is_new=is_new)
-        self._hide(item)
+        self.display.hide(item)
         return item
 
     def lose_layer(self, layer: Handle) -> str:
@@ -137,7 +134,7 @@ class Desk:
         """
         self._forget_all(self._images.drop_image(layer))
         loose = self._images.loosen(layer)
-        self.show()
+        self.display.show()
         objects = sum(len(item.rows) for item in loose)
         if not objects:
             return ""
@@ -177,14 +174,14 @@ class Desk:
                 continue
             is_open = self.open is item
             labels = self._images.house(item)
-            self._hide(item)
+            self.display.hide(item)
             if is_open:
                 self._state.labels = labels
             told = (
                 f"The Labels layer was given data of shape {np.shape(array)}. The "
                 "objects are in a new layer."
             )
-        self.show()
+        self.display.show()
         return told
 
     def start_afresh(self) -> str:
@@ -207,7 +204,7 @@ class Desk:
                 "(Save as ▸ Session), or choose “new layer” once more to lose them."
             )
         self._forget_all(self._images.drop_loose())
-        self.show()
+        self.display.show()
         return ""
 
     def read_prompts(self, item: OpenImage) -> bool:
@@ -245,7 +242,7 @@ class Desk:
         return Order(
             item.subject,
             options,
-            self.line(item),
+            self.display.line(item),
             self._viewer.current_position(item.image),
             self._on_report,
             self._state.overlap,
@@ -267,17 +264,6 @@ class Desk:
             return MixChannel(stack, seen.contrast_limits, seen.gamma, seen.name)
 
         return Mix(*map(channel, layers))
-
-    def line(self, item: OpenImage) -> Line | None:
-        """What the timeline is to show."""
-        state, axes = self._state, item.subject.axes
-        position = self._viewer.current_position(item.image)
-        letters = axes.stack.leading
-        if position is None or state.axis is None or state.axis not in tuple(letters):
-            return None
-        index = letters.index(state.axis)
-        place = (*position[:index], 0, *position[index + 1 :])
-        return Line(state.object_id, state.axis, place)
 
     def submit(
         self,
@@ -345,8 +331,8 @@ class Desk:
         """Show what came of a task."""
         if item not in self._images:
             return
-        self._draw_again(item, outcome.prompts)
-        self.take_report(item, outcome.report)
+        self.display.draw_again(item, outcome.prompts)
+        self.display.take_report(item, outcome.report)
         if not outcome.report.is_complete:
             self.look(item)
 
@@ -364,68 +350,6 @@ class Desk:
                 is_background=True,
             )
         )
-
-    def take_report(self, item: OpenImage, report: Report) -> None:
-        """Show what has changed."""
-        self._draw_again(item, report.refused)
-        if report.saving:
-            self._state.message = Message(report.saving, "problem")
-            self._viewer.notify(report.saving, is_problem=True)
-        ids = [obj_id for obj_id, row in report.rows.items() if row is not None]
-        colours = self._viewer.label_colours(item.labels, ids)
-        painted = dict(zip(ids, colours, strict=True))
-        for obj_id, row in report.rows.items():
-            if row is None:
-                item.rows.pop(obj_id, None)
-            else:
-                item.rows[obj_id] = replace(row, colour=painted[obj_id])
-        if report.rows:
-            self._hide(item)
-        if report.position == self._viewer.current_position(item.image):
-            names = {row.obj_id: row.name for row in item.rows.values()}
-            self._viewer.show_scores(item.labels, report.scores, names)
-            if self.open is item:
-                self._state.oddity = report.oddity
-        self._state.whereabouts = report.whereabouts
-        if self.open is item:
-            self._show_rows(item, is_new=bool(report.rows))
-            self._state.disputes = report.disputes
-            self._state.undo_name = report.undo_name
-            self._state.redo_name = report.redo_name
-            self._show_timeline(item, report)
-
-    def _draw_again(
-        self, item: OpenImage, prompts: Mapping[Pair, PairPrompts | None] | None
-    ) -> None:
-        """Let the layers show prompts as the session has them."""
-        if prompts:
-            try:
-                self.sync.restore(item.memory, item.subject.axes, prompts)
-            except PromptError as error:
-                self._state.message = Message(str(error))
-
-    def show(self) -> None:
-        """Show the objects of the image that is chosen now."""
-        state, item = self._state, self.open
-        if item is None:
-            state.objects, state.timeline = (), None
-            state.undo_name = state.redo_name = ""
-            state.disputes = ()
-            state.oddity = ""
-            return
-        self._show_rows(item, is_new=True)
-        state.timeline = None
-        self.look(item)
-
-    def move_timeline(self) -> None:
-        """Follow the sliders."""
-        item, timeline = self.open, self._state.timeline
-        if item is None:
-            return
-        self.look(item)
-        frame = self._frame(item)
-        if timeline is not None and frame is not None:
-            self._state.timeline = replace(timeline, current=frame)
 
     def close(self, *, keep_model: bool = False) -> None:
         """Let go of everything, once the present task has stopped."""
@@ -457,34 +381,6 @@ class Desk:
 
     def _tell_error(self, error: Exception) -> None:
         self._state.message = Message(error_words(error), "problem")
-
-    def _hide(self, item: OpenImage) -> None:
-        hidden = frozenset(row.obj_id for row in item.rows.values() if row.is_hidden)
-        if hidden or item.hidden:
-            self._viewer.hide_labels(item.labels, hidden, item.rows.keys() - hidden)
-            item.hidden = hidden
-
-    def _show_rows(self, item: OpenImage, *, is_new: bool) -> None:
-        if is_new:
-            self._state.objects = tuple(item.rows[i] for i in sorted(item.rows))
-
-    def _show_timeline(self, item: OpenImage, report: Report) -> None:
-        if report.line != self.line(item):
-            self.look(item)
-            return
-        timeline: Timeline | None = report.timeline
-        frame = self._frame(item)
-        if timeline is not None and frame is not None:
-            timeline = replace(timeline, current=frame)
-        self._state.timeline = timeline
-
-    def _frame(self, item: OpenImage) -> int | None:
-        """Frame on show along the axis of the timeline."""
-        position = self._viewer.current_position(item.image)
-        letters, axis = item.subject.axes.stack.leading, self._state.axis
-        if position is None or axis is None or axis not in tuple(letters):
-            return None
-        return position[letters.index(axis)]
 
     def _on_report(self, text: str) -> None:
         self._state.message = Message(f"{text} …")

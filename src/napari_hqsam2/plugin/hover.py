@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.plugin.error_words import error_words
+from napari_hqsam2.plugin.follower import Follower
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class _Question:
     colour: tuple[float, float, float]
 
 
-class Hover:
+class Hover(Follower):
     """Asks for the mask at the pointer, one question at a time, the newest place first.
 
     Parameters
@@ -53,9 +54,7 @@ class Hover:
         desk: Desk,
         make_timer: Callable[[Callable[[], None]], Timer],
     ) -> None:
-        self._state = state
-        self._viewer = viewer
-        self._desk = desk
+        super().__init__(state, viewer, desk)
         self._timer = make_timer(self._ask)
         self._removal = make_timer(self._on_removal)
         self._taken_from: Handle | None = None

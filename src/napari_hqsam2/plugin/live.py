@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from napari_hqsam2.errors import HqSam2Error
 from napari_hqsam2.plugin.error_words import error_words
+from napari_hqsam2.plugin.follower import Follower
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class NoTimer:
         """Do nothing."""
 
 
-class Live:
+class Live(Follower):
     """Takes over prompts as they are drawn, and asks for the masks of the frame.
 
     Parameters
@@ -83,9 +84,7 @@ class Live:
         desk: Desk,
         make_timer: Callable[[Callable[[], None]], Timer],
     ) -> None:
-        self._state = state
-        self._viewer = viewer
-        self._desk = desk
+        super().__init__(state, viewer, desk)
         self._timer = make_timer(self.follow)
         self._position: tuple[int, ...] | None = None
         self._ticket: Ticket | None = None
@@ -222,7 +221,7 @@ class Live:
             self._timer.start()
 
     def _on_frame_changed(self) -> None:
-        self._desk.move_timeline()
+        self._desk.display.move_timeline()
         self.prepare()
 
     def _on_chosen(self) -> None:

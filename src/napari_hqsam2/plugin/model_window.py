@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_hqsam2.errors import HqSam2Error
 from napari_hqsam2.plugin.error_words import error_words
+from napari_hqsam2.plugin.follower import Follower
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 Position = tuple[int, ...]
 
 
-class ModelWindow:
+class ModelWindow(Follower):
     """Keeps a layer with what the model sees, made in the inference thread.
 
     Parameters
@@ -30,9 +31,7 @@ class ModelWindow:
     """
 
     def __init__(self, state: PluginState, viewer: ViewerPort, desk: Desk) -> None:
-        self._state = state
-        self._viewer = viewer
-        self._desk = desk
+        super().__init__(state, viewer, desk)
         self._shown: tuple[Handle, Handle] | None = None
         """The image, and the layer on it."""
         events = state.events

@@ -189,7 +189,7 @@ class Runs:
         run.done, run.total = step.done, step.total
         self._set_phase("cancelling" if run.stopped_by else "running")
         if report is not None:
-            self._desk.take_report(run.item, report)
+            self._desk.display.take_report(run.item, report)
 
     def _on_done(
         self,

@@ -17,6 +17,7 @@ from napari_hqsam2.lineage.measuring import measure
 from napari_hqsam2.lineage.tracks import to_tracks
 from napari_hqsam2.session.importing import SessionImport
 from napari_hqsam2.session.lineage_editing import divisions_of
+from napari_hqsam2.session.settings import STORED_SETTINGS
 from napari_hqsam2.weights.download import cached_path
 from napari_hqsam2.weights.records import known_sha256
 from napari_hqsam2.weights.state_dict import parameters_sha256
@@ -29,19 +30,6 @@ if TYPE_CHECKING:
     from napari_hqsam2.lineage.tracks import TracksData
     from napari_hqsam2.session.records import PlacedPrompts, Records
     from napari_hqsam2.stack_files import PixelSize
-
-
-STORED_SETTINGS = (
-    "checkpoint",
-    "contrast_limits",
-    "channels",
-    "crop",
-    "gamma",
-    "hq_mode",
-    "one_piece",
-    "resolution",
-    "tracking",
-)
 
 
 class SessionExchange(SessionImport):

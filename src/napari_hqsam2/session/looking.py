@@ -9,22 +9,85 @@ from napari_hqsam2.prompts import PointPrompt
 from napari_hqsam2.segmentation.prompt_groups import check_prompts
 from napari_hqsam2.session.anchors import find_anchors
 from napari_hqsam2.session.claims import SessionClaims
+from napari_hqsam2.session.doubts import DoubtLimits, find_doubts, with_changes
 from napari_hqsam2.session.packed_masks import PackedMask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from napari_hqsam2._types import Limits
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.segmentation.masks import ObjectMask
     from napari_hqsam2.session.anchors import Anchor
+    from napari_hqsam2.session.doubts import Doubt
     from napari_hqsam2.session.model_view import ModelView
-    from napari_hqsam2.session.records import PlacedPrompts
+    from napari_hqsam2.session.records import FrameScores, PlacedPrompts
     from napari_hqsam2.session.stacks import Line
 
 
 class SessionLooks(SessionClaims):
-    """Questions to the model."""
+    """What the model has said, and questions to it."""
+
+    def scores(self, obj_id: int) -> tuple[FrameScores, ...]:
+        """Scores and sizes of an object, on every frame it was segmented on.
+
+        Returns
+        -------
+        tuple of FrameScores
+            Sorted by position; jump and area ratio compare with the frame before, along
+            the axis of the run that gave the frame.
+        """
+        axes = self._stack.axes
+        stored = self._records.scores.of(self._known(obj_id))
+        return with_changes(stored, axes.leading, self._stack.default_axis())
+
+    def scores_on(self, position: Sequence[int] | int) -> tuple[FrameScores, ...]:
+        """Scores of all objects on one frame, sorted by object; see `scores`.
+
+        `jump` and `area_ratio` are not filled.
+        """
+        place = self._stack.position(position)
+        found = (self._records.scores.get(obj_id, place) for obj_id in self.obj_ids)
+        return tuple(item for item in found if item is not None)
+
+    def doubtful(
+        self,
+        objects: Iterable[int] | None = None,
+        *,
+        limits: DoubtLimits | None = None,
+    ) -> tuple[Doubt, ...]:
+        """Frames to look at, and why; locked and prompted ones are not doubted.
+
+        Of the latter, masks that a model made (``add_mask(..., score=)``) are, if it
+        was not sure.
+
+        Parameters
+        ----------
+        objects
+            Objects to look through; None is all.
+        limits
+            What is doubtful.
+
+        Returns
+        -------
+        tuple of Doubt
+            Sorted by position, then by object.
+        """
+        letters, axis = self._stack.axes.leading, self._stack.default_axis()
+        height, width = self._stack.axes.hw
+        doubts = [
+            doubt
+            for obj_id in self._chosen(objects)
+            for doubt in find_doubts(
+                self.scores(obj_id),
+                letters,
+                axis,
+                limits or DoubtLimits(),
+                height * width,
+            )
+            if not self._records.locks.get(obj_id, doubt.position)
+        ]
+        return tuple(sorted(doubts, key=lambda doubt: (doubt.position, doubt.obj_id)))
 
     def prepare(self, position: Sequence[int] | int) -> None:
         """Compute the image features of a frame, so that `segment` answers at once."""

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hqsam2.segmentation.mixing import COLOURS
-from napari_hqsam2.session.settings import RunSettings
+from napari_hqsam2.segmentation.options import StackSettings
+from napari_hqsam2.session.settings import STORED_SETTINGS, RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from napari_hqsam2.session.stacks import SessionStack
 
 NAMES = ("BoxPrompt", "Mix", "MixChannel", "PointPrompt")
 """What calls may name."""
@@ -58,6 +61,30 @@ class ScriptHeader:
     """What the names stand for that the script does not define."""
     arguments: dict[str, str]
     """Expressions by argument name of `Session`, the stack apart."""
+
+    @classmethod
+    def of(
+        cls, settings: StackSettings, stack: SessionStack, *, has_labels: bool
+    ) -> ScriptHeader:
+        """The session as it is made, for its script."""
+        comments = [f"stack: {stack.axes.described}"]
+        arguments = {"axes": literal(stack.axes.letters)}
+        if isinstance(settings.model, str):
+            arguments["model"] = literal(settings.model)
+        else:
+            arguments["model"] = "model"
+            comments.append("model: the predictor of this session")
+        if has_labels:
+            arguments["labels"] = "labels"
+            comments.append("labels: the array that was given, as it was then")
+        defaults = StackSettings()
+        for name in STORED_SETTINGS:
+            value = getattr(settings, name)
+            if value != getattr(defaults, name):
+                arguments[name] = literal(value)
+        if settings.mix is not None:
+            arguments["mix"] = literal(settings.mix)
+        return cls(comments, arguments)
 
 
 def whole_script(header: ScriptHeader, calls: Sequence[str]) -> str:

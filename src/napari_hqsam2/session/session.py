@@ -15,23 +15,18 @@ from napari_hqsam2.errors import SessionError
 from napari_hqsam2.segmentation.options import StackSettings
 from napari_hqsam2.session.autosave import Autosave, FolderLock
 from napari_hqsam2.session.disputes import Dispute
-from napari_hqsam2.session.doubts import (
-    Doubt,
-    DoubtLimits,
-    find_doubts,
-    with_changes,
-)
-from napari_hqsam2.session.exchange import STORED_SETTINGS, SessionExchange
+from napari_hqsam2.session.doubts import Doubt, DoubtLimits
+from napari_hqsam2.session.exchange import SessionExchange
 from napari_hqsam2.session.history import DEFAULT_BYTES
 from napari_hqsam2.session.label_store import LabelStore
 from napari_hqsam2.session.records import FrameScores, PlacedPrompts, TrackedObject
 from napari_hqsam2.session.running import PropagationStep
-from napari_hqsam2.session.script import ScriptHeader, literal, whole_script
+from napari_hqsam2.session.script import ScriptHeader, whole_script
+from napari_hqsam2.session.settings import settings_from
 from napari_hqsam2.session.stacks import SessionStack
 from napari_hqsam2.session.storage import damage_told, read_session, write_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
@@ -107,7 +102,9 @@ class Session(SessionExchange):
             self._resources = resources.pop_all()
         self._autosave: Autosave | None = None
         self._saved_mix = ""
-        self._header = _header(self.settings, opened, has_labels=labels is not None)
+        self._header = ScriptHeader.of(
+            self.settings, opened, has_labels=labels is not None
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -129,67 +126,6 @@ class Session(SessionExchange):
                 self._autosave.try_soon()
                 self._keep_up()
                 self._autosave.pause()
-
-    def scores(self, obj_id: int) -> tuple[FrameScores, ...]:
-        """Scores and sizes of an object, on every frame it was segmented on.
-
-        Returns
-        -------
-        tuple of FrameScores
-            Sorted by position; jump and area ratio compare with the frame before, along
-            the axis of the run that gave the frame.
-        """
-        axes = self._stack.axes
-        stored = self._records.scores.of(self._known(obj_id))
-        return with_changes(stored, axes.leading, self._stack.default_axis())
-
-    def scores_on(self, position: Sequence[int] | int) -> tuple[FrameScores, ...]:
-        """Scores of all objects on one frame, sorted by object; see `scores`.
-
-        `jump` and `area_ratio` are not filled.
-        """
-        place = self._stack.position(position)
-        found = (self._records.scores.get(obj_id, place) for obj_id in self.obj_ids)
-        return tuple(item for item in found if item is not None)
-
-    def doubtful(
-        self,
-        objects: Iterable[int] | None = None,
-        *,
-        limits: DoubtLimits | None = None,
-    ) -> tuple[Doubt, ...]:
-        """Frames to look at, and why; locked and prompted ones are not doubted.
-
-        Of the latter, masks that a model made (``add_mask(..., score=)``) are, if it
-        was not sure.
-
-        Parameters
-        ----------
-        objects
-            Objects to look through; None is all.
-        limits
-            What is doubtful.
-
-        Returns
-        -------
-        tuple of Doubt
-            Sorted by position, then by object.
-        """
-        letters, axis = self._stack.axes.leading, self._stack.default_axis()
-        height, width = self._stack.axes.hw
-        doubts = [
-            doubt
-            for obj_id in self._chosen(objects)
-            for doubt in find_doubts(
-                self.scores(obj_id),
-                letters,
-                axis,
-                limits or DoubtLimits(),
-                height * width,
-            )
-            if not self._records.locks.get(obj_id, doubt.position)
-        ]
-        return tuple(sorted(doubts, key=lambda doubt: (doubt.position, doubt.obj_id)))
 
     def as_python(self) -> str:
         """The script that repeats what was done and not undone.
@@ -371,13 +307,13 @@ class Session(SessionExchange):
         saved = read_session(Path(folder))
         axes = saved.header["stack"]["axes"]
         with damage_told(saved.folder):
-            settings = _settings_from(saved.header["settings"])
+            settings = settings_from(saved.header["settings"])
             StackSettings(**settings)
         session = cls(
             stack,
             axes=axes,
             labels=labels,
-            model=_model_to_go_on_with(saved, model),
+            model=saved.model_to_go_on_with(model),
             device=device,
             **settings,
         )
@@ -439,49 +375,3 @@ class Session(SessionExchange):
             self._store.fill(position, frame)
         for position in sorted(emptied):
             self._store.clear(position)
-
-
-def _header(
-    settings: StackSettings, stack: SessionStack, *, has_labels: bool
-) -> ScriptHeader:
-    """The session as it is made, for its script."""
-    comments = [f"stack: {stack.axes.described}"]
-    arguments = {"axes": literal(stack.axes.letters)}
-    if isinstance(settings.model, str):
-        arguments["model"] = literal(settings.model)
-    else:
-        arguments["model"] = "model"
-        comments.append("model: the predictor of this session")
-    if has_labels:
-        arguments["labels"] = "labels"
-        comments.append("labels: the array that was given, as it was then")
-    defaults = StackSettings()
-    for name in STORED_SETTINGS:
-        value = getattr(settings, name)
-        if value != getattr(defaults, name):
-            arguments[name] = literal(value)
-    if settings.mix is not None:
-        arguments["mix"] = literal(settings.mix)
-    return ScriptHeader(comments, arguments)
-
-
-def _model_to_go_on_with(
-    saved: SavedSession, model: str | SAM2VideoPredictor | None
-) -> str | SAM2VideoPredictor:
-    name: str | None = saved.header["provenance"]["model"]
-    if model is None and name is None:
-        msg = (
-            "The session was made with a model that was passed as an object; pass it "
-            "again: Session.load(folder, stack, model=load_model(...))."
-        )
-        raise SessionError(msg)
-    return model or name or ""
-
-
-def _settings_from(stored: Mapping[str, Any]) -> Any:
-    """Settings as `Session` takes them; JSON has lists where there were tuples."""
-    return {name: _tuples(value) for name, value in stored.items()}
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 from napari_hqsam2._types import Overlap
 from napari_hqsam2.segmentation.options import (
@@ -14,11 +14,25 @@ from napari_hqsam2.segmentation.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from napari_hqsam2._types import Direction
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.tracking_config import TrackingMode
+
+
+STORED_SETTINGS = (
+    "checkpoint",
+    "contrast_limits",
+    "channels",
+    "crop",
+    "gamma",
+    "hq_mode",
+    "one_piece",
+    "resolution",
+    "tracking",
+)
+"""Settings that a saved session brings along, and a script repeats."""
 
 
 class SessionOptions(ImageOptions, total=False):
@@ -103,3 +117,12 @@ def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         msg = f"{name}={value!r} is not one of {', '.join(allowed)}."
         raise ValueError(msg)
+
+
+def settings_from(stored: Mapping[str, Any]) -> Any:
+    """Settings as `Session` takes them; JSON has lists where there were tuples."""
+    return {name: _tuples(value) for name, value in stored.items()}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_hqsam2._types import LabelArray
+    from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.session.label_store import LabelStore
     from napari_hqsam2.session.records import Position, Records
 
@@ -135,6 +136,25 @@ class SavedSession:
         """Physical size of an index step by axis letter, as far as it was known."""
         stored = self.header["stack"].get("pixel_sizes", {})
         return {letter: PixelSize(*size) for letter, size in stored.items()}
+
+    def model_to_go_on_with(
+        self, model: str | SAM2VideoPredictor | None
+    ) -> str | SAM2VideoPredictor:
+        """The model that was given, or else that of the session.
+
+        Raises
+        ------
+        SessionError
+            There is neither.
+        """
+        name: str | None = self.header["provenance"]["model"]
+        if model is None and name is None:
+            msg = (
+                "The session was made with a model that was passed as an object; pass "
+                "it again: Session.load(folder, stack, model=load_model(...))."
+            )
+            raise SessionError(msg)
+        return model or name or ""
 
     def filled(self) -> Iterator[Position]:
         """Frames whose labels may hold something; all others are empty."""

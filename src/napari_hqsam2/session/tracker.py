@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -32,11 +31,12 @@ from napari_hqsam2.segmentation.window_frames import SharedFeatures
 from napari_hqsam2.segmentation.windows import joined_box, prompt_box
 from napari_hqsam2.session.memories import ConditioningMemories
 from napari_hqsam2.session.model_view import ModelView
+from napari_hqsam2.session.passes import Watch, side_by_side
 from napari_hqsam2.session.whole_lines import WholeLine
 from napari_hqsam2.session.windows import WindowLine, as_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.memory_bank import FrameOutput
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.segmentation.window_prompting import WindowOutput
     from napari_hqsam2.segmentation.windows import PixelBox, WindowRule
     from napari_hqsam2.session.anchors import Anchor, RunPlan
+    from napari_hqsam2.session.passes import Frames
     from napari_hqsam2.session.records import PlacedPrompts
     from napari_hqsam2.session.stacks import Line, SessionStack
 
@@ -243,7 +244,7 @@ class Tracker:
 
         Objects that are locked on a frame are left out of its masks.
         """
-        watch, hw = _Watch(plan, stop_after_empty), self._stack.axes.hw
+        watch, hw = Watch(plan, stop_after_empty), self._stack.axes.hw
         # what fails on a GPU shows at any later place
         with device_errors_told(self.predictor().device):
             for frame, objects in self._passes(plan, modes, watch, is_cancelled):
@@ -260,9 +261,9 @@ class Tracker:
         self,
         plan: RunPlan,
         modes: HqModes,
-        watch: _Watch,
+        watch: Watch,
         is_cancelled: Callable[[], bool],
-    ) -> _Frames:
+    ) -> Frames:
         forward, backward = plan.forward(), plan.backward()
         run = self._runner(plan, modes, watch, is_cancelled)
         kept: dict[int, KeptObjects] = {}
@@ -284,9 +285,9 @@ class Tracker:
         self,
         plan: RunPlan,
         modes: HqModes,
-        watch: _Watch,
+        watch: Watch,
         is_cancelled: Callable[[], bool],
-    ) -> Callable[..., _Frames]:
+    ) -> Callable[..., Frames]:
         """What does a pass of a run, from its anchors alone."""
         by_mode: dict[HqMode, set[int]] = {}
         for obj_id in plan.first_frames():
@@ -295,15 +296,15 @@ class Tracker:
             self._runner_of_one_mode(plan.of_objects(ids), hq, watch, is_cancelled)
             for hq, ids in by_mode.items()
         ]
-        return partial(_side_by_side, runs)
+        return partial(side_by_side, runs)
 
     def _runner_of_one_mode(
         self,
         plan: RunPlan,
         hq: HqMode,
-        watch: _Watch,
+        watch: Watch,
         is_cancelled: Callable[[], bool],
-    ) -> Callable[..., _Frames]:
+    ) -> Callable[..., Frames]:
         """The same of objects whose masks are made alike."""
         windows = self._windows(plan.line, plan.frames, hq)
         if windows is not None and windows.are_needed(map(as_prompt, plan.anchors)):
@@ -360,44 +361,3 @@ class Tracker:
 
 HqModes: TypeAlias = "Mapping[int, HqMode]"
 """Use of the high-quality mask by object."""
-
-_Frames: TypeAlias = "Iterator[tuple[int, FrameObjects]]"
-"""Frames in the order of processing, and the objects there."""
-
-
-def _side_by_side(runs: Iterable[Callable[..., _Frames]], *, reverse: bool) -> _Frames:
-    """Passes over the same frames as one, so that each frame is encoded once."""
-    passes = [run(reverse=reverse) for run in runs]
-    nearest = max if reverse else min
-    heads = [(each, next(each, None)) for each in passes]
-    while waiting := [(each, head) for each, head in heads if head is not None]:
-        frame = nearest(head[0] for _, head in waiting)
-        parts = [head[1].parts for _, head in waiting if head[0] == frame]
-        yield frame, FrameObjects(tuple(chain.from_iterable(parts)))
-        heads = [
-            (each, next(each, None) if head[0] == frame else head)
-            for each, head in waiting
-        ]
-
-
-class _Watch:
-    """Says which objects leave a run."""
-
-    def __init__(self, plan: RunPlan, stop_after_empty: int | None) -> None:
-        self._plan = plan
-        self._most = stop_after_empty
-        self._empty: dict[int, int] = {}
-
-    def restart(self) -> None:
-        """Begin a pass."""
-        self._empty.clear()
-
-    def left(self, following: int, objects: FrameObjects) -> list[int]:
-        """Objects of a frame that are not to be looked for on the following one."""
-        leaving = []
-        for obj_id, empty in objects.empty.items():
-            self._empty[obj_id] = self._empty.get(obj_id, 0) + 1 if empty else 0
-            is_lost = self._most is not None and self._empty[obj_id] >= self._most
-            if is_lost or not self._plan.may_visit(obj_id, following):
-                leaving.append(obj_id)
-        return leaving
