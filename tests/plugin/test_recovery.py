@@ -72,6 +72,38 @@ def rows(main):
     return [(row.obj_id, row.name, row.span) for row in main.state.objects]
 
 
+@pytest.mark.parametrize("end", ["the viewer", "the image"])
+def test_what_was_clicked_last_is_kept_in_the_end(
+    start, timers, folder, monkeypatch, end
+):
+    """Before there was time for it: the model may be busy with the next frames."""
+    main = start()
+    main.add_prompt_layers()
+    monkeypatch.setattr(main.desk, "keep", lambda _: None)
+    click(main, timers, [[1, 10, 10]])
+    assert places(folder) == []
+    labels = main.state.labels.data.copy()
+    assert labels.any()
+    if end == "the viewer":
+        main.close()
+    else:
+        main.viewer._viewer.layers.remove("cells")
+        assert "saved nowhere" not in main.state.message.text
+    main = start()
+    assert main.state.unsaved.objects == 1
+    main.recovery.restore()
+    np.testing.assert_array_equal(main.state.labels.data, labels)
+
+
+def test_what_is_not_kept_is_told_when_the_image_is_removed(start, timers, folder):
+    main = start(keeps_work=False)
+    main.add_prompt_layers()
+    click(main, timers, [[1, 10, 10]])
+    main.viewer._viewer.layers.remove("cells")
+    assert "Prompts and scores of 1 object are gone" in main.state.message.text
+    assert places(folder) == []
+
+
 def test_what_was_not_saved_is_offered_and_restored(work, start, folder):
     assert len(places(folder)) == 1
     assert start().state.unsaved is None

@@ -157,6 +157,7 @@ def test_what_is_kept_nowhere_is_not_lost_without_a_word(main, is_saved, tmp_pat
     main.choose_labels(None)
     assert names(main) == []
     assert main.state.unsaved is None
+    assert main.state.message.severity == "hint"
 
 
 def test_opening_a_session_leaves_what_is_there_alone(main, tmp_path):

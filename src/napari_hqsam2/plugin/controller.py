@@ -138,6 +138,8 @@ class PluginController:
             told = self.desk.start_afresh()
             if told:
                 self.teller.refuse(told)
+            else:
+                self.layers.hint()
             self.recovery.look()
         self.state.labels = labels
 

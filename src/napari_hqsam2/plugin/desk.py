@@ -132,16 +132,25 @@ class Desk:
         str
             What is kept, for the user; empty if nothing was lost.
         """
-        self._forget_all(self._images.drop_image(layer))
+        dropped = self._images.drop_image(layer)
+        keeps = self._keeps and self._state.keeps_work
+        lost = _count_objects(x for x in dropped if not (keeps or x.subject.is_kept))
+        self._forget_all(dropped)
         loose = self._images.loosen(layer)
         self.display.show()
-        objects = sum(len(item.rows) for item in loose)
-        if not objects:
+        kept = _count_objects(loose)
+        if lost:
+            return (
+                f"Prompts and scores of {count_words(lost, 'object')} are gone with "
+                "the image: they were saved nowhere. Labels stay in their layer."
+            )
+        if not kept:
             return ""
+        are, them = ("is", "it") if kept == 1 else ("are", "them")
         return (
-            f"{count_words(objects, 'object')} of the removed layer "
-            f"{'is' if objects == 1 else 'are'} kept: the next click brings a new "
-            "layer with them. To start afresh, choose “new layer” under Labels."
+            f"{count_words(kept, 'object')} of the removed layer {are} kept: the next "
+            f"click brings a new layer with {them}. To start afresh, choose “new "
+            "layer” under Labels."
         )
 
     def has_labels_in(self, layer: Handle) -> bool:
@@ -197,11 +206,11 @@ class Desk:
         if not all(item.may_go for item in lost):
             for item in lost:
                 item.may_go = True
-            objects = sum(len(item.rows) for item in lost)
+            objects = _count_objects(lost)
             return (
                 f"{count_words(objects, 'object')} of the removed layer "
-                f"{'is' if objects == 1 else 'are'} saved nowhere. Save them first "
-                "(Save as ▸ Session), or choose “new layer” once more to lose them."
+                f"{'is' if objects == 1 else 'are'} saved nowhere. Save the work first "
+                "(Save as ▸ Session), or choose “new layer” once more to drop it."
             )
         self._forget_all(self._images.drop_loose())
         self.display.show()
@@ -385,3 +394,7 @@ class Desk:
     def _on_report(self, text: str) -> None:
         self._state.message = Message(f"{text} …")
         self._viewer.show_status(f"{text} …")
+
+
+def _count_objects(items: Iterable[OpenImage]) -> int:
+    return sum(len(item.rows) for item in items)

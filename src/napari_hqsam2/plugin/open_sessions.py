@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_hqsam2.errors import SessionError
+from napari_hqsam2.errors import ReadCancelledError, SessionError
 from napari_hqsam2.plugin.models import Waiting
 from napari_hqsam2.plugin.views import Report, Reporter
 from napari_hqsam2.predictors.intensity import narrowed
@@ -40,6 +41,8 @@ class OpenSessions:
 
     def close(self, *, keep_model: bool = False) -> None:
         """Let go of everything, of the model only if nobody else uses it."""
+        if self._open is not None:
+            self._keep_rest(self._open)
         self.release(keep_model=keep_model)
         self._keeper.close()
         self._open = None
@@ -57,17 +60,26 @@ class OpenSessions:
         if self._open is subject:
             self._open = None
         if subject.session is not None:
+            self._keep_rest(subject)
             subject.session.close()
             self._keeper.let_go(subject)
             subject.session = subject.reporter = None
 
+    def _keep_rest(self, subject: Subject) -> None:
+        """Keep what is to be kept and was not yet, there being other things to do."""
+        with suppress(ReadCancelledError):
+            while self._keeper.keep(subject, is_wanted=subject.keeps_work).has_more:
+                pass
+
     def keep(self, order: Order) -> Keeping:
         """Keep the work on the subject, as far as nobody has saved it."""
+        order.subject.keeps_work = order.keeps_work
         return self._keeper.keep(order.subject, is_wanted=order.keeps_work)
 
     def of(self, order: Order) -> Session:
         """The session of the subject, made when it is first needed."""
         subject = order.subject
+        subject.keeps_work = order.keeps_work
         if self._open is not None and self._open is not subject:
             before = self._open
             if before.session is not None:

@@ -56,6 +56,8 @@ class Subject:
     needs_model: bool = True
     kept: KeptWork | None = None
     """Where the work is kept until somebody saves it."""
+    keeps_work: bool = False
+    """Whether that was wanted last."""
     not_kept_until: float = 0.0
     """When to try again, in seconds of `time.monotonic`."""
     ranges: dict[tuple[int, ...], tuple[Limits, ...]] = field(default_factory=dict)
