@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from napari_hqsam2.errors import CheckpointError, PromptError
+from napari_hqsam2.errors import CheckpointError, PromptError, SessionError
 from napari_hqsam2.plugin.controller import PluginController
 from napari_hqsam2.plugin.costs import cost_key
 from napari_hqsam2.plugin.inference import SyncInference
@@ -699,6 +699,29 @@ def test_deleted_objects_come_back_with_their_prompts(controller, state, drawn):
     controller.review.undo()
     assert sorted(drawn.obj_ids) == [1, 2]
     assert (state.labels.data == 1).any()
+
+
+def test_objects_are_cut_at_the_frame_on_show(controller, state, drawn, fake_viewer):
+    controller.segment_stack()
+    labels = state.labels.data
+    before = labels.copy()
+    fake_viewer.show_frame(state.image, (4,))
+    controller.objects.cut_object(1, "split")
+    assert "From T 4 on it is object 3" in state.message.text
+    assert [row.span for row in state.objects] == ["T 0 to 3", "T 0 to 5", "T 4 to 5"]
+    controller.objects.cut_object(2, "after")
+    assert "Removed object 2 from T 4 on" in state.message.text
+    fake_viewer.show_frame(state.image, (1,))
+    controller.objects.cut_object(1, "before")
+    assert [row.span for row in state.objects] == ["T 2 to 3", "T 0 to 3", "T 4 to 5"]
+    assert drawn.obj_ids == [2], "the click on object 1 went with its frame"
+    with pytest.raises(SessionError, match="nothing to split"):
+        controller.objects.cut_object(1, "split")
+    assert "nothing to split" in state.message.text
+    for _ in range(3):
+        controller.review.undo()
+    np.testing.assert_array_equal(labels, before)
+    assert sorted(drawn.obj_ids) == [1, 2]
 
 
 def test_objects_are_renamed_hidden_and_selected(controller, state, drawn, fake_viewer):

@@ -14,7 +14,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLineEdit
 
 from napari_hqsam2.plugin.rows import ObjectRow
-from napari_hqsam2.plugin.state import PluginState, RunStatus
+from napari_hqsam2.plugin.state import CUTS, PluginState, RunStatus
 from napari_hqsam2.plugin.widgets.colours import AMBER
 from napari_hqsam2.plugin.widgets.object_delegate import (
     ROW_HEIGHT,
@@ -61,6 +61,9 @@ class FakeController:
     def hide_object(self, obj_id, is_hidden):
         self.calls.append(("hide", obj_id, is_hidden))
         self._change(obj_id, is_hidden=is_hidden)
+
+    def cut_object(self, obj_id, cut):
+        self.calls.append(("cut", obj_id, cut))
 
     def delete_object(self, obj_id):
         self.calls.append(("delete", obj_id))
@@ -317,6 +320,18 @@ def test_the_menu_offers_ways_to_make_masks(opened):
     assert controller.calls == [("masks", 2, "off"), ("masks", 2, None)]
     controller.state.model = "sam2.1_hiera_large"
     assert not menu.isEnabled(), "this model has one way only"
+
+
+def test_the_menu_offers_cuts_of_stacks(opened):
+    panel, controller = opened
+    cuts = panel.objects.cuts
+    assert cuts.menuAction() in panel.objects.actions()
+    assert not cuts.isEnabled(), "there is no axis to cut along"
+    controller.state.axis = "T"
+    assert cuts.isEnabled()
+    for action in cuts.actions():
+        action.trigger()
+    assert controller.calls == [("cut", 2, how) for how in CUTS]
 
 
 def test_other_keys_go_on_to_the_viewer(opened):

@@ -126,7 +126,7 @@ def test_it_is_followed_again_from_its_next_prompt(predictor, video, spoil, ways
 
 def test_features_are_computed_anew(predictor, video, monkeypatch):
     expected = followed(predictor, video, WAYS["whole"])
-    plain = FeatureLoader._encode
+    plain = FeatureLoader.encode
 
     def encode(self, image, *, single=False):
         features = plain(self, image, single=single)
@@ -134,7 +134,7 @@ def test_features_are_computed_anew(predictor, video, monkeypatch):
             return features
         return replace(features, embedding=features.embedding * torch.nan)
 
-    monkeypatch.setattr(FeatureLoader, "_encode", encode)
+    monkeypatch.setattr(FeatureLoader, "encode", encode)
     found = followed(predictor, video, WAYS["whole"])
     assert found.keys() == expected.keys()
     assert_same(found, expected, expected)

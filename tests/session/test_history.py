@@ -140,6 +140,23 @@ class SessionMachine(RuleBasedStateMachine):
             self.session.reassign(self.choose(number), new)
             self.note()
 
+    @rule(number=objects, frame=frames)
+    def remove_frames(self, number, frame):
+        obj_id = self.choose(number)
+        self.session.remove_frames(obj_id, (frame, FRAMES))
+        assert not (self.session.labels[frame:] == obj_id).any()
+        self.note()
+
+    @rule(number=objects, frame=frames)
+    def split(self, number, frame):
+        obj_id, labels = self.choose(number), self.session.labels.copy()
+        parts = labels[:frame] == obj_id, labels[frame:] == obj_id
+        if parts[0].any() and parts[1].any():
+            new = self.session.split_object(obj_id, frame)
+            labels[frame:][parts[1]] = new
+            np.testing.assert_array_equal(self.session.labels, labels)
+            self.note()
+
     @rule(number=objects, most=st.integers(1, 3))
     def run(self, number, most):
         obj_id = self.choose(number)
@@ -338,7 +355,7 @@ def test_steps_are_undone_in_labels_of_a_wider_type(session):
 def test_prepared_frames_are_encoded_once(session, monkeypatch):
     session.prepare(2)
     loader = session._tracker.predictor()._tracker.loader
-    monkeypatch.setattr(loader, "_encode", lambda _: pytest.fail("encoded again"))
+    monkeypatch.setattr(loader, "encode", lambda _: pytest.fail("encoded again"))
     session.prepare((2,))
     session.new_object()
     session.add_points(1, [(2, 10, 12)])

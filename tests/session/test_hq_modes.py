@@ -71,8 +71,8 @@ def test_frames_come_once_and_in_order(stack, predictor):
 def test_each_frame_is_encoded_once(stack, predictor, monkeypatch):
     session = made(stack, predictor, crop="off")
     loader = session._tracker.predictor()._tracker.loader
-    encode, count = loader._encode, []
-    monkeypatch.setattr(loader, "_encode", lambda x: count.append(1) or encode(x))
+    encode, count = loader.encode, []
+    monkeypatch.setattr(loader, "encode", lambda x: count.append(1) or encode(x))
     list(session.propagate("T"))
     assert len(count) <= len(stack)
 

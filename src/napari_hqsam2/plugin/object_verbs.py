@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from napari_hqsam2.plugin.resolve import count_words
 from napari_hqsam2.plugin.state import HQ_MODES
@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from napari_hqsam2.plugin.controller import PluginController
     from napari_hqsam2.plugin.inference import Ticket
     from napari_hqsam2.plugin.orders import Order, Outcome
-    from napari_hqsam2.plugin.state import HqMode, PluginState
+    from napari_hqsam2.plugin.state import Cut, HqMode, PluginState
     from napari_hqsam2.session.session import Session
+
+
+class _Line(TypedDict):
+    axis: str
+    at: tuple[int, ...] | None
 
 
 class ObjectVerbs:
@@ -101,6 +106,35 @@ class ObjectVerbs:
     def delete_object(self, obj_id: int) -> None:
         """Remove an object with its prompts and pixels; undo brings it back."""
         self._main.edit(lambda session: session.delete_object(obj_id))
+
+    def cut_object(self, obj_id: int, cut: Cut) -> None:
+        """Remove an object up to the frame on show, or from it on, or split it there.
+
+        Along T that is done at every depth, along other axes on the line on show.
+        """
+        main, axis, position = (
+            self._main,
+            self.state.axis,
+            self._main.position_on_show(),
+        )
+        if axis is None or position is None or main.desk.open is None:
+            main.teller.tell("Show a frame of a stack to cut an object there.")
+            return
+        axes = main.desk.open.subject.axes
+        frame = position[axes.stack.leading.index(axis)]
+        length, where = axes.stack.length(axis), axes.with_value(axis, frame)
+        line: _Line = {"axis": axis, "at": None if axis == "T" else position}
+
+        def change(session: Session) -> str:
+            if cut == "split":
+                new_id = session.split_object(obj_id, frame, **line)
+                return f"From {where} on it is object {new_id}."
+            frames = (0, frame + 1) if cut == "before" else (frame, length)
+            session.remove_frames(obj_id, frames, **line)
+            words = f"up to {where}" if cut == "before" else f"from {where} on"
+            return f"Removed object {obj_id} {words}."
+
+        main.edit(change, [obj_id])
 
     def take_disputed(self) -> None:
         """Let objects have the pixels that their newest masks left to others."""

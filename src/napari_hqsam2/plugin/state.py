@@ -25,6 +25,13 @@ HQ_MODES: dict[HqMode, str] = {
     "off": "Plain SAM 2",
 }
 """Ways to make masks, with words."""
+Cut = Literal["before", "after", "split"]
+CUTS: dict[Cut, str] = {
+    "before": "Remove up to this frame",
+    "after": "Remove from this frame on",
+    "split": "New object from this frame on",
+}
+"""Ways to cut an object at the frame on show, with words."""
 CROPS: tuple[CropMode, ...] = ("auto", "off", 128, 256, 512, 1024)
 """Windows that the widget offers."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from napari_hqsam2.errors import LineageError, SessionError
 from napari_hqsam2.lineage.divisions import Lineage, make_division
 from napari_hqsam2.lineage.measuring import Span, measure, num_times, planes
 from napari_hqsam2.lineage.suggestions import suggest_divisions
-from napari_hqsam2.session.object_editing import ObjectEditing, with_id
+from napari_hqsam2.session.object_editing import ObjectEditing
 from napari_hqsam2.session.records import TrackedObject
 from napari_hqsam2.session.script import call
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.lineage.divisions import Division
     from napari_hqsam2.lineage.suggestions import DivisionLimits, DivisionSuggestion
     from napari_hqsam2.session.history import Step
-    from napari_hqsam2.session.records import Records, Table
+    from napari_hqsam2.session.records import Records
 
 
 def divisions_of(records: Records) -> tuple[Division, ...]:
@@ -236,20 +236,8 @@ class LineageEditing(ObjectEditing):
         item = TrackedObject(new_id, f"object {new_id}")
         step.put(self._records.objects, new_id, (), item)
         axis = self._stack.axes.leading.index("T")
-        for position in self._store.positions():
-            if position[axis] >= frame:
-                step.add_patch(self._store.relabel(position, mother, new_id))
-        records = self._records
-        tables: tuple[Table[Any], ...] = (
-            records.prompts,
-            records.locks,
-            records.scores,
-        )
-        for table in tables:
-            for position, value in list(table.of(mother).items()):
-                if position[axis] >= frame:
-                    step.put(table, mother, position, None)
-                    step.put(table, new_id, position, with_id(value, new_id))
+        after = {p for p in self._store.positions() if p[axis] >= frame}
+        self._move(step, mother, new_id, after)
 
     def _put_division(self, step: Step, division: Division) -> None:
         table = self._records.objects

@@ -14,8 +14,11 @@ from napari_hqsam2.session.script import call
 from napari_hqsam2.session.settings import check_choice
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.session.history import Step
+    from napari_hqsam2.session.records import Position, Table
 
 
 class ObjectEditing(SessionCore):
@@ -143,6 +146,26 @@ class ObjectEditing(SessionCore):
     def _relabel(self, step: Step, old: int, new: int) -> None:
         for position in self._store.positions():
             step.add_patch(self._store.relabel(position, old, new))
+
+    def _move(
+        self,
+        step: Step,
+        obj_id: int,
+        new_id: int | None,
+        positions: Collection[Position],
+    ) -> None:
+        """Give what an object is on some frames to another one, or to none."""
+        for position in positions:
+            step.add_patch(self._store.relabel(position, obj_id, new_id or 0))
+        records = self._records
+        tables: tuple[Table[Any], ...] = records.prompts, records.locks, records.scores
+        for table in tables:
+            for position, value in list(table.of(obj_id).items()):
+                if position in positions:
+                    step.put(table, obj_id, position, None)
+                    if new_id is not None:
+                        moved = with_id(value, new_id)
+                        step.put(table, new_id, position, moved)
 
     def _check_unused(self, obj_id: int) -> None:
         """Refuse an id that pixels have; all frames are looked through."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -10,7 +11,7 @@ from qtpy.QtGui import QAction  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QAbstractItemView, QFrame, QListView, QMenu, QWidget
 
 from napari_hqsam2.plugin.resolve import count_words
-from napari_hqsam2.plugin.state import HQ_MODES
+from napari_hqsam2.plugin.state import CUTS, HQ_MODES
 from napari_hqsam2.plugin.widgets.object_delegate import (
     ROW_HEIGHT,
     ROW_ROLE,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QKeyEvent, QMouseEvent
 
     from napari_hqsam2.plugin.rows import ObjectRow
-    from napari_hqsam2.plugin.state import HqMode
+    from napari_hqsam2.plugin.state import Cut, HqMode
 
 MAX_ROWS = 8
 """Rows that the list shows without scrolling."""
@@ -142,14 +143,15 @@ class ObjectList(QListView):
 
     Signals: `chosen` (object that the user made current), `renamed` (object, name),
     `hiding` (object, whether to hide it), `hq_chosen` (object, how to make its masks;
-    None is as those of all) and `deleted` (object). Keys that the list has no use for
-    go on to the viewer, so that its shortcuts work from here too.
+    None is as those of all), `deleted` (object) and `cut` (object, how). Keys that the
+    list has no use for go on to the viewer, so that its shortcuts work from here too.
     """
 
     chosen = Signal(int)
     renamed = Signal(int, str)
     hiding = Signal(int, bool)
     deleted = Signal(int)
+    cut = Signal(int, str)
     hq_chosen = Signal(int, object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -174,6 +176,9 @@ class ObjectList(QListView):
         self.masks = QMenu("Masks", self)
         self.masks.aboutToShow.connect(self._offer_masks)
         self.masks.triggered.connect(self._choose_masks)
+        self.cuts = QMenu("Cut here", self)
+        for cut, words in CUTS.items():
+            self.cuts.addAction(words).triggered.connect(partial(self._cut, cut))
         self._add_actions()
 
     def show_objects(self, rows: tuple[ObjectRow, ...], current: int) -> None:
@@ -248,6 +253,7 @@ class ObjectList(QListView):
         ):
             self._add_action(text, slot)
         self.addAction(self.masks.menuAction())
+        self.addAction(self.cuts.menuAction())
         self._add_action("Delete\tDel", self._delete)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
 
@@ -292,6 +298,10 @@ class ObjectList(QListView):
     def _delete(self) -> None:
         if (row := self._current_row()) is not None:
             self.deleted.emit(row.obj_id)
+
+    def _cut(self, cut: Cut, _: bool = False) -> None:
+        if (row := self._current_row()) is not None:
+            self.cut.emit(row.obj_id, cut)
 
     def _press_eye(self, event: QMouseEvent) -> bool:
         point = event.position().toPoint()

@@ -68,13 +68,15 @@ class ObjectsPanel(QWidget):
         self.objects.renamed.connect(controller.rename_object)
         self.objects.hiding.connect(controller.hide_object)
         self.objects.deleted.connect(controller.delete_object)
+        self.objects.cut.connect(controller.cut_object)
         self.objects.hq_chosen.connect(controller.set_hq_mode)
         self.new_object.clicked.connect(lambda _: controller.new_object())
         self.find_all.clicked.connect(lambda _: controller.propose_everything())
         events = self._state.events
         for event in (events.objects, events.object_id, events.image, events.run):
             event.connect(self._show)
-        events.model.connect(self._show)
+        for event in (events.model, events.axis):
+            event.connect(self._show)
         for event in (events.points, events.shapes):
             event.connect(self._show)
 
@@ -89,6 +91,7 @@ class ObjectsPanel(QWidget):
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint))
         self.objects.masks.setEnabled(registry.get(state.model).is_hq)
+        self.objects.cuts.setEnabled(state.axis is not None)
         has_image = state.image is not None
         self.new_object.setEnabled(has_image)
         self.find_all.setEnabled(has_image and not state.run.is_busy)

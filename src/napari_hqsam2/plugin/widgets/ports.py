@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from napari_hqsam2.plugin.state import HqMode, PluginState
+    from napari_hqsam2.plugin.state import Cut, HqMode, PluginState
 
 
 class StatePort(Protocol):
@@ -36,6 +36,9 @@ class ObjectsPort(StatePort, Protocol):
 
     def delete_object(self, obj_id: int) -> None:
         """Remove an object with its prompts and pixels; undo brings it back."""
+
+    def cut_object(self, obj_id: int, cut: Cut) -> None:
+        """Remove an object up to the frame on show, or from it on, or split it."""
 
     def take_disputed(self) -> None:
         """Let objects have the pixels that their newest masks left to others."""
