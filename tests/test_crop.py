@@ -26,7 +26,7 @@ from napari_hqsam2.segmentation.window_prompting import WindowTracker
 from napari_hqsam2.segmentation.window_tracking import WindowRun
 from napari_hqsam2.segmentation.windows import window_rule
 
-SIDE, RADIUS, FRAMES = 1000, 6, 4
+SIDE, RADIUS, FRAMES = 1000, 6, 3
 CENTRES = {1: (200, 240), 2: (216, 258), 3: (640, 505), 4: (985, 12)}
 """First (y, x) of discs; 1 and 2 are neighbours, 4 lies at the border."""
 STEP = (-4, 5)

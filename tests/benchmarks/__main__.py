@@ -31,7 +31,7 @@ from tests.benchmarks.measurement import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 CASES: tuple[Case, ...] = (
     *cases_encode.CASES,
@@ -127,10 +127,10 @@ def _recorded(cases: Iterable[Case], options: argparse.Namespace) -> list[Record
     return records
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what was asked for, and print one row for each measurement."""
     parser = _parser()
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.record and options.smoke:
         parser.error("--record keeps figures, and --smoke gives none; leave one out")
     if options.threads is not None:

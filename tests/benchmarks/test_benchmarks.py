@@ -1,4 +1,4 @@
-"""The benchmarks run: each of them at its smallest, in a process of its own.
+"""The benchmarks run: each of them at its smallest.
 
 What they measure at that size means nothing and is not looked at.
 """
@@ -15,27 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.benchmarks import training_crops
+from tests.benchmarks import report, training_crops
+from tests.benchmarks.__main__ import main
+from tests.benchmarks.report import KEPT, PAGE
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = "docs/performance.md"
 NEEDS_SAM2 = ("encode", "click", "track-one", "track-many", "local", "state", "growth")
 
 
 def run(
-    *arguments: str,
-    root: Path = ROOT,
-    fails: bool = False,
-    module: str = "tests.benchmarks",
+    *arguments: str, module: str = "tests.benchmarks"
 ) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(  # noqa: S603
         (sys.executable, "-m", module, *arguments),
-        cwd=root,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 
@@ -99,12 +97,11 @@ def test_operators_are_counted_without_a_gpu() -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of what the table is written by and into."""
-    shutil.copytree(ROOT / "tests/benchmarks", tmp_path / "tests/benchmarks")
-    for name in ("tests/parity/golden/formula.py", PAGE):
-        (tmp_path / name).parent.mkdir(parents=True)
-        shutil.copy(ROOT / name, tmp_path / name)
+def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the page with the table; nothing else is written to."""
+    monkeypatch.setattr(report, "PAGE", tmp_path / PAGE.name)
+    monkeypatch.setattr(report, "KEPT", tmp_path / KEPT.name)
+    shutil.copy(PAGE, tmp_path)
     return tmp_path
 
 
@@ -128,29 +125,30 @@ def kept_record(kind: str) -> dict[str, Any]:
     }
 
 
-def test_figures_replace_those_of_the_same_device(checkout: Path) -> None:
+def test_figures_replace_those_of_the_same_device(docs: Path) -> None:
     kept = [kept_record("cpu"), kept_record("cuda")]
-    (checkout / "docs/performance.json").write_text(json.dumps(kept), encoding="utf-8")
+    (docs / KEPT.name).write_text(json.dumps(kept), encoding="utf-8")
     amounts = ("--size", "64", "--objects", "2", "--repeats", "1")
-    run("--case", "compose", "--device", "cpu", *amounts, "--record", root=checkout)
-    page = (checkout / PAGE).read_text(encoding="utf-8")
+    main(["--case", "compose", "--device", "cpu", *amounts, "--record"])
+    page, before = (docs / PAGE.name).read_text("utf-8"), PAGE.read_text("utf-8")
     assert page.count("| compose 2 objects at 64 px |") == 1 + bool(find_spec("sam2"))
     assert "earlier on cpu" not in page
     row = "| slow: 3 s | fast: 2 ms | 1,500x (1,400 to 1,600) |  | one | 2 | abc1234 |"
     assert f"| earlier on cuda {row}" in page
-    assert (
-        page.partition("<!--")[0] == (ROOT / PAGE).read_text("utf-8").split("<!--")[0]
-    )
+    assert page.partition("<!--")[0] == before.partition("<!--")[0]
 
 
-def test_the_table_is_that_of_the_kept_figures(checkout: Path) -> None:
-    kept = ROOT / "docs" / "performance.json"
-    if kept.is_file():
-        shutil.copy(kept, checkout / "docs")
-    run("--case", "none", "--record", root=checkout)
-    assert (checkout / PAGE).read_text("utf-8") == (ROOT / PAGE).read_text("utf-8")
+def test_the_table_is_that_of_the_kept_figures(docs: Path) -> None:
+    if KEPT.is_file():
+        shutil.copy(KEPT, docs)
+    main(["--case", "none", "--record"])
+    assert (docs / PAGE.name).read_text("utf-8") == PAGE.read_text("utf-8")
 
 
-def test_a_smoke_run_leaves_the_table_alone(checkout: Path) -> None:
-    done = run("--smoke", "--record", "--case", "ops", root=checkout, fails=True)
-    assert "leave one out" in done.stderr
+def test_a_smoke_run_leaves_the_table_alone(
+    docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--smoke", "--record", "--case", "ops"])
+    assert "leave one out" in capsys.readouterr().err
+    assert (docs / PAGE.name).read_text("utf-8") == PAGE.read_text("utf-8")

@@ -74,7 +74,7 @@ def test_our_own_reader(tmp_path, content):
 
 
 @given(tracked_labels())
-@settings(max_examples=30)
+@settings(max_examples=12)
 def test_graphs_come_back(content):
     if not content.table.obj_ids:
         return

@@ -206,7 +206,7 @@ def test_the_viewer_stays_usable_while_many_objects_are_followed(
     state = widget.state
     places = np.stack(np.mgrid[5:125:12, 5:125:12], axis=-1).reshape(-1, 2)
     rows = np.hstack([np.full((len(places), 1), 12), places])
-    state.live = False
+    state.live, state.frames = False, (8, 18)
     state.points.add(rows)
     features = state.points.features.copy()
     features["object_id"] = np.arange(1, len(rows) + 1)
