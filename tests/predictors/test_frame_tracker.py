@@ -60,6 +60,13 @@ def results(
     return {r.frame: r.low_res for r in predictor.propagate(session, **how)}
 
 
+@pytest.fixture(scope="module")
+def expected(predictor: SAM2VideoPredictor, video: Video) -> dict[int, Tensor]:
+    """What all objects of `prompted` give in one batch."""
+    whole = with_config(predictor, max_batch=COUNT)
+    return results(whole, prompted(whole, video))
+
+
 def spy(
     monkeypatch: pytest.MonkeyPatch,
     predictor: SAM2VideoPredictor,
@@ -82,11 +89,10 @@ def test_the_size_of_batches_does_not_matter(
     monkeypatch: pytest.MonkeyPatch,
     predictor: SAM2VideoPredictor,
     video: Video,
+    expected: dict[int, Tensor],
     max_batch: int | None,
 ) -> None:
     batched = with_config(predictor, max_batch=max_batch)
-    reference = with_config(predictor, max_batch=COUNT)
-    expected = results(reference, prompted(reference, video))
     sizes: list[int] = []
     spy(monkeypatch, batched, "fuse_memory", lambda _, out: sizes.append(len(out)))
     got = results(batched, prompted(batched, video))
@@ -122,8 +128,8 @@ def test_memory_that_runs_out_halves_the_batches(
     caplog: pytest.LogCaptureFixture,
     predictor: SAM2VideoPredictor,
     video: Video,
+    expected: dict[int, Tensor],
 ) -> None:
-    expected = results(predictor, prompted(predictor, video))
     sizes: list[int] = []
     original = predictor.model.encode_memory
 
@@ -150,9 +156,11 @@ def test_memory_that_runs_out_halves_the_batches(
 
 
 def test_memory_for_not_even_one_object_is_an_error_that_loses_nothing(
-    monkeypatch: pytest.MonkeyPatch, predictor: SAM2VideoPredictor, video: Video
+    monkeypatch: pytest.MonkeyPatch,
+    predictor: SAM2VideoPredictor,
+    video: Video,
+    expected: dict[int, Tensor],
 ) -> None:
-    expected = results(predictor, prompted(predictor, video))
     session = prompted(predictor, video)
     run = predictor.propagate(session)
     assert [next(run).frame for _ in range(4)] == [0, 1, 2, 3]
@@ -172,10 +180,12 @@ def test_memory_for_not_even_one_object_is_an_error_that_loses_nothing(
 
 @pytest.mark.parametrize("asked", [1, 2, 6, 9])
 def test_cancelling_between_batches_leaves_no_half_frame(
-    predictor: SAM2VideoPredictor, video: Video, asked: int
+    predictor: SAM2VideoPredictor,
+    video: Video,
+    expected: dict[int, Tensor],
+    asked: int,
 ) -> None:
     small = with_config(predictor, max_batch=2)
-    expected = results(small, prompted(small, video))
     session = prompted(small, video)
     calls = iter(range(1000))
     done = results(small, session, is_cancelled=lambda: next(calls) >= asked)

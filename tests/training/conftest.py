@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +14,6 @@ from napari_hqsam2.training.config import RunConfig
 from napari_hqsam2.training.run import build_model
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_hqsam2.modeling.hqsam2 import HqSam2
 
 MICRO = (
@@ -70,7 +70,12 @@ def run(data: Path, tmp_path: Path) -> RunConfig:
     )
 
 
+@pytest.fixture(scope="session")
+def new_micro() -> HqSam2:
+    return build_model(RunConfig(data=(), out=Path(), overrides=MICRO))
+
+
 @pytest.fixture
-def micro(run: RunConfig) -> HqSam2:
+def micro(new_micro: HqSam2) -> HqSam2:
     torch.manual_seed(0)
-    return build_model(run)
+    return copy.deepcopy(new_micro)
