@@ -178,7 +178,9 @@ class ObjectList(QListView):
         self.masks.triggered.connect(self._choose_masks)
         self.cuts = QMenu("Cut here", self)
         for cut, words in CUTS.items():
-            self.cuts.addAction(words).triggered.connect(partial(self._cut, cut))
+            action = QAction(words, self.cuts)
+            action.triggered.connect(partial(self._cut, cut))
+            self.cuts.addAction(action)
         self._add_actions()
 
     def show_objects(self, rows: tuple[ObjectRow, ...], current: int) -> None:
