@@ -9,7 +9,7 @@ import pytest
 from tests.training.conftest import MICRO
 
 from napari_hqsam2.training.__main__ import main
-from napari_hqsam2.training.config import Budget, default_phase, large_phase
+from napari_hqsam2.training.config import PHASES, Budget, default_phase, large_phase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def test_scenes_are_drawn_anew_beside_the_images(data: Path, tmp_path: Path) -> 
     assert losses[0] != losses[1]
 
 
-@pytest.mark.parametrize("name", ["image", "clip", "hq"])
+@pytest.mark.parametrize("name", PHASES)
 def test_a_gpu_takes_many_more_crops_a_step(name: PhaseName) -> None:
     budget = Budget(steps=1)
     small, large = default_phase(name, budget), large_phase(name, budget)

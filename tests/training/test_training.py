@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from napari_hqsam2.training.clip_phase import Remembered
 from napari_hqsam2.training.config import (
+    PHASES,
     Budget,
     Optimisation,
     PhaseConfig,
@@ -38,7 +39,13 @@ def trainer_of(
 ) -> Trainer:
     optimisation = Optimisation(learning_rate=2e-3, warmup=2)
     config = PhaseConfig(
-        name, Budget(steps=steps), (SHAPE,), optimisation, single_round_steps=1
+        name,
+        Budget(steps=steps),
+        (SHAPE,),
+        optimisation,
+        single_round_steps=1,
+        still_shapes=(SHAPE,) if name == "iou" else (),
+        window_shapes=(SHAPE,),
     )
     mixture = Mixture(load_sources(run.data, "train"))
     torch.manual_seed(0)
@@ -70,7 +77,7 @@ def test_loss_falls_on_one_scene(micro: HqSam2, run: RunConfig) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["image", "clip", "hq"])
+@pytest.mark.parametrize("name", PHASES)
 def test_resuming_equals_not_stopping(
     name: PhaseName, micro: HqSam2, run: RunConfig
 ) -> None:
@@ -227,7 +234,7 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", ["image", "clip", "hq"])
+@pytest.mark.parametrize("name", PHASES)
 def test_a_step_does_not_wait_for_its_device(
     name: PhaseName, micro: HqSam2, run: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,3 +286,32 @@ def test_correction_clicks_on_clips_are_learnt(micro: HqSam2, run: RunConfig) ->
             batch, 0, torch.Generator().manual_seed(seed)
         ).figures.keys()
     assert {"corrected", "tracked_1", "tracked_2"} <= names
+
+
+def test_iou_phase_leaves_everything_else_alone(micro: HqSam2, run: RunConfig) -> None:
+    start = {k: v.clone() for k, v in micro.state_dict().items()}
+    trainer_of(micro, run, "iou", steps=2).train()
+    changed = {k for k, v in micro.state_dict().items() if not torch.equal(v, start[k])}
+    assert changed
+    assert all("iou_prediction_head" in key for key in changed)
+
+
+def test_predicted_ious_come_near_the_true_ones(micro: HqSam2, run: RunConfig) -> None:
+    config = PhaseConfig(
+        "iou",
+        Budget(steps=1),
+        (SHAPE,),
+        Optimisation(learning_rate=5e-3, warmup=1),
+        still_shapes=(SHAPE,),
+        window_shapes=(SHAPE,),
+        lengths=(2,),
+    )
+    mixture = Mixture(load_sources(run.data, "train"))
+    trainer = Trainer(make_phase(micro, config), run, mixture)
+    batches = trainer.phase.batches(mixture, 0)
+    for index, name in enumerate(("tracked_error", "error", "window_error")):
+        errors = []
+        for _ in range(12):
+            trainer.step_number = 0  # the same generator
+            errors.append(trainer._step(batches[index])[name])
+        assert errors[-1] < 0.8 * errors[0]

@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MINUTE_SHARES = {"image": 0.25, "clip": 0.6, "hq": 0.15}
+MINUTE_SHARES = {"image": 0.25, "clip": 0.55, "hq": 0.1, "iou": 0.1}
 
 
 def parser() -> argparse.ArgumentParser:
     """Command line of the trainer."""
     result = argparse.ArgumentParser(
         prog="python -m napari_hqsam2.training",
-        description="Train sam2.1_hq_hiera_nano: images, then clips, then the HQ head. "
+        description="Train sam2.1_hq_hiera_nano: images, then clips, then the HQ head, "
+        "then the head that predicts IoUs. "
         "A run that was stopped goes on where it was if the command is given again.",
     )
     result.add_argument(

@@ -109,11 +109,12 @@ class ClipPhase(ImagePhase):
     ) -> ClipBatches | MixedBatches:
         """Batches of this phase, mixed with stills if the config has their shapes."""
         config = self.config
-        clips = ClipBatches(mixture, config.shapes, seed, config.lengths)
+        settings = self.crop_settings
+        clips = ClipBatches(mixture, config.shapes, seed, config.lengths, settings)
         if not config.still_shapes:
             return clips
         stills = ImageBatches(
-            mixture, config.still_shapes, seed, together=clips.together
+            mixture, config.still_shapes, seed, settings, together=clips.together
         )
         return MixedBatches(clips, stills)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from napari_hqsam2.training.crops import CropSettings
 from napari_hqsam2.training.data import BatchShape
 from napari_hqsam2.training.losses import LossWeights
 
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-PhaseName = Literal["image", "clip", "hq", "fine_tuning"]
-PHASES: tuple[PhaseName, ...] = ("image", "clip", "hq")
+PhaseName = Literal["image", "clip", "hq", "iou", "fine_tuning"]
+PHASES: tuple[PhaseName, ...] = ("image", "clip", "hq", "iou")
 """Phases of the built-in model, in order."""
 
 
@@ -76,8 +77,12 @@ class PhaseConfig:
     """Steps before correction clicks begin."""
     still_shapes: tuple[BatchShape, ...] = ()
     """Shapes of the batches of stills that a phase of clips mixes in; none without."""
+    window_shapes: tuple[BatchShape, ...] = ()
+    """Shapes of the batches of windows of a phase that has them; `crops` are frames."""
     lengths: tuple[int, ...] = (3, 5, 4)
     """Frames of a clip, taken in turn."""
+    zoom: tuple[float, float] = CropSettings.zoom
+    """Range of magnification relative to use, drawn log-uniformly."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,9 @@ CLIP_SHARES = {
 }
 
 
+WINDOW_ZOOM = (0.65, 6.0)
+"""Of crops whose scores are learnt: windows show objects magnified."""
+
 LARGE_SHARES = {"synthetic": 4.0, "synthetic_tyx": 1.5}
 """On a GPU the same real images would be seen too often."""
 
@@ -154,6 +162,14 @@ def large_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             optimisation=Optimisation(
                 6e-4, trunk_scale=0.5, decoder_scale=0.5, warmup=100
             ),
+        )
+    if name == "iou":
+        stills = (BatchShape(512, 32, 8),)
+        return replace(
+            config,
+            shapes=(BatchShape(512, 8, 4),),
+            still_shapes=stills,
+            window_shapes=(BatchShape(512, 4, 8),),
         )
     return replace(
         config,
@@ -184,6 +200,18 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             single_round_steps=0,
             still_shapes=(large,),
             shares=DEFAULT_SHARES | CLIP_SHARES,
+        )
+    if name == "iou":
+        return PhaseConfig(
+            name,
+            budget,
+            (BatchShape(512, 1, 4),),
+            Optimisation(learning_rate=2e-4, warmup=20, weight_decay=0.01, ema=0.99),
+            still_shapes=(BatchShape(512, 2, 8),),
+            window_shapes=(BatchShape(512, 1, 8),),
+            shares=DEFAULT_SHARES | CLIP_SHARES,
+            lengths=(5, 8, 6),
+            zoom=WINDOW_ZOOM,
         )
     return PhaseConfig(
         name,

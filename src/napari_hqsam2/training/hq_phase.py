@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 from napari_hqsam2.modeling.hq_mask_decoder import HqMaskDecoder
 from napari_hqsam2.modeling.hqsam2 import MASK_SCALE
 from napari_hqsam2.training.clip_phase import ClipPhase, Remembered
-from napari_hqsam2.training.clips import ClipBatch
+from napari_hqsam2.training.data import ImageBatch, area_target
 from napari_hqsam2.training.decoding import (
     Decoded,
     add_clicks,
@@ -26,11 +27,13 @@ from napari_hqsam2.training.prompts import correction_clicks
 from napari_hqsam2.training.transfer import to_device
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from napari_hqsam2.modeling.hqsam2 import HqSam2
+    from napari_hqsam2.training.clips import ClipBatch
     from napari_hqsam2.training.config import PhaseConfig
-    from napari_hqsam2.training.data import ImageBatch
 
 FINE_STRIDE = 2
 """Boundaries are compared at this stride, finer than the mask's own 4."""
@@ -90,6 +93,26 @@ def fine_target(masks: Tensor) -> Tensor:
     return F.avg_pool2d(masks[:, None].float(), FINE_STRIDE)[:, 0]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the decoder says about N objects on a frame, and the truth."""
+
+    decoded: Decoded
+    sam: Tensor
+    """(N, 1, 4h, 4w) logits of SAM's mask that is shown."""
+    hq_mask: Tensor
+    """(N, 1, 4h, 4w) logits of the HQ mask, which is added to it."""
+    masks: Tensor
+    """(N, S, S) uint8 truth; empty where an object is out of view."""
+    multimask: Tensor
+    """(N,) bool: whether the best candidate is shown instead of the single mask."""
+
+    @cached_property
+    def present(self) -> Tensor:
+        """(N,) bool: objects in view."""
+        return area_target(self.masks).amax((1, 2)) > 0.5
+
+
 class HqPhase(ClipPhase):
     """Trains the parameters that HQ-SAM adds, on prompted and on tracked frames.
 
@@ -141,21 +164,30 @@ class HqPhase(ClipPhase):
     def step(
         self, batch: ClipBatch | ImageBatch, index: int, generator: torch.Generator
     ) -> StepResult:
-        """Loss of one batch."""
-        if isinstance(batch, ClipBatch):
-            return self._follow(batch, generator)
-        return self._prompt(batch, generator)
+        """Loss of one batch: of prompts the last answer, of clips all."""
+        if isinstance(batch, ImageBatch):
+            *_, answer = self.prompted(batch, generator)
+            return self._result(answer)
+        losses: list[Tensor] = []
+        counted: list[Tensor] = []
+        figures: dict[str, Tensor] = {}
+        for answer in self.followed(batch, generator):
+            result = self._result(answer)
+            losses.append(result.loss)
+            counted.append(answer.present.any())
+            figures |= {f"tracked_{k}": v for k, v in result.figures.items()}
+        count = torch.stack(counted).sum().clamp(min=1)
+        return StepResult(torch.stack(losses).sum() / count, figures)
 
-    def _follow(self, batch: ClipBatch, generator: torch.Generator) -> StepResult:
-        """Loss on the frames after the first, of the objects in view."""
+    def followed(
+        self, batch: ClipBatch, generator: torch.Generator
+    ) -> Iterator[Answer]:
+        """What is said about the objects on each frame after the first."""
         with torch.no_grad():
             frames, _ = self._encode(batch)
             seen = self._start(batch, frames, generator, [], {})
             remembered = Remembered()
             self._remember(remembered, frames[0], seen, binarize=True)
-        losses: list[Tensor] = []
-        seen_frames: list[Tensor] = []
-        figures: dict[str, Tensor] = {}
         for frame in range(1, len(frames)):
             with torch.no_grad():
                 fused = self._fuse(remembered, frames, frame)
@@ -163,28 +195,21 @@ class HqPhase(ClipPhase):
             prompts = self._unprompted(target, masks=False)
             decoded = decode_all(self.model, fused, frames[frame].high_res, prompts)
             every = torch.ones(len(target), dtype=torch.bool, device=target.device)
-            sam = chosen_mask(decoded, multimask=every).float().detach()
-            hq_mask = self._hq_mask(decoded)
-            present = target.amax((1, 2)) > 0.5
-            fine = fine_target(batch.masks[:, frame])
-            result = self._result(sam, hq_mask, target, fine, present)
-            losses.append(result.loss)
-            seen_frames.append(present.any())
-            figures |= {f"tracked_{k}": v for k, v in result.figures.items()}
+            answer = self._answer(decoded, every, batch.masks[:, frame])
+            yield answer
             with torch.no_grad():
-                seen = self._seen(decoded, present, multimask=True)
-                here = present[:, None, None, None]
-                shown = torch.where(here, sam + hq_mask, -MASK_SCALE)
+                seen = self._seen(decoded, answer.present, multimask=True)
+                here = answer.present[:, None, None, None]
+                shown = torch.where(here, answer.sam + answer.hq_mask, -MASK_SCALE)
                 seen = replace(seen, low_res=shown)
                 self._remember(remembered, frames[frame], seen, binarize=False)
-        count = torch.stack(seen_frames).sum().clamp(min=1)
-        return StepResult(torch.stack(losses).sum() / count, figures)
 
-    def _prompt(self, batch: ImageBatch, generator: torch.Generator) -> StepResult:
-        """Loss of a click or box, in half of the batches after a correction."""
+    def prompted(
+        self, batch: ImageBatch, generator: torch.Generator
+    ) -> Iterator[Answer]:
+        """What is said to clicks or boxes, and in half of the batches corrected."""
         model = self.model
         target = batch.target
-        fine = fine_target(batch.masks)
         draw = torch.rand(len(batch.crop), generator=generator)
         use_box = to_device(draw < self.config.box_share, batch.crop.device)
         with torch.no_grad():
@@ -193,32 +218,31 @@ class HqPhase(ClipPhase):
             fused = model.without_memory(features.embedding)
         prompts = first_prompts(batch.clicks_norm, batch.boxes_norm, use_box)
         decoded = decode_all(model, fused, features.high_res, prompts)
-        sam = chosen_mask(decoded, multimask=~use_box).float()
+        first = self._answer(decoded, ~use_box, batch.masks)
+        yield first
         if float(torch.rand((), generator=generator)) < CORRECTED:
-            logits = sam.detach()
+            logits = first.sam
             coords, labels = correction_clicks(logits, target[:, None], generator)
             prompts = add_clicks(prompts, coords, labels, logits)
             decoded = decode_all(model, fused, features.high_res, prompts)
-            sam = chosen_mask(decoded, multimask=torch.zeros_like(use_box)).float()
-        every = torch.ones_like(use_box)
-        return self._result(sam.detach(), self._hq_mask(decoded), target, fine, every)
+            yield self._answer(decoded, torch.zeros_like(use_box), batch.masks)
+
+    def _answer(self, decoded: Decoded, multimask: Tensor, masks: Tensor) -> Answer:
+        sam = chosen_mask(decoded, multimask=multimask).float().detach()
+        return Answer(decoded, sam, self._hq_mask(decoded), masks, multimask)
 
     def _hq_mask(self, decoded: Decoded) -> Tensor:
         """(N, 1, 4h, 4w) logits of the HQ mask."""
         parts = decoded.parts
         return self.decoder.hq_mask(parts.tokens, parts.upscaled.detach()).float()
 
-    def _result(
-        self,
-        sam: Tensor,
-        hq_mask: Tensor,
-        target: Tensor,
-        fine: Tensor,
-        present: Tensor,
-    ) -> StepResult:
+    def _result(self, answer: Answer) -> StepResult:
+        sam, hq_mask, target = answer.sam, answer.hq_mask, area_target(answer.masks)
         shown = {"off": sam, "add": sam + hq_mask, "only": hq_mask}
         figures = {
-            name: mean_of(mask_iou(logits, target)[:, 0], present)
+            name: mean_of(mask_iou(logits, target)[:, 0], answer.present)
             for name, logits in shown.items()
         }
-        return StepResult(hq_loss(sam, hq_mask, target, fine, present), figures)
+        fine = fine_target(answer.masks)
+        loss = hq_loss(sam, hq_mask, target, fine, answer.present)
+        return StepResult(loss, figures)

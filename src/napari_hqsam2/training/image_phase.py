@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_hqsam2.training.crops import CropSettings
 from napari_hqsam2.training.data import ImageBatch, ImageBatches
 from napari_hqsam2.training.decoding import (
     add_clicks,
@@ -96,6 +97,11 @@ class ImagePhase:
         """Parts that help training and are thrown away."""
         return self.dense_head
 
+    @property
+    def crop_settings(self) -> CropSettings:
+        """How crops are drawn."""
+        return CropSettings(zoom=self.config.zoom)
+
     def prepare(self) -> None:
         """Put the model into the mode of this phase."""
         self.model.train()
@@ -125,7 +131,7 @@ class ImagePhase:
 
     def batches(self, mixture: Mixture, seed: int) -> ImageBatches:
         """Batches of this phase."""
-        return ImageBatches(mixture, self.config.shapes, seed)
+        return ImageBatches(mixture, self.config.shapes, seed, self.crop_settings)
 
     def step(
         self, batch: ImageBatch, index: int, generator: torch.Generator

@@ -8,6 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+TEMPERATURE = 0.05
+"""Scores that differ by so much are told apart when masks are ranked."""
+UNTAKEN = -1e4
+"""Logit of what is never taken."""
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -152,3 +157,42 @@ def supervise(
         single_iou=iou[:, 0],
         chosen_iou=iou[row, 1 + scores[:, 1:].argmax(dim=1)],
     )
+
+
+def quality_loss(scores: Tensor, ious: Tensor, present: Tensor) -> Tensor:
+    """Squared error of (N, 4) predicted IoUs, of objects in view; a scalar."""
+    error = (scores - ious).square().mean(dim=1)
+    return torch.where(present, error, 0).sum() / present.sum().clamp(min=1)
+
+
+def ranking_loss(
+    scores: Tensor, ious: Tensor, owner: Tensor, competes: Tensor
+) -> Tensor:
+    """IoU that is lost, on average, by taking masks by their scores.
+
+    The masks of an object are drawn with the softmax of their scores, so that their
+    order can be learnt.
+
+    Parameters
+    ----------
+    scores, ious : Tensor
+        (N, M) predicted and true IoUs.
+    owner : Tensor
+        (N,) index of the object that M masks are candidates for, below N.
+    competes : Tensor
+        (N, M) bool: masks that may be taken.
+
+    Returns
+    -------
+    Tensor
+        Scalar; 0 if there is nothing to take.
+    """
+    index = torch.arange(len(owner), device=owner.device)
+    same = (owner == index[:, None])[:, :, None] & competes
+    taken = same.flatten(1)
+    logits = (scores / TEMPERATURE).flatten().expand(len(owner), -1)
+    shares = logits.masked_fill(~taken, UNTAKEN).softmax(dim=1)
+    values = torch.where(taken, ious.flatten(), 0)
+    lost = values.amax(dim=1) - (shares * values).sum(dim=1)
+    counted = taken.any(dim=1)
+    return torch.where(counted, lost, 0).sum() / counted.sum().clamp(min=1)
