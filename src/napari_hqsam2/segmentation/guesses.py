@@ -1,7 +1,7 @@
 """Candidate masks of prompts, and which window they agree on.
 
 What a click means may be of any size, so it is asked for in several windows, each with
-three candidates. The scores that the model predicts compare them poorly across
+three candidates. The scores that a model predicts need not compare them well across
 windows; that candidates of several windows show the same object says more. So each one
 votes, with its score, for those that it overlaps with.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.segmentation.crops import Crop
 
 VOTE_POWER = 4
-"""Votes count as this power of the predicted IoU: on held-out images 3 to 5 do equally
+"""Votes count as this power of the predicted IoU: on held-out images 3 to 6 do equally
 well."""
 COMPARED_SIDE = 128
 """Candidates are compared on at most so many rows and columns."""

@@ -77,8 +77,8 @@ _SPECS = (
         name=DEFAULT_MODEL,
         trunk=(48, 8),
         packaged=True,
-        sha256="f67f57c9fbbe02cf3617adc5320ec7efc4c93bb3b8864730706791572b675b94",
-        size=14_727_764,
+        sha256="1a109a4933d1e7ef077f310600d8930f48a7667d2e3925259d700a46531ef93f",
+        size=14_727_748,
     ),
     _published(
         "tiny",
