@@ -11,6 +11,7 @@ import torch
 
 from napari_hqsam2 import BoxPrompt, FramePrompts, PointPrompt
 from napari_hqsam2.build import with_settings
+from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.segmentation.options import StackSettings
 from napari_hqsam2.segmentation.run_states import RunState
 from napari_hqsam2.segmentation.stack_plan import plan_stack
@@ -74,6 +75,16 @@ def test_going_on_is_as_never_broken_off(rng, predictor, asked, options):
     side = 2 if "crop" in options else 1
     stack = rng.integers(0, 60_000, (6, side * 40, side * 50), dtype=np.uint16)
     check_every_break(stack, "TYX", asked, predictor, options)
+
+
+@pytest.mark.parametrize("name", ["whole", "windows", "windows backward"])
+def test_masks_that_move_with_the_image_go_on_too(rng, predictor, name):
+    asked, options = CASES[name]
+    side = 2 if "crop" in options else 1
+    stack = rng.integers(0, 60_000, (6, side * 40, side * 50), dtype=np.uint16)
+    config = replace(predictor.config, moved_share=0.85)
+    moving = SAM2VideoPredictor(predictor.model, config)
+    check_every_break(stack, "TYX", asked, moving, options)
 
 
 def test_groups_of_prompts(rng, predictor):

@@ -9,7 +9,13 @@ import torch
 
 from napari_hqsam2.modeling.hqsam2 import OUT_OF_VIEW_LOGIT
 from napari_hqsam2.modeling.outputs import ModelPrompts, ObjectPrediction
+from napari_hqsam2.modeling.position_encoding import table_dtype
 from napari_hqsam2.ops.compose_labels import positive_boxes
+from napari_hqsam2.predictors.image_motion import (
+    LARGEST_LOGIT,
+    moved,
+    resized_motion,
+)
 from napari_hqsam2.predictors.local_windows import CellBox, Sighting, window_around
 from napari_hqsam2.predictors.memory_bank import (
     LOW_RES_PER_CELL,
@@ -44,9 +50,13 @@ class FrameView:
     """One frame as all objects see it."""
 
     features: ImageFeatures
-    attended: AttendedFrame
+    attended: AttendedFrame | None
+    """None if no object reads memories."""
     pointer_span: int
     """Frames that pointer distances are counted in."""
+    motion: Tensor | None = None
+    """(1, 2, H, W) how the image has moved from the frame before; None if no mask of
+    that is known."""
 
     @property
     def grid(self) -> HW:
@@ -100,6 +110,8 @@ class BatchNetwork:
 
     def predict(self, view: FrameView, batch: Sequence[Reading]) -> BatchPrediction:
         """Find N objects on a frame by what they remember."""
+        if view.attended is None or batch[0].mask is not None:
+            return self._predict_moved(view, batch)
         device = self.model.device
         asked = [reading.window for reading in batch]
         windows = to_windows(asked, view.grid, device)
@@ -121,6 +133,33 @@ class BatchNetwork:
         )
         return BatchPrediction(
             prediction, windows, self._sightings(prediction.low_res, asked)
+        )
+
+    def _predict_moved(
+        self, view: FrameView, batch: Sequence[Reading]
+    ) -> BatchPrediction:
+        """Find N objects by their masks on the frame before, moved to this one."""
+        device, limit, motion = self.model.device, LARGEST_LOGIT, view.motion
+        known = [reading.mask for reading in batch if reading.mask is not None]
+        dtype = self.model.no_mem_embed.dtype
+        masks = torch.cat(known).to(device, table_dtype(dtype)).clamp(-limit, limit)
+        if motion is not None:
+            masks = moved(masks, resized_motion(motion, masks), smooth=True)
+            masks = masks.clamp(-limit, limit)
+        prediction = self.model.predict_objects(
+            self.model.without_memory(view.features.embedding),
+            view.features.high_res,
+            ModelPrompts(nowhere=len(batch), masks=masks.to(dtype)),
+            multimask=True,
+            hq=self.session.hq,
+        )
+        share, found = self.config.moved_share, prediction.low_res.clamp(-limit, limit)
+        is_in_view = (prediction.object_score > 0)[..., None, None]
+        mixed = torch.where(
+            is_in_view, share * masks + (1 - share) * found, prediction.low_res
+        )
+        return BatchPrediction(
+            replace(prediction, low_res=mixed), None, (None,) * len(batch)
         )
 
     def finish(self, view: FrameView, found: BatchPrediction) -> list[FrameOutput]:

@@ -14,6 +14,7 @@ from napari_hqsam2.modeling.outputs import ImageFeatures
 from napari_hqsam2.predictors.compilation import is_compiled
 from napari_hqsam2.predictors.device_errors import check_works, with_room
 from napari_hqsam2.predictors.frame_source import read_seen
+from napari_hqsam2.predictors.image_motion import image_motion, to_picture
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.prefetch import Prefetcher, one_thread
 from napari_hqsam2.predictors.transforms import to_video_image
@@ -86,6 +87,14 @@ class FeatureLoader:
             session.features.put(frame, features)
         return features
 
+    def motion(self, session: VideoSession, now: int, before: int) -> Tensor:
+        """(1, 2, H, W) how the image has moved from one frame to another."""
+        return image_motion(self._picture(session, now), self._picture(session, before))
+
+    def _picture(self, session: VideoSession, frame: int) -> Tensor:
+        picture = session.pictures.get(frame)
+        return to_picture(self._read(session, frame)) if picture is None else picture
+
     def prefetcher(
         self,
         session: VideoSession,
@@ -144,7 +153,12 @@ class FeatureLoader:
         with self._reading:
             pixels = read_seen(session.frames, frame, None, self._model.image_size)
         size, device = self._model.image_size, self._model.device
-        return to_video_image(pixels, session.contrast_limits, size, device)
+        image = to_video_image(pixels, session.contrast_limits, size, device)
+        if session.keeps_pictures:
+            picture = to_picture(image)
+            with self._reading:
+                session.keep_picture(frame, picture)
+        return image
 
     def encode(self, image: Tensor, *, single: bool = False) -> ImageFeatures:
         """Features of (B, 3, S, S) images, found on the disk if they were kept there.

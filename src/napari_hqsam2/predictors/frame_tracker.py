@@ -23,7 +23,11 @@ from napari_hqsam2.predictors.memory_bank import (
     archive_masks,
     glimpsed_cells,
 )
-from napari_hqsam2.predictors.object_batch import group_readings, read_bank
+from napari_hqsam2.predictors.object_batch import (
+    group_readings,
+    read_bank,
+    with_masks,
+)
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.session import FORWARD, REVERSE
 
@@ -210,7 +214,12 @@ class FrameTracker:
         ]
         tracked: dict[int, FrameOutput] | None = {}
         if readings:
-            search = _Search(session, frame, max(reach.pointer, 1), sizes, is_cancelled)
+            before = frame + (1 if reverse else -1)
+            if self.config.moves_masks and 0 <= before < session.num_frames:
+                readings = with_masks(readings, objects, before)
+            search = _Search(
+                session, frame, before, max(reach.pointer, 1), sizes, is_cancelled
+            )
             tracked = self._sought(search, readings, objects)
         if tracked is None:
             return None
@@ -269,8 +278,13 @@ class FrameTracker:
         def find() -> _FrameRun | None:
             features = features_of(session, search.frame)
             with inference(model.device, single=single):
-                attended = model.attend_frame(features.embedding)
-                view = FrameView(features, attended, search.pointer_span)
+                has_mask = [reading.mask is not None for reading in readings]
+                attended = motion = None
+                if not all(has_mask):
+                    attended = model.attend_frame(features.embedding)
+                if any(has_mask):
+                    motion = self.loader.motion(session, search.frame, search.before)
+                view = FrameView(features, attended, search.pointer_span, motion)
                 run = _FrameRun(network, view, search.sizes, search.is_cancelled)
                 return run if run.complete(readings) else None
 
@@ -296,6 +310,8 @@ class _Search(NamedTuple):
 
     session: VideoSession
     frame: int
+    before: int
+    """The frame that was tracked or prompted before."""
     pointer_span: int
     """Frames that pointer distances are counted in."""
     sizes: BatchSizes

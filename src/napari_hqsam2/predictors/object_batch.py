@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from napari_hqsam2.modeling.windows import GridWindows
 from napari_hqsam2.predictors.memory_bank import select_memory_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         MemoryBank,
         MemoryReach,
     )
+    from napari_hqsam2.predictors.session import ObjectState
 
 
 class ReadingKind(NamedTuple):
@@ -34,6 +35,8 @@ class ReadingKind(NamedTuple):
     memories: tuple[tuple[int, int | None], ...]
     """Slot and side of every memory."""
     num_pointers: int
+    has_mask: bool
+    """Whether the masks of the frame before are known."""
 
     def extent(self, grid: HW, tokens_per_pointer: int) -> tuple[int, int]:
         """Cells that are looked at, and memory tokens that are read."""
@@ -62,6 +65,9 @@ class Reading:
     pointers: tuple[PastOutput, ...]
     window: Window | None = None
     """Where the object is looked for; None for the whole grid."""
+    mask: Tensor | None = None
+    """(1, 1, 4h, 4w) logits on the frame before, to be moved to this one; None if only
+    memory says where the object is."""
 
     @property
     def kind(self) -> ReadingKind:
@@ -70,6 +76,7 @@ class Reading:
             _side(self.window),
             tuple((past.place, _side(window_of(past.output))) for past in self.spatial),
             len(self.pointers),
+            self.mask is not None,
         )
 
 
@@ -86,6 +93,21 @@ def read_bank(
         tuple(past for past in spatial if past.output.memory is not None),
         tuple(PastOutput(place, t, bank[t]) for place, t in selection.pointers),
     )
+
+
+def with_masks(
+    readings: Sequence[Reading], objects: Mapping[int, ObjectState], before: int
+) -> list[Reading]:
+    """Readings with the masks of the frame before, of objects that were in view."""
+    logits = [objects[reading.obj_id].seen(before) for reading in readings]
+    known = [each for each in logits if each is not None]
+    if not known:
+        return list(readings)
+    in_view = iter((torch.cat(known) > 0).flatten(1).any(1).tolist())
+    return [
+        reading if each is None or not next(in_view) else replace(reading, mask=each)
+        for reading, each in zip(readings, logits, strict=True)
+    ]
 
 
 def group_readings(readings: Iterable[Reading]) -> dict[ReadingKind, list[Reading]]:

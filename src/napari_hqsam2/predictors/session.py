@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.intensity import IntensityLimits
 
 NOT_TRACKED, FORWARD, REVERSE = 0, 1, -1
+MOST_PICTURES = 8
+"""Pictures held, of 256 KB: of two frames, and of those that are read ahead."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,17 @@ class ObjectState:
     """Results of prompts since the last propagation, by frame."""
     bank: MemoryBank = field(default_factory=MemoryBank)
     """What tracking reads."""
+    prompted_before: Tensor | None = None
+    """(1, 1, 4h, 4w) logits that prompts gave on the frame before, where those were
+    asked for in another window."""
     is_paused: bool = False
     """Whether the model gave no numbers; it is followed again from its next prompt."""
+
+    def seen(self, frame: int) -> Tensor | None:
+        """(1, 1, 4h, 4w) logits of a frame that was just tracked or prompted."""
+        if self.prompted_before is not None:
+            return self.prompted_before
+        return self.bank.previous_logits(frame)
 
     @property
     def prompted_frames(self) -> set[int]:
@@ -94,6 +105,10 @@ class VideoSession:
     """Type that memory features are stored in."""
     features: FeatureCache
     """Image features of recent frames."""
+    keeps_pictures: bool = False
+    """Whether it is to be seen how frames move."""
+    pictures: dict[int, Tensor] = field(default_factory=dict)
+    """Of the frames that were read last; see `image_motion`."""
     objects: dict[int, ObjectState] = field(default_factory=dict)
     """State by object id, in the order in which objects were added."""
 
@@ -111,6 +126,12 @@ class VideoSession:
     def obj_ids(self) -> list[int]:
         """Ids of all objects, in the order in which they were added."""
         return list(self.objects)
+
+    def keep_picture(self, frame: int, picture: Tensor) -> None:
+        """Hold the picture of a frame, dropping the oldest one of too many."""
+        self.pictures[frame] = picture
+        if len(self.pictures) > MOST_PICTURES:
+            del self.pictures[next(iter(self.pictures))]
 
     def check_frame(self, frame: int) -> None:
         """Raise IndexError if the video has no such frame."""

@@ -32,6 +32,11 @@ class TrackingConfig:
     """Most conditioning frames that are attended to, the closest first; -1 for all."""
     max_object_pointers: int = 16
     """Object pointers are read from at most this many frames."""
+    moved_share: float = 0.0
+    """Share of a mask that comes from the frame before, moved as the image moves in
+    between. The network, to which the moved mask is a prompt, says the rest; what is
+    remembered is asked only where the frame before has no mask. 0, upstream's, asks
+    memory alone. Not with local tracking."""
     tracking: TrackingMode = "exact"
     """"local" looks for small objects, and remembers them, in windows around them: much
     faster where objects are many and small, and not quite what SAM 2 computes."""
@@ -40,6 +45,11 @@ class TrackingConfig:
     and gain from it."""
     prefetch: int = 2
     """Frames that are read ahead (on CUDA also encoded) while one is tracked."""
+
+    @property
+    def moves_masks(self) -> bool:
+        """Whether masks are moved from frame to frame."""
+        return self.moved_share > 0 and self.tracking == "exact"
 
     def __post_init__(self) -> None:
         if self.fill_hole_area < 0:
@@ -53,6 +63,9 @@ class TrackingConfig:
                 "max_cond_frames_in_attn must be -1 (all) or at least 2, "
                 f"got {self.max_cond_frames_in_attn}."
             )
+            raise ValueError(msg)
+        if not 0 <= self.moved_share < 1:
+            msg = f"moved_share is from 0 to less than 1, got {self.moved_share}."
             raise ValueError(msg)
         if self.tracking not in get_args(TrackingMode):
             msg = f"tracking must be 'exact' or 'local', got {self.tracking!r}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from napari_hqsam2.predictors.local_windows import CellBox, Sighting, Window
@@ -12,7 +12,7 @@ from napari_hqsam2.segmentation.crops import Crop
 from napari_hqsam2.segmentation.frame_objects import KeptObjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import torch
 
@@ -61,7 +61,7 @@ class RunState:
                 obj_id: {
                     "tracked": {
                         frame: _plain_output(output)
-                        for frame, output in followed.tracked.items()
+                        for frame, output in self._without_old_masks(followed)
                     },
                     "crop": followed.crop and list(followed.crop),
                     "box": followed.box and list(followed.box),
@@ -71,6 +71,14 @@ class RunState:
             },
             "kept": {frame: _plain_kept(kept) for frame, kept in self.kept.items()},
         }
+
+    def _without_old_masks(
+        self, followed: Followed
+    ) -> Iterator[tuple[int, FrameOutput]]:
+        """Outputs of which the last one alone has logits, which are to be moved."""
+        last = (min if self.is_reverse else max)(followed.tracked, default=None)
+        for frame, output in followed.tracked.items():
+            yield frame, output if frame == last else replace(output, low_res=None)
 
     @classmethod
     def from_plain(cls, plain: Plain, device: torch.device) -> RunState:
@@ -105,9 +113,10 @@ class RunStep:
 
 
 def _plain_output(output: FrameOutput) -> Plain:
-    """An output whose memory is encoded; logits have no further use."""
+    """An output whose memory is encoded."""
     sighting = output.sighting
     return {
+        "low_res": output.low_res,
         "memory": output.memory,
         "pointer": output.pointer,
         "object_score": output.object_score,
@@ -121,12 +130,13 @@ def _plain_output(output: FrameOutput) -> Plain:
 
 
 def _output(plain: Plain, device: torch.device) -> FrameOutput:
-    memory, sighting = plain["memory"], plain["sighting"]
+    low_res, memory = plain.get("low_res"), plain["memory"]
+    sighting = plain["sighting"]
     if sighting is not None:
         window, box = sighting
         sighting = Sighting(window and Window(*window), box and CellBox(*box))
     return FrameOutput(
-        low_res=None,
+        low_res=None if low_res is None else low_res.to(device),
         pointer=plain["pointer"].to(device),
         object_score=plain["object_score"].to(device),
         iou_score=plain["iou_score"].to(device),

@@ -180,6 +180,9 @@ class WindowRun:
     ) -> WindowObjects | None:
         """Objects that are looked for in one window; None if cancelled."""
         tracker, view = self._tracker, self._tracker.view(crop)
+        before = frame + (1 if reverse else -1)
+        for followed in objects.values():
+            followed.state.prompted_before = _prompted(followed, before, crop)
         states = {obj_id: followed.state for obj_id, followed in objects.items()}
         outputs = tracker.tracker.track(
             view, states, frame, tracker.sizes, self._is_cancelled, reverse=reverse
@@ -221,8 +224,19 @@ def _move(followed: _Followed, crop: Crop) -> None:
         return
     tracked = followed.state.bank.tracked
     for frame, output in tracked.items():
-        if output.memory is not None:
-            tracked[frame] = replace(output, memory=_moved(output.memory, old, crop))
+        memory, low_res = (
+            None if part is None else _moved(part, old, crop)
+            for part in (output.memory, output.low_res)
+        )
+        tracked[frame] = replace(output, memory=memory, low_res=low_res)
+
+
+def _prompted(followed: _Followed, frame: int, crop: Crop) -> Tensor | None:
+    """Logits that prompts gave on a frame, as they are in a window."""
+    item = followed.prompted.get(frame)
+    if item is None or item.output.low_res is None:
+        return None
+    return _moved(item.output.low_res, item.crop, crop)
 
 
 def _moved(memory: Tensor, old: Crop, new: Crop) -> Tensor:
