@@ -95,26 +95,17 @@ def test_objects_do_not_see_each_other(
         )
 
 
-def test_memory_is_asked_where_the_frame_before_has_no_mask(
-    monkeypatch: pytest.MonkeyPatch, predictor: SAM2VideoPredictor, drift: Video
+def test_memory_alone_speaks_where_the_frame_before_has_no_mask(
+    predictor: SAM2VideoPredictor, drift: Video
 ) -> None:
-    chosen = following(predictor, 0.85)
-    session = started(chosen, drift, [1, 2])
-    chosen.predict_mask(session, 0, 2, np.zeros((48, 80), dtype=bool))
-    asked: list[int] = []
-    original = chosen.model.fuse_memory
-
-    def watched(*args: object, **named: object) -> Tensor:
-        fused = original(*args, **named)
-        asked.append(len(fused))
-        return fused
-
-    monkeypatch.setattr(chosen.model, "fuse_memory", watched)
-    run = chosen.propagate(session)
-    next(run)
-    assert asked == []
-    next(run)
-    assert asked == [1]
+    second = []
+    for share in (0.0, 0.85):
+        chosen = following(predictor, share)
+        session = started(chosen, drift, [1, 2])
+        chosen.predict_mask(session, 0, 2, np.zeros((48, 80), dtype=bool))
+        second.append(list(chosen.propagate(session))[1].low_res)
+    torch.testing.assert_close(second[0][1], second[1][1], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(second[0][0], second[1][0], atol=1e-2)
 
 
 def test_what_is_out_of_view_is_not_moved_on(

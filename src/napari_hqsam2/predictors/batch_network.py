@@ -9,7 +9,6 @@ import torch
 
 from napari_hqsam2.modeling.hqsam2 import OUT_OF_VIEW_LOGIT
 from napari_hqsam2.modeling.outputs import ModelPrompts, ObjectPrediction
-from napari_hqsam2.modeling.position_encoding import table_dtype
 from napari_hqsam2.ops.compose_labels import positive_boxes
 from napari_hqsam2.predictors.image_motion import (
     LARGEST_LOGIT,
@@ -50,8 +49,7 @@ class FrameView:
     """One frame as all objects see it."""
 
     features: ImageFeatures
-    attended: AttendedFrame | None
-    """None if no object reads memories."""
+    attended: AttendedFrame
     pointer_span: int
     """Frames that pointer distances are counted in."""
     motion: Tensor | None = None
@@ -110,8 +108,6 @@ class BatchNetwork:
 
     def predict(self, view: FrameView, batch: Sequence[Reading]) -> BatchPrediction:
         """Find N objects on a frame by what they remember."""
-        if view.attended is None or batch[0].mask is not None:
-            return self._predict_moved(view, batch)
         device = self.model.device
         asked = [reading.window for reading in batch]
         windows = to_windows(asked, view.grid, device)
@@ -123,44 +119,38 @@ class BatchNetwork:
             ),
             windows,
         )
+        masks = self._moved(view, batch)
         prediction = self.model.predict_objects(
             fused,
             view.features.high_res,
-            ModelPrompts(nowhere=len(batch)),
+            ModelPrompts(nowhere=len(batch), masks=masks),
             multimask=True,
             hq=self.session.hq,
             windows=windows,
         )
+        if masks is not None:
+            prediction = self._mixed(prediction, masks)
         return BatchPrediction(
             prediction, windows, self._sightings(prediction.low_res, asked)
         )
 
-    def _predict_moved(
-        self, view: FrameView, batch: Sequence[Reading]
-    ) -> BatchPrediction:
-        """Find N objects by their masks on the frame before, moved to this one."""
-        device, limit, motion = self.model.device, LARGEST_LOGIT, view.motion
+    def _moved(self, view: FrameView, batch: Sequence[Reading]) -> Tensor | None:
+        """(N, 1, 4h, 4w) masks of the frame before, moved to this one, if known."""
         known = [reading.mask for reading in batch if reading.mask is not None]
-        dtype = self.model.no_mem_embed.dtype
-        masks = torch.cat(known).to(device, table_dtype(dtype)).clamp(-limit, limit)
-        if motion is not None:
-            masks = moved(masks, resized_motion(motion, masks), smooth=True)
-            masks = masks.clamp(-limit, limit)
-        prediction = self.model.predict_objects(
-            self.model.without_memory(view.features.embedding),
-            view.features.high_res,
-            ModelPrompts(nowhere=len(batch), masks=masks.to(dtype)),
-            multimask=True,
-            hq=self.session.hq,
-        )
-        share, found = self.config.moved_share, prediction.low_res.clamp(-limit, limit)
+        if view.motion is None or not known:
+            return None
+        masks = torch.cat(known).to(self.model.device, self.model.no_mem_embed.dtype)
+        limit = LARGEST_LOGIT
+        masks, motion = masks.clamp(-limit, limit), resized_motion(view.motion, masks)
+        return moved(masks, motion, smooth=True).clamp(-limit, limit)
+
+    def _mixed(self, prediction: ObjectPrediction, masks: Tensor) -> ObjectPrediction:
+        """What the network found mixed with moved masks, where objects are in view."""
+        share, found = self.config.moved_share, prediction.low_res
+        limited = found.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+        mixed = share * masks + (1 - share) * limited
         is_in_view = (prediction.object_score > 0)[..., None, None]
-        mixed = torch.where(
-            is_in_view, share * masks + (1 - share) * found, prediction.low_res
-        )
-        return BatchPrediction(
-            replace(prediction, low_res=mixed), None, (None,) * len(batch)
-        )
+        return replace(prediction, low_res=torch.where(is_in_view, mixed, found))
 
     def finish(self, view: FrameView, found: BatchPrediction) -> list[FrameOutput]:
         """Outputs of predicted objects; their memories wait until they are read."""

@@ -89,7 +89,9 @@ class FeatureLoader:
 
     def motion(self, session: VideoSession, now: int, before: int) -> Tensor:
         """(1, 2, H, W) how the image has moved from one frame to another."""
-        return image_motion(self._picture(session, now), self._picture(session, before))
+        with torch.autocast(self._model.device.type, enabled=False):
+            now_seen, seen = (self._picture(session, frame) for frame in (now, before))
+            return image_motion(now_seen, seen)
 
     def _picture(self, session: VideoSession, frame: int) -> Tensor:
         picture = session.pictures.get(frame)

@@ -278,11 +278,8 @@ class FrameTracker:
         def find() -> _FrameRun | None:
             features = features_of(session, search.frame)
             with inference(model.device, single=single):
-                has_mask = [reading.mask is not None for reading in readings]
-                attended = motion = None
-                if not all(has_mask):
-                    attended = model.attend_frame(features.embedding)
-                if any(has_mask):
+                attended, motion = model.attend_frame(features.embedding), None
+                if any(reading.mask is not None for reading in readings):
                     motion = self.loader.motion(session, search.frame, search.before)
                 view = FrameView(features, attended, search.pointer_span, motion)
                 run = _FrameRun(network, view, search.sizes, search.is_cancelled)

@@ -34,9 +34,9 @@ class TrackingConfig:
     """Object pointers are read from at most this many frames."""
     moved_share: float = 0.0
     """Share of a mask that comes from the frame before, moved as the image moves in
-    between. The network, to which the moved mask is a prompt, says the rest; what is
-    remembered is asked only where the frame before has no mask. 0, upstream's, asks
-    memory alone. Not with local tracking."""
+    between. The network says the rest; the moved mask is a prompt to it, beside what it
+    remembers. Where the frame before has no mask, and with 0, upstream's, memory says
+    all. Not with local tracking."""
     tracking: TrackingMode = "exact"
     """"local" looks for small objects, and remembers them, in windows around them: much
     faster where objects are many and small, and not quite what SAM 2 computes."""
