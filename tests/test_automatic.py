@@ -138,7 +138,7 @@ def test_the_built_in_model_finds_all_with_its_own_settings(scene):
 
 
 @pytest.mark.parametrize(
-    ("size", "least"), [(256, (0.45, 0.65)), (512, (0.45, 0.65)), (1024, (0.6, 0.8))]
+    ("size", "least"), [(256, (0.55, 0.65)), (512, (0.55, 0.65)), (1024, (0.6, 0.8))]
 )
 def test_what_masks_need_to_be_kept_follows_the_model(size, least):
     assert ProposalSettings().least(size) == least

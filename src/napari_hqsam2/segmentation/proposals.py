@@ -33,7 +33,7 @@ STABILITY_OFFSET = 1.0
 """Shift of the threshold that a stable mask does not mind, in logits."""
 SWALLOWED = 0.5
 """A mask that holds more than this part of a better object is not one object."""
-COARSE_LEAST, FINE_LEAST = (0.45, 0.65), (0.6, 0.8)
+COARSE_LEAST, FINE_LEAST = (0.55, 0.65), (0.6, 0.8)
 """Least predicted IoU and stability, of models with an input of 512 px and others. On
 held-out images higher ones lose what the built-in model finds in dense tissue, lower
 ones find what is not there."""
@@ -50,7 +50,7 @@ class ProposalSettings:
     """Points of the grid along each side of the image; in crops, along a part of the
     image as large as the model's input."""
     min_iou_score: float | None = None
-    """Least predicted IoU; None is 0.6, and 0.45 for models with an input of 512 px,
+    """Least predicted IoU; None is 0.6, and 0.55 for models with an input of 512 px,
     which are less sure of themselves."""
     min_stability: float | None = None
     """Least IoU of the mask at a lower and at a higher threshold; None is 0.8, and 0.65
