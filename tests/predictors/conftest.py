@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,9 @@ SIZE = 64
 
 @pytest.fixture(scope="session")
 def predictor(make_untrained) -> SAM2VideoPredictor:
-    return make_untrained(SIZE, fill_hole_area=0)
+    """Follows objects as upstream does, by memory alone."""
+    found = make_untrained(SIZE, fill_hole_area=0)
+    return type(found)(found.model, replace(found.config, moved_share=0), found.hq)
 
 
 @pytest.fixture(scope="session")

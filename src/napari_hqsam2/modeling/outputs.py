@@ -29,35 +29,47 @@ class ImageFeatures:
     high_res: tuple[Tensor, Tensor]
     """(B, C / 8, 4h, 4w) and (B, C / 4, 2h, 2w) features, already projected for the
     decoder."""
+    picture: Tensor | None = None
+    """(B, 1, P, P) in which motion is seen; None unless masks are to move with it."""
 
     def __getitem__(self, index: int | slice | Tensor) -> ImageFeatures:
         """Features of some images of the batch; an integer keeps the batch axis."""
         if isinstance(index, int):
             index = slice(index, index + 1)
         s0, s1 = self.high_res
-        return ImageFeatures(self.embedding[index], (s0[index], s1[index]))
+        picture = None if self.picture is None else self.picture[index]
+        return ImageFeatures(self.embedding[index], (s0[index], s1[index]), picture)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> ImageFeatures:
-        """Features on a device and of a type; these if that is what they are."""
+        """Features on a device and of a type; these if that is what they are.
+
+        The picture keeps its type.
+        """
         embedding = self.embedding.to(device, dtype)
         if embedding is self.embedding:
             return self
         s0, s1 = self.high_res
-        return ImageFeatures(embedding, (s0.to(device, dtype), s1.to(device, dtype)))
+        picture = None if self.picture is None else self.picture.to(device)
+        high_res = (s0.to(device, dtype), s1.to(device, dtype))
+        return ImageFeatures(embedding, high_res, picture)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that is held."""
+        features = (self.embedding, *self.high_res)
+        return features if self.picture is None else (*features, self.picture)
 
     @property
     def is_finite(self) -> bool:
         """Whether all of it are numbers; waits for the device."""
-        tensors = (self.embedding, *self.high_res)
-        return all(bool(tensor.isfinite().all()) for tensor in tensors)
+        return all(bool(tensor.isfinite().all()) for tensor in self.tensors)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the three tensors hold."""
-        tensors = (self.embedding, *self.high_res)
-        return sum(tensor.nelement() * tensor.element_size() for tensor in tensors)
+        """Bytes that the tensors hold."""
+        return sum(each.nelement() * each.element_size() for each in self.tensors)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -73,7 +74,7 @@ class FeatureLoader:
             features = with_room(
                 session.features,
                 self._model.device,
-                lambda: self.encode(self._read(session, frame)),
+                lambda: self._seen(session, self._read(session, frame)),
             )
             session.features.put(frame, features)
         return features.to(self._model.device)
@@ -83,7 +84,7 @@ class FeatureLoader:
         features = self.features(session, frame).to(dtype=torch.float32)
         if not features.is_finite:
             image = self._read(session, frame)
-            features = self.encode(image, single=True)
+            features = self._seen(session, image, single=True)
             session.features.put(frame, features)
         return features
 
@@ -94,8 +95,20 @@ class FeatureLoader:
             return image_motion(now_seen, seen)
 
     def _picture(self, session: VideoSession, frame: int) -> Tensor:
-        picture = session.pictures.get(frame)
-        return to_picture(self._read(session, frame)) if picture is None else picture
+        features = session.features.get(frame)
+        if features is None or features.picture is None:
+            return to_picture(self._read(session, frame))
+        return features.picture.to(self._model.device)
+
+    def _seen(
+        self, session: VideoSession, image: Tensor, *, single: bool = False
+    ) -> ImageFeatures:
+        """Features of an image, with what a session sees its motion in."""
+        features = self.encode(image, single=single)
+        if not session.moves_masks:
+            return features
+        with torch.autocast(image.device.type, enabled=False):
+            return replace(features, picture=to_picture(image))
 
     def prefetcher(
         self,
@@ -125,7 +138,7 @@ class FeatureLoader:
                 image = self._read(session, frame)
                 if not session.features.is_on_host:
                     with suppress(DeviceMemoryError):
-                        return self.encode(image)
+                        return self._seen(session, image)
             stream.synchronize()
             return image
 
@@ -143,11 +156,11 @@ class FeatureLoader:
             if image.is_cuda:
                 image.record_stream(torch.cuda.current_stream(image.device))
             loaded = with_room(
-                session.features, self._model.device, lambda: self.encode(image)
+                session.features, self._model.device, lambda: self._seen(session, image)
             )
         elif loaded.embedding.is_cuda:
             stream = torch.cuda.current_stream(loaded.embedding.device)
-            for tensor in (loaded.embedding, *loaded.high_res):
+            for tensor in loaded.tensors:
                 tensor.record_stream(stream)
         session.features.put(frame, loaded)
 
@@ -155,12 +168,7 @@ class FeatureLoader:
         with self._reading:
             pixels = read_seen(session.frames, frame, None, self._model.image_size)
         size, device = self._model.image_size, self._model.device
-        image = to_video_image(pixels, session.contrast_limits, size, device)
-        if session.keeps_pictures:
-            picture = to_picture(image)
-            with self._reading:
-                session.keep_picture(frame, picture)
-        return image
+        return to_video_image(pixels, session.contrast_limits, size, device)
 
     def encode(self, image: Tensor, *, single: bool = False) -> ImageFeatures:
         """Features of (B, 3, S, S) images, found on the disk if they were kept there.

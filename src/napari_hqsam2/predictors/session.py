@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.intensity import IntensityLimits
 
 NOT_TRACKED, FORWARD, REVERSE = 0, 1, -1
-MOST_PICTURES = 8
-"""Pictures held, of 256 KB: of two frames, and of those that are read ahead."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +103,8 @@ class VideoSession:
     """Type that memory features are stored in."""
     features: FeatureCache
     """Image features of recent frames."""
-    keeps_pictures: bool = False
-    """Whether it is to be seen how frames move."""
-    pictures: dict[int, Tensor] = field(default_factory=dict)
-    """Of the frames that were read last; see `image_motion`."""
+    moves_masks: bool = False
+    """Whether it is to be seen how the image moves."""
     objects: dict[int, ObjectState] = field(default_factory=dict)
     """State by object id, in the order in which objects were added."""
 
@@ -126,12 +122,6 @@ class VideoSession:
     def obj_ids(self) -> list[int]:
         """Ids of all objects, in the order in which they were added."""
         return list(self.objects)
-
-    def keep_picture(self, frame: int, picture: Tensor) -> None:
-        """Hold the picture of a frame, dropping the oldest one of too many."""
-        self.pictures[frame] = picture
-        if len(self.pictures) > MOST_PICTURES:
-            del self.pictures[next(iter(self.pictures))]
 
     def check_frame(self, frame: int) -> None:
         """Raise IndexError if the video has no such frame."""

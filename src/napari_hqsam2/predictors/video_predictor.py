@@ -154,7 +154,7 @@ class SAM2VideoPredictor:
             storage_device=torch.device("cpu") if offload_state_to_cpu else self.device,
             memory_dtype=compute_dtype(self.device),
             features=features,
-            keeps_pictures=self.config.moves_masks,
+            moves_masks=self.config.moves_masks,
         )
 
     def add_new_points_or_box(
