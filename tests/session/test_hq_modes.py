@@ -72,7 +72,9 @@ def test_each_frame_is_encoded_once(stack, predictor, monkeypatch):
     session = made(stack, predictor, crop="off")
     loader = session._tracker.predictor()._tracker.loader
     encode, count = loader.encode, []
-    monkeypatch.setattr(loader, "encode", lambda x: count.append(1) or encode(x))
+    monkeypatch.setattr(
+        loader, "encode", lambda x, **how: count.append(1) or encode(x, **how)
+    )
     list(session.propagate("T"))
     assert len(count) <= len(stack)
 
