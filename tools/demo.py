@@ -90,10 +90,11 @@ def show(viewer: napari.Viewer, labels: Labels, picture: Path) -> None:
     labels.contour = 1
     viewer.layers.selection.active = labels
     viewer.dims.set_current_step(0, len(labels.data) // 2)
-    viewer.window.resize(1500, 950)
     viewer.show()
+    viewer.window.resize(1500, 950)
     until = time.monotonic() + 1
     wait_while(lambda: time.monotonic() < until)
+    viewer.reset_view()
     viewer.screenshot(str(picture), canvas_only=False, flash=False)
 
 
