@@ -52,10 +52,8 @@ class TrackCutting(LineageEditing):
             `at` is no frame of the stack.
         """
         with self._turn():
-            obj_id, letter = (
-                self._known(obj_id),
-                self._stack.axes.propagation_axis(axis),
-            )
+            obj_id = self._known(obj_id)
+            letter = self._stack.axes.propagation_axis(axis)
             positions = self._part(letter, frames, at)
             script = call("remove_frames", obj_id, tuple(frames), axis=letter, at=at)
             with self._step("remove frames", script) as step:
@@ -102,10 +100,8 @@ class TrackCutting(LineageEditing):
             `at` is no frame of the stack.
         """
         with self._turn():
-            obj_id, letter = (
-                self._known(obj_id),
-                self._stack.axes.propagation_axis(axis),
-            )
+            obj_id = self._known(obj_id)
+            letter = self._stack.axes.propagation_axis(axis)
             length = self._stack.axes.length(letter)
             after = self._part(letter, (frame, length), at)
             shown = {
