@@ -53,7 +53,7 @@ def to_picture(image: Tensor) -> Tensor:
 def image_motion(now: Tensor, before: Tensor) -> Tensor:
     """Where each pixel of a picture was on the one before.
 
-    Lucas and Kanade's method, from coarse to fine.
+    The method of Lucas and Kanade (1981), from coarse to fine.
 
     Parameters
     ----------
