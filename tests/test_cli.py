@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import napari_hqsam2
 from napari_hqsam2.batch import bars, work
 from napari_hqsam2.cli import app
+from napari_hqsam2.cli.app import out
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 from napari_hqsam2.segmentation.options import StackSettings
 from napari_hqsam2.stack_files import PixelSize, open_stack
@@ -27,6 +28,8 @@ from napari_hqsam2.weights import own_files, registry
 def run(monkeypatch, tmp_path):
     """Run a command line; lines are as long as they need to be."""
     monkeypatch.setenv("COLUMNS", "200")
+    # it has the width that there was when it was imported, in a process of several
+    monkeypatch.setattr(out, "width", 200)
     monkeypatch.setenv("NAPARI_HQSAM2_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NAPARI_HQSAM2_CONFIG", str(tmp_path / "settings"))
     monkeypatch.chdir(tmp_path)
