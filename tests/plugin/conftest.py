@@ -56,6 +56,7 @@ class FakeLayer:
     positive: list[bool] = field(default_factory=list)
     obj_ids: list[int] = field(default_factory=list)
     next_prompt: tuple[int, bool] = (1, True)
+    is_visible: bool = True
 
 
 class FakeViewer:
@@ -151,6 +152,9 @@ class FakeViewer:
         shapes = FakeLayer("shapes", "shapes", [], made_for=image)
         points = FakeLayer("points", "points", np.empty((0, 3)), made_for=image)
         return self.add(points), self.add(shapes)
+
+    def put_aside(self, layer: Any) -> None:
+        layer.is_visible = False
 
     def companions(self, image: Any) -> Companions:
         def made(kind: str) -> FakeLayer | None:

@@ -602,3 +602,19 @@ def test_gamma_is_that_of_the_layer():
     colours = viewer.add_image(np.zeros((20, 30, 3)), rgb=True)
     assert port.snapshot_image(colours).gamma == 1.0
     port.close()
+
+
+def test_the_next_point_has_its_own_sign_while_the_last_one_is_selected():
+    viewer = ViewerModel()
+    port = NapariViewer(viewer)
+    points, _ = port.add_prompt_layers(add_image(viewer))
+    points.add([[0, 5, 5]])
+    points.selected_data = {0}  # as after a click
+    port.set_new_prompts([points], 1, positive=False)
+    points.add([[0, 9, 9]])
+    assert [str(symbol) for symbol in points.symbol] == ["disc", "cross"]
+    assert list(points.features["label"]) == ["positive", "negative"]
+    points.selected_data = {1}
+    port.set_new_prompts([points], 1, positive=True)
+    points.add([[0, 3, 3]])
+    assert [str(symbol) for symbol in points.symbol] == ["disc", "cross", "disc"]

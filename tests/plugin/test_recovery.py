@@ -236,9 +236,19 @@ def test_labels_that_were_there_come_too(start, timers):
 def test_a_removed_image_can_be_taken_up_again(work, folder):
     viewer = work.viewer._viewer
     viewer.layers.remove(work.state.image)
+    told = work.state.message.text
+    assert told == (
+        "2 objects of the removed image are kept. Open the image again to restore them."
+    )
     assert work.state.unsaved is None
     work.state.image = viewer.add_image(DATA, axis_labels=("t", "y", "x"))
     assert work.state.unsaved.objects == 2
+
+
+def test_nothing_is_said_of_a_removed_image_whose_work_was_saved(work, tmp_path):
+    work.files.save(tmp_path / "mine.session")
+    work.viewer._viewer.layers.remove("cells")
+    assert work.state.message.text == "Open an image, or drop one on the viewer."
 
 
 def test_axes_that_get_their_names_later(work, start):

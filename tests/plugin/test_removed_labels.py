@@ -215,3 +215,32 @@ def test_wider_labels_are_no_other_data(main, viewer, monkeypatch):
     assert again == []
     remove_labels(main)
     assert main.desk.open.array.dtype == np.int32
+
+
+def test_new_labels_say_what_they_will_be_made_of(main):
+    remove_labels(main)
+    main.choose_labels(None)
+    assert "from all prompts that are drawn" in main.state.message.text
+    assert main.segment_frame()
+    assert names(main) == ["object 1", "object 2"]
+    main.choose_labels(None)
+    assert "from all prompts that are drawn" in main.state.message.text
+    points = main.state.points
+    points.selected_data = range(len(points.data))
+    points.remove_selected()
+    main.choose_labels(None)
+    assert main.state.message.text.startswith("Click on an object")
+
+
+def test_what_is_restored_keeps_the_prompts_that_are_drawn(main, viewer):
+    remove_labels(main)
+    main.choose_labels(None)
+    points, num_layers = main.state.points, len(viewer.layers)
+    main.recovery.restore()
+    assert main.state.points is points
+    assert len(points.data) == 2
+    assert len(viewer.layers) == num_layers + 1
+    assert main.state.message.severity == "done"
+    main.state.points.add([[3, 33, 50]])
+    assert main.segment_frame()
+    assert len(main.desk.open.subject.session.prompts(1)) == 2

@@ -99,6 +99,34 @@ def test_what_cannot_be_opened_is_said(saved, start, tmp_path):
         assert refused.desk.open is None
 
 
+def test_prompts_of_something_else_are_put_aside(saved, tmp_path):
+    main, folder = saved
+    state = main.state
+    old_points, old_shapes = state.points, state.shapes
+    main.files.save(tmp_path / "other.session")
+    old_points.add([[3, 5, 5]])
+    main.files.open(folder)
+    assert state.message.severity == "done"
+    assert state.points is not old_points
+    assert [len(old_points.data), len(state.points.data)] == [4, 3]
+    shown = [x.visible for x in (old_points, old_shapes, state.points)]
+    assert shown == [False, False, True]
+    assert len(state.shapes.data) == 1
+    state.points.add([[3, 30, 30]])
+    assert main.segment_frame()
+    assert len(main.desk.open.subject.session.prompts(1)) == 3
+
+
+def test_a_box_that_is_drawn_already_is_not_drawn_twice(saved, tmp_path):
+    main, folder = saved
+    shapes = main.state.shapes
+    main.files.save(tmp_path / "other.session")
+    main.files.open(folder)
+    assert main.state.shapes is shapes
+    assert len(shapes.data) == 1
+    assert main.state.message.severity == "done"
+
+
 def test_layers_stay_chosen_when_nothing_can_be_opened(saved, tmp_path):
     main, _ = saved
     state = main.state

@@ -132,6 +132,16 @@ class LayerKeeper:
             if text:
                 self._state.message = Message(text)
 
+    def hint_at_new_labels(self) -> None:
+        """Say what new labels will be made of."""
+        if self._used_ids():
+            self._state.message = Message(
+                "The next click or run makes a new layer, from all prompts that are "
+                "drawn. Delete them first to start with none."
+            )
+        else:
+            self.hint()
+
     def _next_step(self) -> str:
         state, axes = self._state, self.axes
         if state.image is None:

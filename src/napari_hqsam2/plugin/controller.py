@@ -134,14 +134,15 @@ class PluginController:
 
     def choose_labels(self, labels: Handle | None) -> None:
         """Work in a Labels layer; None is a new one, with nothing in it."""
+        told = ""
         if labels is None and self.state.labels is None:
             told = self.desk.start_afresh()
-            if told:
-                self.teller.refuse(told)
-            else:
-                self.layers.hint()
             self.recovery.look()
         self.state.labels = labels
+        if told:
+            self.teller.refuse(told)
+        elif labels is None and self.desk.open is None:
+            self.layers.hint_at_new_labels()
 
     def toggle_view(self) -> None:
         """Show what the model sees of the frame on show, or hide it again."""

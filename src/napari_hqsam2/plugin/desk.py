@@ -21,6 +21,7 @@ from napari_hqsam2.plugin.resolve import (
     count_words,
     session_options,
     stain_limits,
+    words_on_removal,
 )
 from napari_hqsam2.plugin.run_tasks import RunTasks
 from napari_hqsam2.plugin.state import Message
@@ -135,23 +136,11 @@ class Desk:
         dropped = self._images.drop_image(layer)
         keeps = self._keeps and self._state.keeps_work
         lost = _count_objects(x for x in dropped if not (keeps or x.subject.is_kept))
+        left = _count_objects(x for x in dropped if not x.subject.is_saved) - lost
         self._forget_all(dropped)
         loose = self._images.loosen(layer)
         self.display.show()
-        kept = _count_objects(loose)
-        if lost:
-            return (
-                f"Prompts and scores of {count_words(lost, 'object')} are gone with "
-                "the image: they were saved nowhere. Labels stay in their layer."
-            )
-        if not kept:
-            return ""
-        are, them = ("is", "it") if kept == 1 else ("are", "them")
-        return (
-            f"{count_words(kept, 'object')} of the removed layer {are} kept: the next "
-            f"click brings a new layer with {them}. To start afresh, choose “new "
-            "layer” under Labels."
-        )
+        return words_on_removal(lost=lost, left=left, loose=_count_objects(loose))
 
     def has_labels_in(self, layer: Handle) -> bool:
         """Whether a layer holds what can be the labels of a session in it."""

@@ -23,8 +23,9 @@ def draw_prompts(
 ) -> None:
     """Draw points and boxes in the layers that were made for the image.
 
-    The layers are made if there are none; they have the coordinates of the labels.
-    Masks are not drawn, but stay.
+    Layers are made if there are none, or if those there are hold other prompts, which
+    are put aside; layers that show these very prompts are left as they are. New ones
+    have the coordinates of the labels. Masks are not drawn, but stay.
 
     Parameters
     ----------
@@ -44,23 +45,35 @@ def draw_prompts(
         for (obj_id, position), each in found
         if each.box is not None
     ]
-    if not (rows or boxes):
+    if not (rows or boxes) or _choose_layers(main, dict(found)):
         return
-    image, viewer = main.state.image, main.viewer
-    made = viewer.companions(image)
-    if made.points is None or made.shapes is None:
-        main.layers.add_prompt_layers()
-        made = viewer.companions(image)
-    main.state.points, main.state.shapes = made.points, made.shapes
+    state, viewer = main.state, main.viewer
     with viewer.events.prompts_changed.blocked(), viewer.events.shape_added.blocked():
         if rows:
             obj_ids, positive, places = zip(*rows, strict=True)
-            viewer.draw_points(made.points, np.array(places), obj_ids, positive)
+            viewer.draw_points(state.points, np.array(places), obj_ids, positive)
         if boxes:
-            viewer.redraw(made.shapes, (), boxes)
+            viewer.redraw(state.shapes, (), boxes)
     item = main.desk.open
     if item is not None:
         main.desk.sync.changes(item.memory, item.subject.axes)
+
+
+def _choose_layers(main: PluginController, prompts: Mapping[Pair, PairPrompts]) -> bool:
+    """Choose layers to draw in; whether they show these prompts already."""
+    state, viewer, item = main.state, main.viewer, main.desk.open
+    made = viewer.companions(state.image)
+    state.points, state.shapes = made.points, made.shapes
+    layers = [layer for layer in (made.points, made.shapes) if layer is not None]
+    used = [layer for layer in layers if viewer.num_prompts(layer)]
+    if used and item is not None and main.desk.sync.shows(item.subject.axes, prompts):
+        main.desk.sync.changes(item.memory, item.subject.axes)
+        return True
+    if used or len(layers) < 2:
+        for layer in used:
+            viewer.put_aside(layer)
+        main.layers.add_prompt_layers()
+    return False
 
 
 def _rectangle(obj_id: int, position: tuple[int, ...], box: BoxPrompt) -> DrawnItem:

@@ -131,6 +131,10 @@ class NapariViewer:
         """Add an empty points and an empty shapes layer prepared for prompts."""
         return prompt_layers.add_prompt_layers(self._viewer, image)
 
+    def put_aside(self, layer: Layer) -> None:
+        """Do not show a layer any more."""
+        layer.visible = False
+
     def companions(self, image: Image | None) -> Companions:
         """Layers that were made for an image and are still there."""
         return Companions(

@@ -71,6 +71,12 @@ class Subject:
         folder = None if self.session is None else self.session.autosave_folder
         return self.kept is not None or folder is not None
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether somebody has saved the work on it as a session."""
+        folder = None if self.session is None else self.session.autosave_folder
+        return self.kept is None and folder is not None
+
     def take_refused(self) -> dict[Pair, PairPrompts | None]:
         """Take out what is in `refused`."""
         taken, self.refused = self.refused, {}

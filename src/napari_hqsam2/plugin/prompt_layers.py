@@ -153,8 +153,9 @@ def set_defaults(layer: Points | Shapes, obj_id: int, *, positive: bool) -> None
     defaults = _defaults(obj_id, positive=positive or isinstance(layer, Shapes))
     if read_defaults(layer) != (obj_id, defaults[LABEL] == POSITIVE):
         layer.feature_defaults = {**_as_dict(layer.feature_defaults), **defaults}
-    if isinstance(layer, Points) and not layer.selected_data:
-        layer.current_symbol = "disc" if positive else "cross"
+    if isinstance(layer, Points):
+        with layer.block_update_properties():  # of points that are selected
+            layer.current_symbol = "disc" if positive else "cross"
 
 
 def read_defaults(layer: Points | Shapes) -> tuple[int, bool] | None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from napari_hqsam2.errors import PromptError
 from napari_hqsam2.plugin.collect import collect_prompts
 from napari_hqsam2.plugin.prompt_features import OBJECT_ID
 from napari_hqsam2.plugin.prompt_values import PairPrompts
@@ -98,6 +99,18 @@ class PromptSync:
         changed |= dict.fromkeys(memory.known.keys() - now.keys())
         memory.known = now
         return changed
+
+    def shows(self, axes: NamedAxes, wanted: Mapping[Pair, PairPrompts]) -> bool:
+        """Whether the layers show these prompts and no others; masks may be missing."""
+        try:
+            drawn = [item.prompts for item in self._read(PromptMemory(0), axes)]
+        except PromptError:
+            return False
+        now = {(x.obj_id, tuple(x.position)): PairPrompts.of(x) for x in drawn}
+        return now.keys() <= wanted.keys() and all(
+            now.get(pair, PairPrompts()) in (each, replace(each, mask=None))
+            for pair, each in wanted.items()
+        )
 
     def restore(
         self,

@@ -119,6 +119,39 @@ def count_words(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
+def words_on_removal(*, lost: int, left: int, loose: int) -> str:
+    """What has become of objects whose layer was removed; empty if there are none.
+
+    Parameters
+    ----------
+    lost
+        Objects of the image that are gone with it.
+    left
+        Objects of the image that are kept as unsaved work.
+    loose
+        Objects of the labels, which stay.
+    """
+    if lost:
+        return (
+            f"Prompts and scores of {count_words(lost, 'object')} are gone with the "
+            "image: they were saved nowhere. Labels stay in their layer."
+        )
+    number = left or loose
+    are, them = ("is", "it") if number == 1 else ("are", "them")
+    if left:
+        return (
+            f"{count_words(left, 'object')} of the removed image {are} kept. Open the "
+            f"image again to restore {them}."
+        )
+    if loose:
+        return (
+            f"{count_words(loose, 'object')} of the removed layer {are} kept: the next "
+            f"click brings a new layer with {them}. To start afresh, choose “new "
+            "layer” under Labels."
+        )
+    return ""
+
+
 def duration_words(seconds: float) -> str:
     """Words for how long something takes: "about 40 s", "about 3 min"."""
     if seconds < SECONDS_IN_WORDS:

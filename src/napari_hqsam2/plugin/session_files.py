@@ -74,6 +74,7 @@ class SessionFiles:
             main.desk.snapshot()
             state.points = state.shapes = state.labels = None
             item = main.desk.begin(is_new=True)
+            main.teller.tell("Opening …")
             main.desk.submit(
                 item,
                 lambda order, _: main.desk.bench.open_session(order, folder, kept),

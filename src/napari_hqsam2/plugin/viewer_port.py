@@ -116,6 +116,10 @@ class ViewerPort(Protocol):
         """Add an empty points and an empty shapes layer prepared for prompts."""
         ...
 
+    def put_aside(self, layer: Handle) -> None:
+        """Do not show a layer any more."""
+        ...
+
     def companions(self, image: Handle | None) -> Companions:
         """Layers that were made for an image and are still there."""
         ...
