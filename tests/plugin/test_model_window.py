@@ -1,10 +1,13 @@
 """What the model sees, shown and hidden by the controller."""
 
+import numpy as np
 import pytest
+from napari.components import ViewerModel
 
 from napari_hqsam2.errors import StackError
 from napari_hqsam2.plugin.controller import PluginController
 from napari_hqsam2.plugin.inference import SyncInference
+from napari_hqsam2.plugin.napari_viewer import NapariViewer
 from napari_hqsam2.plugin.state import PluginState
 from napari_hqsam2.segmentation.crops import Crop
 
@@ -84,17 +87,43 @@ def test_deleting_the_layer_ends_it(controller, fake_viewer):
     assert views(fake_viewer) == []
 
 
-def test_another_image_and_no_image(controller, fake_viewer):
+def test_another_image_and_no_image(controller, fake_viewer, timers):
     first = fake_viewer.add_image((6, 20, 30), "TYX")
     second = fake_viewer.add_image((6, 20, 30), "TYX")
     controller.state.image = first
     controller.toggle_view()
     controller.state.image = second
+    timers[-1].ring()
     assert [x.made_for for x in fake_viewer.layers if x.kind == "view"] == [second]
     fake_viewer.remove(second)
     assert [x.made_for for x in fake_viewer.layers if x.kind == "view"] == [first]
     fake_viewer.remove(first)
     assert views(fake_viewer) == []
+
+
+def test_labels_are_not_added_while_an_image_is(fake_engine, make_timer, timers):
+    viewer = ViewerModel()
+    controller = PluginController(
+        PluginState(shows_view=True),
+        NapariViewer(viewer),
+        SyncInference(),
+        fake_engine,
+        make_timer,
+    )
+    image = viewer.add_image(np.zeros((6, 20, 30)), contrast_limits=(0, 1))
+    assert list(viewer.layers) == [image]
+    timers[-1].ring()
+    controller.add_prompt_layers()
+    kinds = sorted(type(layer).__name__ for layer in viewer.layers)
+    assert kinds == ["Image", "Image", "Labels", "Points", "Shapes"]
+
+
+def test_there_is_nothing_to_be_seen_without_an_image(controller, fake_viewer):
+    controller.toggle_view()
+    assert controller.state.message.text.startswith("Open an image")
+    fake_viewer.add_image((6, 20, 30), "TYX")
+    assert views(fake_viewer) == []
+    assert not controller.state.shows_view
 
 
 def test_what_cannot_be_seen_is_told(controller, fake_viewer, monkeypatch):

@@ -81,7 +81,7 @@ class PluginController:
         self.layers = LayerKeeper(state, viewer)
         self.live = Live(state, viewer, self.desk, make_timer)
         self._hover = Hover(state, viewer, self.desk, make_timer)
-        self._model_window = ModelWindow(state, viewer, self.desk)
+        self._model_window = ModelWindow(state, viewer, self.desk, make_timer)
         self.starter = RunStarter(self)
         self.objects = ObjectVerbs(self)
         self.review = Review(self)
@@ -146,7 +146,10 @@ class PluginController:
 
     def toggle_view(self) -> None:
         """Show what the model sees of the frame on show, or hide it again."""
-        self.state.shows_view = not self.state.shows_view
+        if self.state.image is None:
+            self.layers.hint()
+        else:
+            self.state.shows_view = not self.state.shows_view
 
     def suspend(self) -> None:
         """Cancel and free the model's memory, while nobody sees the widget."""

@@ -11,7 +11,10 @@ from napari_hqsam2.plugin.follower import Follower
 from napari_hqsam2.plugin.state import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_hqsam2.plugin.desk import Desk
+    from napari_hqsam2.plugin.live import Timer
     from napari_hqsam2.plugin.open_images import OpenImage
     from napari_hqsam2.plugin.orders import Outcome
     from napari_hqsam2.plugin.snapshots import Handle
@@ -28,10 +31,19 @@ class ModelWindow(Follower):
     ----------
     state, viewer, desk
         Of the controller.
+    make_timer
+        For waiting until no layer comes or goes.
     """
 
-    def __init__(self, state: PluginState, viewer: ViewerPort, desk: Desk) -> None:
+    def __init__(
+        self,
+        state: PluginState,
+        viewer: ViewerPort,
+        desk: Desk,
+        make_timer: Callable[[Callable[[], None]], Timer],
+    ) -> None:
         super().__init__(state, viewer, desk)
+        self._timer = make_timer(self.refresh)
         self._shown: tuple[Handle, Handle] | None = None
         """The image, and the layer on it."""
         events = state.events
@@ -47,15 +59,16 @@ class ModelWindow(Follower):
             events.run,
             events.is_thinking,
         ):
-            event.connect(self.refresh)
-        viewer.events.frame_changed.connect(self.refresh)
+            event.connect(self._follow)
+        viewer.events.frame_changed.connect(self._follow)
         viewer.events.contrast_changed.connect(self._on_contrast)
         viewer.events.layer_removed.connect(self._on_layer_removed)
 
     def close(self) -> None:
         """Stop listening, and take the layer away."""
+        self._timer.stop()
         events = self._viewer.events
-        events.frame_changed.disconnect(self.refresh)
+        events.frame_changed.disconnect(self._follow)
         events.contrast_changed.disconnect(self._on_contrast)
         events.layer_removed.disconnect(self._on_layer_removed)
         self._hide()
@@ -85,6 +98,18 @@ class ModelWindow(Follower):
         except HqSam2Error as error:
             self._on_error(error)
 
+    def _follow(self) -> None:
+        """Show it anew; an image that is not open yet gets its labels a bit later.
+
+        napari loses count of layers that are added while others come or go.
+        """
+        state, item = self._state, self._desk.open
+        is_open = item is not None and not item.is_loose
+        if state.shows_view and state.image is not None and not is_open:
+            self._timer.start()
+        else:
+            self.refresh()
+
     def _show(self, item: OpenImage, position: Position, outcome: Outcome) -> None:
         state = self._state
         is_wanted = state.shows_view and item.image is state.image
@@ -104,7 +129,7 @@ class ModelWindow(Follower):
     def _on_contrast(self, image: Handle) -> None:
         state = self._state
         if image in (state.image, *(state.mix or ())):
-            self.refresh()
+            self._follow()
 
     def _on_layer_removed(self, layer: Handle) -> None:
         if self._shown is not None and layer is self._shown[1]:
