@@ -148,10 +148,13 @@ class FakeViewer:
         del image
         return self.position
 
-    def add_prompt_layers(self, image: Any) -> tuple[FakeLayer, FakeLayer]:
-        shapes = FakeLayer("shapes", "shapes", [], made_for=image)
-        points = FakeLayer("points", "points", np.empty((0, 3)), made_for=image)
-        return self.add(points), self.add(shapes)
+    def add_prompt_layers(
+        self, image: Any, points: Any = None, shapes: Any = None
+    ) -> tuple[FakeLayer, FakeLayer]:
+        rows = np.empty((0, 3))
+        points = points or self.add(FakeLayer("points", "points", rows, made_for=image))
+        shapes = shapes or self.add(FakeLayer("shapes", "shapes", [], made_for=image))
+        return points, shapes
 
     def put_aside(self, layer: Any) -> None:
         layer.is_visible = False

@@ -877,6 +877,8 @@ def test_everything_on_a_frame_is_one_step(
         ObjectMask(2, 4, 5, square, 1.0, 0.9),
         ObjectMask(3, 0, 0, square, 1.0, 0.25),
     )
+    told = []
+    state.events.message.connect(lambda message: told.append(message.text))
     controller.objects.propose_everything()
     assert [row.obj_id for row in state.objects] == [1, 2, 3, 4]
     assert [row.confidence for row in state.objects[2:]] == pytest.approx(
@@ -886,6 +888,7 @@ def test_everything_on_a_frame_is_one_step(
     assert (state.labels.data[1, 10:13, 10:13] == 3).all()
     assert state.object_id == 3
     assert state.undo_name == "find all"
+    assert "Looking for objects on T = 1 …" in told
     controller.review.undo()
     assert [row.obj_id for row in state.objects] == [1, 2]
     controller.review.redo()

@@ -545,3 +545,20 @@ def test_deleting_the_widget_during_a_run_frees_everything(fake_engine, qtbot):
     qtbot.waitUntil(lambda: fake_engine.is_released, timeout=10_000)
     viewer.add_image(np.zeros((4, 20, 30)), contrast_limits=(0, 1))
     viewer.layers.clear()
+
+
+def test_a_prompt_layer_that_was_removed_can_be_added_again(opened, qtbot):
+    viewer, widget = opened
+    state, button = widget.state, widget.prompts.add_layers
+    click(qtbot, button)
+    assert button.isHidden()
+    shapes = state.shapes
+    viewer.layers.remove(state.points)
+    assert not button.isHidden()
+    click(qtbot, button)
+    assert state.shapes is shapes
+    assert viewer.layers.index(state.points) < viewer.layers.index(shapes)
+    assert button.isHidden()
+    own = viewer.add_points(np.ones((1, 3)))
+    state.points, state.shapes = own, None
+    assert button.isHidden()

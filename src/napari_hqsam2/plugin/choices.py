@@ -97,16 +97,33 @@ class LayerKeeper:
         self._check_axes()
         self.hint()
 
+    @property
+    def lacks_prompt_layers(self) -> bool:
+        """Whether layers for prompts are missing, none of one's own being chosen."""
+        state, made = self._state, self._viewer.companions(self._state.image)
+        chosen = [x for x in (state.points, state.shapes) if x is not None]
+        are_made = all(x in (made.points, made.shapes) for x in chosen)
+        return len(chosen) < 2 and are_made
+
     def add_prompt_layers(self) -> None:
-        """Make the points and shapes layer for prompts on the chosen image."""
-        if self._state.image is None or self.snapshot() is None:
+        """Make what there is not of a points and a shapes layer for the image.
+
+        Layers that were not made for it are no longer chosen.
+        """
+        state = self._state
+        if state.image is None or self.snapshot() is None:
             return
+        made = self._viewer.companions(state.image)
         try:
-            points, shapes = self._viewer.add_prompt_layers(self._state.image)
+            points, shapes = self._viewer.add_prompt_layers(
+                state.image,
+                made.points if made.points is state.points else None,
+                made.shapes if made.shapes is state.shapes else None,
+            )
         except StackError as error:
-            self._state.message = Message(str(error), "problem")
+            state.message = Message(str(error), "problem")
             return
-        self._state.points, self._state.shapes = points, shapes
+        state.points, state.shapes = points, shapes
         self._pass_on_new_prompts()
         self.hint()
 
@@ -127,8 +144,13 @@ class LayerKeeper:
 
     def hint(self) -> None:
         """Say what to do next, unless a run is under way."""
-        if not self._state.run.is_busy:
+        if self._state.run.is_busy:
+            return
+        try:
             text = self._next_step()
+        except HqSam2Error as error:
+            self._state.message = Message(str(error), "problem")
+        else:
             if text:
                 self._state.message = Message(text)
 
@@ -149,13 +171,10 @@ class LayerKeeper:
         if axes is None:
             return ""
         if state.points is None and state.shapes is None:
-            number = len(state.objects)
-            words = "Add prompt layers, then mark the objects."
-            return self._words_on_prompts(number, axes) if number else words
-        try:
-            ids = self._read_ids()
-        except HqSam2Error as error:
-            return str(error)
+            if state.objects:
+                return "Add prompt layers to correct objects, or to mark others."
+            return "Add prompt layers, then mark the objects."
+        ids = self._read_ids()
         known = {*ids, *(row.obj_id for row in state.objects)}
         is_new = bool(ids) and not known & {0, state.object_id}
         return self._words_on_prompts(len(ids), axes, is_new=is_new)

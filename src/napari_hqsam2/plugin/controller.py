@@ -118,8 +118,12 @@ class PluginController:
         self.runs.cancel()
 
     def add_prompt_layers(self) -> None:
-        """Make layers for prompts, and get ready for the first one."""
+        """Make layers for prompts, and get ready for the first one.
+
+        Prompts of layers that were removed are drawn again.
+        """
         self.layers.add_prompt_layers()
+        self.desk.draw_left()
         if self.state.live and self.state.points is not None:
             self.live.warm_up()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from napari_hqsam2.errors import StackError
+from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.plugin.display import Display
 from napari_hqsam2.plugin.error_words import error_words
 from napari_hqsam2.plugin.inference import Task
@@ -226,6 +226,15 @@ class Desk:
                 self._viewer.select_label(item.labels, self._state.object_id)
             item.subject.mail.put(changes)
         return bool(changes)
+
+    def draw_left(self) -> None:
+        """Draw the prompts of the chosen image whose layers were removed."""
+        item = self.open
+        if item is not None:
+            try:
+                self.sync.draw_left(item.memory, item.subject.axes)
+            except PromptError as error:
+                self._state.message = Message(str(error), "problem")
 
     def order(self, item: OpenImage) -> Order:
         """What a task on an image is told.

@@ -72,6 +72,7 @@ def _choose_layers(main: PluginController, prompts: Mapping[Pair, PairPrompts]) 
     if used or len(layers) < 2:
         for layer in used:
             viewer.put_aside(layer)
+        state.points = state.shapes = None
         main.layers.add_prompt_layers()
     return False
 

@@ -132,7 +132,7 @@ class Live(Follower):
             position = self._position if state.live else None
             self.start(partial(desk.bench.follow_prompts, position=position), "prompts")
         except HqSam2Error as error:
-            state.message = Message(str(error))
+            state.message = Message(str(error), "problem")
 
     def warm_up(self) -> None:
         """Let the model be loaded and look at the frame before the first prompt."""

@@ -127,9 +127,14 @@ class NapariViewer:
         """Leading indices of the frame of an image on show; None if none is."""
         return layer_reading.read_position(self._viewer, image)
 
-    def add_prompt_layers(self, image: Image) -> tuple[Points, Shapes]:
-        """Add an empty points and an empty shapes layer prepared for prompts."""
-        return prompt_layers.add_prompt_layers(self._viewer, image)
+    def add_prompt_layers(
+        self,
+        image: Image,
+        points: Points | None = None,
+        shapes: Shapes | None = None,
+    ) -> tuple[Points, Shapes]:
+        """Add empty layers prepared for prompts, as far as there are none."""
+        return prompt_layers.add_prompt_layers(self._viewer, image, points, shapes)
 
     def put_aside(self, layer: Layer) -> None:
         """Do not show a layer any more."""

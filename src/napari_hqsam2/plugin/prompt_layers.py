@@ -44,32 +44,42 @@ POINT_FRACTION = 0.02
 """Diameter of points as a part of the longer side of the frame."""
 
 
-def add_prompt_layers(viewer: ViewerModel, image: Image) -> tuple[Points, Shapes]:
-    """Add an empty points and an empty shapes layer that lie on an image.
+def add_prompt_layers(
+    viewer: ViewerModel,
+    image: Image,
+    points: Points | None = None,
+    shapes: Shapes | None = None,
+) -> tuple[Points, Shapes]:
+    """Add what there is not yet of a points and a shapes layer that lie on an image.
 
-    They carry the features that prompts are read by, and the points layer is selected
-    and ready for clicks.
+    New ones are empty and carry the features that prompts are read by; new points are
+    selected and ready for clicks.
 
     Raises
     ------
     StackError
         The image cannot be segmented.
     """
+    if points is None:
+        points = _new_points(viewer, image)
+        viewer.add_layer(points)
+        points.mode = "add"
+        if shapes is not None:
+            viewer.layers.move(viewer.layers.index(points), viewer.layers.index(shapes))
+    if shapes is None:
+        # empty shapes under points crash Mesa once images of another depth come and go
+        shapes = _new_shapes(viewer, image)
+        viewer.add_layer(shapes)
+        shapes.mode = "add_rectangle"
+    viewer.layers.selection.active = points
+    return points, shapes
+
+
+def _new_points(viewer: ViewerModel, image: Image) -> Points:
     transform = transform_without_channels(viewer, image)
-    ndim = len(transform["scale"])
     side = max(read_axes(viewer, image).stack.hw)
-    shapes = Shapes(
-        ndim=ndim,
-        name=f"HQ-SAM2 shapes [{image.name}]",
-        edge_width=max(1.0, side / 256),
-        face_color="transparent",
-        features=_empty_features(),
-        feature_defaults=_defaults(1, positive=True),
-        edge_color=COLOURS[POSITIVE],
-        **transform,
-    )
     points = Points(
-        ndim=ndim,
+        ndim=len(transform["scale"]),
         name=f"HQ-SAM2 points [{image.name}]",
         size=max(3.0, side * POINT_FRACTION),
         canvas_size_limits=POINT_ON_SCREEN,
@@ -80,15 +90,25 @@ def add_prompt_layers(viewer: ViewerModel, image: Image) -> tuple[Points, Shapes
         face_color_cycle=COLOURS,
         **transform,
     )
-    remember(shapes, image)
     remember(points, image)
-    # empty shapes under points crash Mesa once images of another depth come and go
-    viewer.add_layer(points)
-    viewer.add_layer(shapes)
-    shapes.mode = "add_rectangle"
-    points.mode = "add"
-    viewer.layers.selection.active = points
-    return points, shapes
+    return points
+
+
+def _new_shapes(viewer: ViewerModel, image: Image) -> Shapes:
+    transform = transform_without_channels(viewer, image)
+    side = max(read_axes(viewer, image).stack.hw)
+    shapes = Shapes(
+        ndim=len(transform["scale"]),
+        name=f"HQ-SAM2 shapes [{image.name}]",
+        edge_width=max(1.0, side / 256),
+        face_color="transparent",
+        features=_empty_features(),
+        feature_defaults=_defaults(1, positive=True),
+        edge_color=COLOURS[POSITIVE],
+        **transform,
+    )
+    remember(shapes, image)
+    return shapes
 
 
 def flip_selected(points: Points) -> bool:

@@ -56,6 +56,10 @@ class PromptMemory:
     """As the session was told."""
     items: dict[tuple[Pair, PairPrompts], _Items] = field(default_factory=dict)
     """As they were drawn, ever."""
+    layers: tuple[Handle | None, Handle | None] = (None, None)
+    """Points and shapes that they were read from last."""
+    left: dict[Pair, PairPrompts] = field(default_factory=dict)
+    """Of the session alone, since the layer that showed them was removed."""
 
 
 class PromptSync:
@@ -78,16 +82,16 @@ class PromptSync:
     ) -> dict[Pair, PairPrompts | None]:
         """Pairs whose prompts have changed since the last call; None for no prompts.
 
+        What was drawn in a layer that has been removed since then stays as it is.
+
         Raises
         ------
         PromptError
             A prompt cannot be used; nothing is taken over then.
         """
-        drawn = {
-            (item.prompts.obj_id, tuple(item.prompts.position)): item
-            for item in self._read(memory, axes)
-        }
-        now = {pair: PairPrompts.of(item.prompts) for pair, item in drawn.items()}
+        drawn = self._read(memory, axes)
+        now = _values(drawn)
+        self._leave(memory, drawn)
         changed: dict[Pair, PairPrompts | None] = {
             pair: prompts
             for pair, prompts in now.items()
@@ -98,15 +102,47 @@ class PromptSync:
                 memory.items[pair, prompts] = self._items(drawn[pair])
         changed |= dict.fromkeys(memory.known.keys() - now.keys())
         memory.known = now
+        for pair in changed:
+            memory.left.pop(pair, None)
         return changed
+
+    def draw_left(self, memory: PromptMemory, axes: NamedAxes) -> None:
+        """Draw what was in layers that have been removed.
+
+        Raises
+        ------
+        PromptError
+            As of `restore`.
+        """
+        self._leave(memory, self._read(memory, axes))
+        left, memory.left = memory.left, {}
+        self.restore(memory, axes, left)
+
+    def _leave(self, memory: PromptMemory, drawn: Mapping[Pair, DrawnPrompts]) -> None:
+        """Take what a layer showed that was removed for what it is now."""
+        there = {c.handle for c in (*self._viewer.points(), *self._viewer.shapes())}
+        gone = [x is not None and x not in there for x in memory.layers]
+        memory.layers = (self._state.points, self._state.shapes)
+        if not any(gone):
+            return
+        for pair, prompts in tuple(memory.known.items()):
+            items = memory.items.get((pair, prompts))
+            parts = (items.points, items.shapes) if items is not None else ()
+            if any(
+                is_gone and part for is_gone, part in zip(gone, parts, strict=False)
+            ):
+                memory.left.setdefault(pair, memory.known.pop(pair))
+                if pair in drawn:
+                    rest = PairPrompts.of(drawn[pair].prompts)
+                    memory.known[pair] = rest
+                    memory.items[pair, rest] = self._items(drawn[pair])
 
     def shows(self, axes: NamedAxes, wanted: Mapping[Pair, PairPrompts]) -> bool:
         """Whether the layers show these prompts and no others; masks may be missing."""
         try:
-            drawn = [item.prompts for item in self._read(PromptMemory(0), axes)]
+            now = _values(self._read(PromptMemory(0), axes))
         except PromptError:
             return False
-        now = {(x.obj_id, tuple(x.position)): PairPrompts.of(x) for x in drawn}
         return now.keys() <= wanted.keys() and all(
             now.get(pair, PairPrompts()) in (each, replace(each, mask=None))
             for pair, each in wanted.items()
@@ -127,8 +163,8 @@ class PromptSync:
         """
         points: set[int] = set()
         shapes: set[int] = set()
-        for item in self._read(memory, axes):
-            if (item.prompts.obj_id, tuple(item.prompts.position)) in wanted:
+        for pair, item in self._read(memory, axes).items():
+            if pair in wanted:
                 points.update(item.point_indices)
                 shapes.update(item.shape_indices)
         new = [
@@ -144,14 +180,11 @@ class PromptSync:
             self._rewrite(
                 self._state.shapes, shapes, [item for n in new for item in n.shapes]
             )
-        now = {
-            (item.prompts.obj_id, tuple(item.prompts.position)): item.prompts
-            for item in self._read(memory, axes)
-        }
+        now = _values(self._read(memory, axes))
         for pair in wanted:
             memory.known.pop(pair, None)
             if pair in now:
-                memory.known[pair] = PairPrompts.of(now[pair])
+                memory.known[pair] = now[pair]
 
     @contextmanager
     def _without_echo(self) -> Iterator[None]:
@@ -164,7 +197,7 @@ class PromptSync:
         ):
             yield
 
-    def _read(self, memory: PromptMemory, axes: NamedAxes) -> tuple[DrawnPrompts, ...]:
+    def _read(self, memory: PromptMemory, axes: NamedAxes) -> dict[Pair, DrawnPrompts]:
         state, viewer = self._state, self._viewer
         points = None
         if state.points is not None:
@@ -172,7 +205,10 @@ class PromptSync:
         shapes: tuple[Shape, ...] = ()
         if state.shapes is not None:
             shapes = viewer.snapshot_shapes(state.shapes, state.image)
-        return collect_prompts(axes, points, shapes, memory.default_object)
+        return {
+            (item.prompts.obj_id, tuple(item.prompts.position)): item
+            for item in collect_prompts(axes, points, shapes, memory.default_object)
+        }
 
     def _items(self, drawn: DrawnPrompts) -> _Items:
         points, shapes = self._state.points, self._state.shapes
@@ -187,6 +223,10 @@ class PromptSync:
         gone = sorted(gone)
         if layer is not None and (gone or new):
             self._viewer.redraw(layer, gone, new)
+
+
+def _values(drawn: Mapping[Pair, DrawnPrompts]) -> dict[Pair, PairPrompts]:
+    return {pair: PairPrompts.of(item.prompts) for pair, item in drawn.items()}
 
 
 def _find(memory: PromptMemory, pair: Pair, prompts: PairPrompts) -> _Items | None:

@@ -135,6 +135,8 @@ class RunTasks:
             deliver(subject)
             if not self._sessions.make_ready(order, ticket):
                 return RunOutcome(self._sessions.report(order), was_cancelled=True)
+            where = subject.axes.where(position)
+            ticket.tell(order.on_report, f"Looking for objects on {where}")
             found = self._engine.propose(
                 subject.data,
                 subject.axes.stack.letters,

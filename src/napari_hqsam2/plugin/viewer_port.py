@@ -112,8 +112,13 @@ class ViewerPort(Protocol):
         """Leading indices of the frame of an image on show; None if none is."""
         ...
 
-    def add_prompt_layers(self, image: Handle) -> tuple[Handle, Handle]:
-        """Add an empty points and an empty shapes layer prepared for prompts."""
+    def add_prompt_layers(
+        self,
+        image: Handle,
+        points: Handle | None = None,
+        shapes: Handle | None = None,
+    ) -> tuple[Handle, Handle]:
+        """Add empty layers prepared for prompts, as far as there are none."""
         ...
 
     def put_aside(self, layer: Handle) -> None:

@@ -90,7 +90,7 @@ class PromptPanel(QWidget):
         self.points.set_layers(viewer.points(), state.points)
         self.shapes.set_layers(viewer.shapes(), state.shapes)
         has_prompts = state.points is not None or state.shapes is not None
-        self.add_layers.setVisible(not has_prompts)
+        self.add_layers.setVisible(self._controller.layers.lacks_prompt_layers)
         self.add_layers.setEnabled(state.image is not None)
         is_next = state.image is not None and not state.objects
         show_as_next(self.add_layers, is_next=is_next)
