@@ -287,7 +287,7 @@ def test_ctrl_c_before_the_first_frame_writes_nothing(run, files, quick, monkeyp
     [
         (("nothing.tif", *PROMPTS), "There is no file or folder nothing.tif"),
         (("stack.ome.tif",), "There are no prompts; give a CSV file"),
-        (("stack.ome.tif", "--points", "missing.csv"), "missing.csv"),
+        (("stack.ome.tif", "--points", "missing.csv"), "There is no file missing.csv"),
         (("stack.ome.tif", "--points", "boxes.csv"), "line 2: there is no column 'y'"),
         (("stack.ome.tif", *PROMPTS, "--axis", "Q"), "choose one of T, Z"),
         (("stack.ome.tif", *PROMPTS, "--axes", "ZYX"), "names 3 axes but"),
@@ -316,6 +316,16 @@ def test_what_cannot_be_done_is_said_without_a_traceback(
     assert problem in result.stderr.replace("\n", " ")
     assert "Traceback" not in result.output
     assert not list(files.glob("*labels*"))
+
+
+@pytest.mark.parametrize("option", [("--frames", "5,9"), ("--axis", "T")])
+def test_one_image_has_nothing_to_be_followed_through(run, files, option):
+    image = np.zeros((40, 50), np.uint8)
+    tifffile.imwrite(files / "image.tif", image, photometric="minisblack")
+    result = run("segment", "image.tif", *PROMPTS, "-o", "labels.tif", *option)
+    assert result.exit_code == 1
+    assert "image.tif is one image (Y=40, X=50)" in result.stderr
+    assert "such as TYX" in result.stderr
 
 
 def test_overwrite_replaces_what_something_else_wrote(run, files, quick):

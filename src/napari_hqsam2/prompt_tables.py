@@ -205,6 +205,9 @@ def _read_shapes(rows: list[_Row], axes: StackAxes) -> Iterator[_Rectangle]:
 def _rows(path: Path) -> list[_Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        msg = f"There is no file {path}."
+        raise PromptError(msg) from error
     except UnicodeDecodeError as error:
         msg = f"{path.name} is no text in UTF-8 ({error.reason}); save it as CSV UTF-8."
         raise PromptError(msg) from error

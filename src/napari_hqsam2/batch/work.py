@@ -13,7 +13,7 @@ from napari_hqsam2.automatic import propose_objects, to_prompts
 from napari_hqsam2.batch.bars import counting_bar, download_bar
 from napari_hqsam2.batch.partial import Partial
 from napari_hqsam2.batch.signature import SIGNATURE_KEY, sign
-from napari_hqsam2.errors import HqSam2Error, PromptError
+from napari_hqsam2.errors import HqSam2Error, PromptError, StackError
 from napari_hqsam2.export import write_labels
 from napari_hqsam2.outlines import write_outlines
 from napari_hqsam2.predictors.precision import compute_dtype
@@ -136,6 +136,7 @@ class Work:
         )
         view = self.settings.view if stack.axes.leading else self.settings.image_view
         self.view = view(stack.array, stack.axes.letters)
+        _check_run(job, stack)
         if not job.everything:
             self._check_prompts()
         self.labels: LabelArray = new_labels(stack.axes)
@@ -301,3 +302,14 @@ def told(error: BaseException) -> str:
 
 def _never() -> bool:
     return False
+
+
+def _check_run(job: SegmentJob, stack: StackFile) -> None:
+    """Refuse what is said of a run if there is nothing to run through."""
+    if not stack.axes.leading and (job.axis is not None or job.frames is not None):
+        msg = (
+            f"{job.stack.name} is one image ({stack.axes.described}): there is no axis "
+            "to follow objects along, and no range of frames. Leave them out, or say "
+            "which axes it has, such as TYX."
+        )
+        raise StackError(msg)
