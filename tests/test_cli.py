@@ -322,7 +322,9 @@ def test_what_cannot_be_done_is_said_without_a_traceback(
 def test_one_image_has_nothing_to_be_followed_through(run, files, option):
     image = np.zeros((40, 50), np.uint8)
     tifffile.imwrite(files / "image.tif", image, photometric="minisblack")
-    result = run("segment", "image.tif", *PROMPTS, "-o", "labels.tif", *option)
+    (files / "clicks.csv").write_text("y,x\n5,5\n")
+    prompts = ("--points", "clicks.csv")
+    result = run("segment", "image.tif", *prompts, "-o", "labels.tif", *option)
     assert result.exit_code == 1
     assert "image.tif is one image (Y=40, X=50)" in result.stderr
     assert "such as TYX" in result.stderr
