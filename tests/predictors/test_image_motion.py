@@ -40,6 +40,21 @@ def test_a_shift_is_found(x: float, y: float) -> None:
     assert float((motion - expected).abs().mean()) < 0.1
 
 
+def test_pictures_of_a_batch_do_not_see_each_other() -> None:
+    pairs = [moving(3, 2), moving(-12, 7.5)]
+    together = image_motion(*map(torch.cat, zip(*pairs, strict=True)))
+    alone = torch.cat([image_motion(*pair) for pair in pairs])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-3)
+
+
+def test_inputs_of_a_batch_become_the_pictures_that_each_becomes_alone() -> None:
+    generator = torch.Generator().manual_seed(1)
+    first, second = scene(generator, 0, 0), 7 * scene(generator, 2, 1)
+    together = to_picture(torch.cat((first, second)))
+    alone = torch.cat((to_picture(first), to_picture(second)))
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
 def test_masks_move_along() -> None:
     mask = torch.full((2, 1, 128, 128), -10.0)
     mask[0, :, 40:60, 50:70] = 10

@@ -46,6 +46,7 @@ def trainer_of(
         single_round_steps=1,
         still_shapes=(SHAPE,) if name == "iou" else (),
         window_shapes=(SHAPE,),
+        moved_masks=0.75,
     )
     mixture = Mixture(load_sources(run.data, "train"))
     torch.manual_seed(0)

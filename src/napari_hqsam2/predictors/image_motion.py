@@ -30,24 +30,25 @@ LARGEST_LOGIT = 10.0
 
 
 def to_picture(image: Tensor) -> Tensor:
-    """Grey picture whose brightness is relative to its surroundings.
+    """Grey pictures whose brightness is relative to its surroundings.
 
     Parameters
     ----------
     image : Tensor
-        (1, 3, S, S) input of a model.
+        (B, 3, S, S) inputs of a model.
 
     Returns
     -------
     Tensor
-        (1, 1, `PICTURE_SIDE`, `PICTURE_SIDE`) float32.
+        (B, 1, `PICTURE_SIDE`, `PICTURE_SIDE`) float32.
     """
     grey = image.float().mean(1, keepdim=True)
     side = (PICTURE_SIDE, PICTURE_SIDE)
     grey = F.interpolate(grey, side, mode="bilinear", antialias=True)
     relative = grey - _blurred(grey, CONTRAST_REACH)
     contrast = _blurred(relative.square(), CONTRAST_REACH).sqrt()
-    return relative / (contrast + FLATNESS * grey.std() + 1e-6)
+    spread = grey.std((1, 2, 3), keepdim=True)
+    return relative / (contrast + FLATNESS * spread + 1e-6)
 
 
 def image_motion(now: Tensor, before: Tensor) -> Tensor:
@@ -58,24 +59,25 @@ def image_motion(now: Tensor, before: Tensor) -> Tensor:
     Parameters
     ----------
     now, before : Tensor
-        (1, 1, H, W) pictures.
+        (B, 1, H, W) pictures.
 
     Returns
     -------
     Tensor
-        (1, 2, H, W) what is to be added to (x, y), in pixels.
+        (B, 2, H, W) what is to be added to (x, y), in pixels.
     """
     pairs = [torch.cat((now, before))]
     for _ in range(LEVELS - 1):
         pairs.append(F.avg_pool2d(_blurred(pairs[-1], 0.7), 2))
-    motion = torch.zeros_like(pairs[-1]).reshape(1, 2, *pairs[-1].shape[-2:])
+    motion = now.new_zeros(len(now), 2, *pairs[-1].shape[-2:])
     for pair in reversed(pairs):
-        motion = _matched(pair[:1], pair[1:], resized_motion(motion, pair))
+        here, there = pair.chunk(2)
+        motion = _matched(here, there, resized_motion(motion, pair))
     return motion
 
 
 def resized_motion(motion: Tensor, like: Tensor) -> Tensor:
-    """(1, 2, H, W) motion on the grid of another tensor, in pixels of that."""
+    """(B, 2, H, W) motion on the grid of another tensor, in pixels of that."""
     size, (height, width) = like.shape[-2:], motion.shape[-2:]
     if size == (height, width):
         return motion
@@ -91,7 +93,7 @@ def moved(values: Tensor, motion: Tensor, *, smooth: bool = False) -> Tensor:
     values : Tensor
         (N, C, H, W) of the frame before; borders are continued.
     motion : Tensor
-        (1, 2, H, W) from `image_motion`.
+        (N, 2, H, W) from `image_motion`, or (1, 2, H, W) for all.
     smooth : bool
         Bicubic, which keeps masks sharp that are moved again and again.
     """
@@ -113,7 +115,7 @@ def _matched(now: Tensor, before: Tensor, motion: Tensor) -> Tensor:
     dx, dy = _slopes(now)
     products = torch.cat((dx * dx, dy * dy, dx * dy), dim=1)
     xx, yy, xy = _blurred(products, MATCHED).split(1, dim=1)
-    least = STIFFNESS * (xx.mean() + yy.mean()) + 1e-8
+    least = STIFFNESS * (xx + yy).mean((1, 2, 3), keepdim=True) + 1e-8
     xx, yy = xx + least, yy + least
     determinant = xx * yy - xy * xy
     for _ in range(STEPS):
@@ -126,7 +128,7 @@ def _matched(now: Tensor, before: Tensor, motion: Tensor) -> Tensor:
 
 
 def _slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences along x and y of (1, 1, H, W)."""
+    """Differences along x and y of (B, 1, H, W)."""
     wide = F.pad(picture, (1, 1, 1, 1), mode="replicate")
     dx = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
     dy = (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,9 +13,16 @@ from napari_hqsam2.modeling.memory_tokens import PointerMemory, SpatialMemory
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.training.clips import ClipBatch, ClipBatches, MixedBatches
 from napari_hqsam2.training.data import ImageBatch, ImageBatches
-from napari_hqsam2.training.decoding import Decoded, decode_all, first_prompts
+from napari_hqsam2.training.decoding import (
+    CLAMP,
+    Decoded,
+    chosen_mask,
+    decode_all,
+    first_prompts,
+)
 from napari_hqsam2.training.image_phase import ImagePhase, StepResult, mean_of
 from napari_hqsam2.training.losses import Supervised, mask_iou, supervise
+from napari_hqsam2.training.moved_masks import ClipMotion, MovedMasks
 from napari_hqsam2.training.prompts import correction_clicks
 
 if TYPE_CHECKING:
@@ -134,26 +141,35 @@ class ClipPhase(ImagePhase):
         seen = self._start(batch, frames, generator, losses, figures)
         remembered = Remembered()
         self._remember(remembered, frames[0], seen, binarize=True)
+        motion = self._motion(batch, generator)
         corrected = self._corrected_frame(len(frames), generator)
         for frame in range(1, len(frames)):
             fused = self._fuse(remembered, frames, frame)
             target = batch.target(frame)
             losses.append(DISTILLATION * self._distil(fused, frames[frame], target))
             figures[f"distil_{frame}"] = losses[-1].detach()
-            supervised, decoded = self._supervise(fused, frames[frame], target, None)
+            moved = self._moved(motion, seen, frame, generator)
+            decoded = self._followed(fused, frames[frame], target, moved)
+            supervised = self._judge(decoded, target)
             losses.append(supervised.loss)
             present = target.amax((1, 2)) > 0.5
-            figures[f"tracked_{frame}"] = mean_of(supervised.chosen_iou, present)
+            kind = "tracked" if moved is None else "moved"
+            figures[f"{kind}_{frame}"] = mean_of(supervised.chosen_iou, present)
             if frame == corrected:
                 supervised, decoded = self._correct(
-                    decoded, fused, frames[frame], target, generator
+                    self._shown(decoded, moved),
+                    fused,
+                    frames[frame],
+                    target,
+                    generator,
                 )
                 losses.append(supervised.loss)
                 figures["corrected"] = mean_of(supervised.chosen_iou, present)
                 remembered.conditioning.append(frame)
             if frame + 1 < len(frames):
-                seen = self._seen(decoded, present, multimask=True)
                 prompted = frame == corrected
+                mixed = None if prompted else moved
+                seen = self._seen(decoded, present, multimask=True, moved=mixed)
                 self._remember(remembered, frames[frame], seen, binarize=prompted)
         figures["copied"] = self._copied(batch, len(frames) - 1)
         loss = torch.stack(losses).sum() / len(frames)
@@ -163,6 +179,25 @@ class ClipPhase(ImagePhase):
         if float(torch.rand((), generator=generator)) >= CORRECTION:
             return None
         return int(torch.randint(1, length, (), generator=generator))
+
+    def _motion(
+        self, batch: ClipBatch, generator: torch.Generator
+    ) -> ClipMotion | None:
+        """How the images move; None in batches that memory alone follows."""
+        if float(torch.rand((), generator=generator)) >= self.config.moved_masks:
+            return None
+        return ClipMotion.of(batch, generator)
+
+    def _moved(
+        self,
+        motion: ClipMotion | None,
+        before: Seen,
+        frame: int,
+        generator: torch.Generator,
+    ) -> MovedMasks | None:
+        if motion is None:
+            return None
+        return motion.moved(before.low_res, frame, generator)
 
     def _encode(self, batch: ClipBatch) -> tuple[list[ImageFeatures], Tensor]:
         """Features of the N objects' images on every frame, and the dense loss."""
@@ -217,18 +252,33 @@ class ClipPhase(ImagePhase):
         fused: Tensor,
         features: ImageFeatures,
         target: Tensor,
-        prompts: ModelPrompts | None,
+        prompts: ModelPrompts,
     ) -> tuple[Supervised, Decoded]:
-        prompts = prompts or self._unprompted(target, masks=False)
         decoded = decode_all(self.model, fused, features.high_res, prompts)
-        supervised = supervise(
+        return self._judge(decoded, target), decoded
+
+    def _judge(self, decoded: Decoded, target: Tensor) -> Supervised:
+        return supervise(
             decoded.parts.masks,
             decoded.parts.iou_scores,
             decoded.object_score,
             target,
             self.config.loss,
         )
-        return supervised, decoded
+
+    def _followed(
+        self,
+        fused: Tensor,
+        features: ImageFeatures,
+        target: Tensor,
+        moved: MovedMasks | None,
+    ) -> Decoded:
+        """What memory, and moved masks if there are any, say about a frame."""
+        prompts = self._unprompted(target, masks=False)
+        if moved is None:
+            return decode_all(self.model, fused, features.high_res, prompts)
+        prompts = replace(prompts, masks=moved.logits)
+        return decode_all(self.model, fused, features.high_res, prompts, moved.known)
 
     def _unprompted(self, target: Tensor, *, masks: bool) -> ModelPrompts:
         """Prompts without a point; with the true masks, if asked for."""
@@ -238,7 +288,14 @@ class ClipPhase(ImagePhase):
         )
         return ModelPrompts(nowhere, no_point, mask_logits(target) if masks else None)
 
-    def _seen(self, decoded: Decoded, present: Tensor, *, multimask: bool) -> Seen:
+    def _seen(
+        self,
+        decoded: Decoded,
+        present: Tensor,
+        *,
+        multimask: bool,
+        moved: MovedMasks | None = None,
+    ) -> Seen:
         """What enters memory; presence is the truth, so no wrong guess ends a clip."""
         parts = decoded.parts
         row = torch.arange(len(present), device=present.device)
@@ -246,6 +303,8 @@ class ClipPhase(ImagePhase):
         index = best if multimask else torch.zeros_like(best)
         pointer = self.model.obj_ptr_proj(parts.tokens[row, FIRST_MASK + index])
         low_res = parts.masks[row, index][:, None].float()
+        if moved is not None:
+            low_res = moved.mixed(low_res)
         here = present[:, None]
         return Seen(
             torch.where(here[..., None, None], low_res, -MASK_SCALE),
@@ -288,17 +347,20 @@ class ClipPhase(ImagePhase):
         spread = said.var(dim=(2, 3)).mean(1)
         return torch.log1p(error / (spread + 1e-3)).mean()
 
+    def _shown(self, decoded: Decoded, moved: MovedMasks | None) -> Tensor:
+        """(N, 1, 4h, 4w) logits of the mask that a user sees and corrects."""
+        every = torch.ones_like(decoded.object_score[:, 0], dtype=torch.bool)
+        logits = chosen_mask(decoded, multimask=every).detach().float()
+        return (logits if moved is None else moved.mixed(logits)).clamp(-CLAMP, CLAMP)
+
     def _correct(
         self,
-        decoded: Decoded,
+        logits: Tensor,
         fused: Tensor,
         features: ImageFeatures,
         target: Tensor,
         generator: torch.Generator,
     ) -> tuple[Supervised, Decoded]:
-        best = 1 + decoded.parts.iou_scores[:, 1:].argmax(dim=1)
-        row = torch.arange(len(best), device=best.device)
-        logits = decoded.parts.masks[row, best][:, None].detach().float().clamp(-32, 32)
         coords, labels = correction_clicks(logits, target[:, None], generator)
         prompts = ModelPrompts(coords, labels, logits)
         return self._supervise(fused, features, target, prompts)

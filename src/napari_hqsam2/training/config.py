@@ -81,6 +81,8 @@ class PhaseConfig:
     """Shapes of the batches of windows of a phase that has them; `crops` are frames."""
     lengths: tuple[int, ...] = (3, 5, 4)
     """Frames of a clip, taken in turn."""
+    moved_masks: float = 0.0
+    """Share of batches of clips in which masks move with the image and are prompts."""
     zoom: tuple[float, float] = CropSettings.zoom
     """Range of magnification relative to use, drawn log-uniformly."""
 
@@ -132,6 +134,9 @@ CLIP_SHARES = {
     "synthetic_tyx": 3.0,
 }
 
+
+MOVED_MASKS = 0.75
+"""As the built-in model follows; in the other batches it learns to do without."""
 
 WINDOW_ZOOM = (0.65, 6.0)
 """Of crops whose scores are learnt: windows show objects magnified."""
@@ -200,6 +205,7 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             single_round_steps=0,
             still_shapes=(large,),
             shares=DEFAULT_SHARES | CLIP_SHARES,
+            moved_masks=MOVED_MASKS,
         )
     if name == "iou":
         return PhaseConfig(
@@ -211,6 +217,7 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             window_shapes=(BatchShape(512, 1, 8),),
             shares=DEFAULT_SHARES | CLIP_SHARES,
             lengths=(5, 8, 6),
+            moved_masks=MOVED_MASKS,
             zoom=WINDOW_ZOOM,
         )
     return PhaseConfig(
@@ -221,4 +228,5 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
         still_shapes=(BatchShape(512, 2, 8), BatchShape(256, 8, 6)),
         shares=DEFAULT_SHARES | CLIP_SHARES,
         lengths=(3, 4),
+        moved_masks=MOVED_MASKS,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,13 +49,26 @@ def decode_all(
     fused: Tensor,
     high_res: tuple[Tensor, Tensor],
     prompts: ModelPrompts,
+    known: Tensor | None = None,
 ) -> Decoded:
     """Decode N prompts into the single mask and all candidates, without HQ mask.
 
-    Arguments as of `HqSam2.predict_masks`.
+    Parameters
+    ----------
+    model : HqSam2
+        The model.
+    fused, high_res, prompts
+        As of `HqSam2.predict_masks`.
+    known : Tensor, optional
+        (N,) bool: objects whose mask is a prompt; without it, all if there are masks.
     """
     decoder = model.sam_mask_decoder
-    pieces = list(decoder.decode(model.decoder_input(fused, prompts), high_res))
+    inputs = model.decoder_input(fused, prompts)
+    if known is not None:
+        nothing = model.sam_prompt_encoder.no_mask_embed.weight[..., None, None]
+        dense = torch.where(known[:, None, None, None], inputs.dense, nothing)
+        inputs = replace(inputs, dense=dense)
+    pieces = list(decoder.decode(inputs, high_res))
     tokens = torch.cat([piece.tokens for piece in pieces])
     upscaled = torch.cat([piece.upscaled for piece in pieces])
     scores = torch.cat([piece.iou_scores for piece in pieces])

@@ -188,19 +188,23 @@ class HqPhase(ClipPhase):
             seen = self._start(batch, frames, generator, [], {})
             remembered = Remembered()
             self._remember(remembered, frames[0], seen, binarize=True)
+        motion = self._motion(batch, generator)
         for frame in range(1, len(frames)):
             with torch.no_grad():
                 fused = self._fuse(remembered, frames, frame)
             target = batch.target(frame)
-            prompts = self._unprompted(target, masks=False)
-            decoded = decode_all(self.model, fused, frames[frame].high_res, prompts)
+            moved = self._moved(motion, seen, frame, generator)
+            decoded = self._followed(fused, frames[frame], target, moved)
             every = torch.ones(len(target), dtype=torch.bool, device=target.device)
             answer = self._answer(decoded, every, batch.masks[:, frame])
             yield answer
             with torch.no_grad():
                 seen = self._seen(decoded, answer.present, multimask=True)
                 here = answer.present[:, None, None, None]
-                shown = torch.where(here, answer.sam + answer.hq_mask, -MASK_SCALE)
+                shown = answer.sam + answer.hq_mask
+                if moved is not None:
+                    shown = moved.mixed(shown)
+                shown = torch.where(here, shown, -MASK_SCALE)
                 seen = replace(seen, low_res=shown)
                 self._remember(remembered, frames[frame], seen, binarize=False)
 
