@@ -87,7 +87,7 @@ def test_steps_give_the_same_batches_however_they_are_made(
         shapes = [BatchShape(64, 2, 1)]
         clips = ClipBatches(mixture, shapes, 3, (2, 3))
         clips.together = 2
-        return MixedBatches(clips, ImageBatches(mixture, shapes, 3, together=2))
+        return MixedBatches(clips, ImageBatches(mixture, shapes, 3, together=2), 2)
 
     alone = [made()[index].to(torch.device("cpu")) for index in range(3, 11)]
     steps = iter(Steps(made(), 3, workers, pinned=False))

@@ -123,7 +123,7 @@ class ClipPhase(ImagePhase):
         stills = ImageBatches(
             mixture, config.still_shapes, seed, settings, together=clips.together
         )
-        return MixedBatches(clips, stills)
+        return MixedBatches(clips, stills, config.still_every)
 
     def step(
         self, batch: ClipBatch | ImageBatch, index: int, generator: torch.Generator

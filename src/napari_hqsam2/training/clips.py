@@ -41,8 +41,6 @@ MAX_SHIFT, MAX_TURN, MAX_GROWTH = 0.06, 0.12, 0.05
 """Largest motion of a still from frame to frame: share of the side, radians, share."""
 FRAMES = 2
 """A clip takes as much preparation as so many stills, about."""
-STILL_EVERY = 2
-"""One batch in so many is of stills where both are mixed."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def motion(rng: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
 
 
 class MixedBatches(Dataset[ClipDraft | ImageDraft]):
-    """One batch in `STILL_EVERY` of stills, the others of clips.
+    """One batch in `every` of stills, the others of clips.
 
     Parameters
     ----------
@@ -117,17 +115,20 @@ class MixedBatches(Dataset[ClipDraft | ImageDraft]):
         Indexed by the step.
     stills : ImageBatches
         The same, with as many batches that share scenes.
+    every : int
+        At least 2.
     """
 
-    def __init__(self, clips: ClipBatches, stills: ImageBatches) -> None:
+    def __init__(self, clips: ClipBatches, stills: ImageBatches, every: int) -> None:
         self.clips = clips
         self.stills = stills
-        self.together = STILL_EVERY * clips.together
+        self.every = every
+        self.together = every * clips.together
 
     def __getitem__(self, index: int) -> ClipDraft | ImageDraft:
         """Draw batch number `index`."""
-        number = index // STILL_EVERY
-        is_still = index % STILL_EVERY == STILL_EVERY - 1
+        number, turn = divmod(index, self.every)
+        is_still = turn == self.every - 1
         return self.stills[number] if is_still else self.clips[index - number]
 
 

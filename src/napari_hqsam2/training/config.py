@@ -77,6 +77,8 @@ class PhaseConfig:
     """Steps before correction clicks begin."""
     still_shapes: tuple[BatchShape, ...] = ()
     """Shapes of the batches of stills that a phase of clips mixes in; none without."""
+    still_every: int = 2
+    """One batch in so many is of stills where they are mixed in."""
     window_shapes: tuple[BatchShape, ...] = ()
     """Shapes of the batches of windows of a phase that has them; `crops` are frames."""
     lengths: tuple[int, ...] = (3, 5, 4)
@@ -162,6 +164,7 @@ def large_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             config,
             shapes=(BatchShape(512, 12, 4), BatchShape(256, 32, 4)),
             still_shapes=(large, small, large),
+            still_every=2,
             lengths=(4, 8, 6),
             shares=DEFAULT_SHARES | CLIP_SHARES | {"synthetic_tyx": 4.0},
             optimisation=Optimisation(
@@ -201,9 +204,13 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             name,
             budget,
             (BatchShape(512, 1, 3), BatchShape(256, 3, 4)),
-            Optimisation(6e-4, trunk_scale=0.0, decoder_scale=0.15, warmup=10),
+            Optimisation(
+                4e-4, trunk_scale=0.0, decoder_scale=0.35, warmup=30, ema=0.995
+            ),
             single_round_steps=0,
+            lengths=(4, 5, 3, 6),
             still_shapes=(large,),
+            still_every=3,
             shares=DEFAULT_SHARES | CLIP_SHARES,
             moved_masks=MOVED_MASKS,
         )
