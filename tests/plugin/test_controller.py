@@ -968,3 +968,16 @@ def test_a_new_object_is_asked_for_by_its_number(controller, state, drawn):
     assert state.message.text.startswith("Click again where the mask is wrong")
     controller.objects.new_object()
     assert state.message.text == "Click on object 3, or follow through the stack."
+
+
+def test_what_to_do_is_said_again_when_the_model_is_loaded(
+    controller, state, fake_viewer, fake_engine
+):
+    fake_viewer.add_image((6, 20, 30), "TYX")
+    told = []
+    state.events.message.connect(lambda message: told.append(message.text))
+    controller.add_prompt_layers()
+    assert fake_engine.num_loaded == 1
+    hint = "Click on an object, or draw a rectangle around it."
+    assert told[-2:] == ["Loading the model …", hint]
+    assert fake_viewer.status == hint

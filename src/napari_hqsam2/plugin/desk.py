@@ -74,6 +74,10 @@ class Desk:
         self._inference = inference
         self.sync = PromptSync(state, viewer)
         self._keeps = recovery is not None
+        self._reported: Message | None = None
+        """What a task has told of itself last."""
+        self._before = state.message
+        """What was said before."""
         self.sessions = OpenSessions(engine, WorkKeeper(recovery))
         self.bench = Workbench(self.sessions)
         self.run_tasks = RunTasks(self.sessions, engine)
@@ -288,6 +292,7 @@ class Desk:
         def done(outcome: Outcome) -> None:
             self.take(item, outcome)
             on_done(outcome)
+            self._end_report()
             self.keep(item)
 
         task = Task(partial(work, order), done, on_error, key, is_background)
@@ -390,8 +395,16 @@ class Desk:
         self._state.message = Message(error_words(error), "problem")
 
     def _on_report(self, text: str) -> None:
-        self._state.message = Message(f"{text} …")
+        if self._state.message is not self._reported:
+            self._before = self._state.message
+        self._state.message = self._reported = Message(f"{text} …")
         self._viewer.show_status(f"{text} …")
+
+    def _end_report(self) -> None:
+        """Say again what was said, if a task that is done has not said more."""
+        if self._state.message is self._reported:
+            self._state.message = self._before
+            self._viewer.show_status(self._before.text)
 
 
 def _count_objects(items: Iterable[OpenImage]) -> int:
