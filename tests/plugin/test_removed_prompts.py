@@ -58,6 +58,7 @@ def test_prompts_and_masks_stay_and_are_drawn_again(main, timers, kinds):
     assert prompts(main) == before
     np.testing.assert_array_equal(state.labels.data, labels)
     main.add_prompt_layers()
+    assert main.state.message.text.startswith("Click again where the mask is wrong")
     np.testing.assert_array_equal(np.sort(state.points.data, axis=0), places)
     assert [len(state.points.data), len(state.shapes.data)] == [3, 1]
     assert list(state.shapes.features["object_id"]) == [2]
@@ -71,6 +72,15 @@ def test_prompts_and_masks_stay_and_are_drawn_again(main, timers, kinds):
     state.points.remove_selected()
     main.review.undo()
     assert prompts(main)[0] == ()
+
+
+def test_a_new_object_without_layers_is_a_new_one(main, timers):
+    remove(main, timers, "points", "shapes")
+    main.objects.new_object()
+    assert main.state.object_id == 3
+    main.state.points.add([[1, 30, 10]])
+    assert main.segment_frame()
+    assert [row.obj_id for row in main.state.objects] == [1, 2, 3]
 
 
 def test_what_is_drawn_anew_on_a_frame_counts_there(main, timers):

@@ -124,6 +124,7 @@ class PluginController:
         """
         self.layers.add_prompt_layers()
         self.desk.draw_left()
+        self.layers.hint()
         if self.state.live and self.state.points is not None:
             self.live.warm_up()
 

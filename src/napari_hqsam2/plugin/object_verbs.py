@@ -47,8 +47,9 @@ class ObjectVerbs:
         state = self.state
         if state.image is not None and state.points is None and state.shapes is None:
             self._main.add_prompt_layers()
-        else:
-            self._main.layers.new_object()
+            if not state.objects:
+                return
+        self._main.layers.new_object()
 
     def select_object(self, obj_id: int) -> None:
         """Let new prompts belong to an object."""
