@@ -18,7 +18,6 @@ from napari_hqsam2.build import build_sam2
 from napari_hqsam2.modeling import (
     attention,
     casting,
-    hiera,
     layers,
     mask_decoder,
     memory_attention,
@@ -56,7 +55,7 @@ def model() -> HqSam2:
 @pytest.fixture
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole tensors and plain projections."""
-    for module in (attention, hiera, layers, mask_decoder, memory_attention):
+    for module in (attention, layers, mask_decoder, memory_attention):
         monkeypatch.setattr(module, "works_in_pieces", lambda _: False)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_hqsam2.modeling import hiera
-from napari_hqsam2.modeling.hiera import Hiera, MultiScaleBlock
+from napari_hqsam2.modeling.hiera import BlockShape, Hiera, MultiScaleBlock
 from napari_hqsam2.modeling.image_encoder import FpnNeck, ImageEncoder
 
 
@@ -89,6 +89,23 @@ def test_the_trunk_follows_the_formula(
     for ours, trained, theirs in zip(got, with_gradients, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
         torch.testing.assert_close(trained, theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("grid", [(8, 4), (8, 12), (6, 9)])
+def test_a_block_leaves_what_it_is_given(
+    grid: tuple[int, int], channels_last: bool
+) -> None:
+    block = MultiScaleBlock(BlockShape(8, 8, 2, 4, pools=False))
+    given = torch.randn(2, *grid, 8)
+    if not channels_last:
+        given = given.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    x = given.clone()
+    assert x.stride() == given.stride()
+    with torch.inference_mode():
+        got = block(x)
+    assert torch.equal(x, given)
+    torch.testing.assert_close(got, block_by_formula(block, x), rtol=0, atol=1e-5)
 
 
 def test_the_pyramid_follows_the_formula(trunk: Hiera) -> None:

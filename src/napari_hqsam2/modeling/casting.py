@@ -109,6 +109,10 @@ class Linear(_KeepsCasts, nn.Linear):
         """Map (..., I) to (..., O)."""
         return F.linear(x, *self._casts.get((self.weight, self.bias)))
 
+    def add_to(self, total: Tensor, x: Tensor) -> None:
+        """Add what `forward` makes of (N, I) to (N, O), in place; casts nothing."""
+        total.add_(self.bias).addmm_(x, self.weight.t())
+
 
 class Conv2d(_KeepsCasts, nn.Conv2d):
     """`torch.nn.Conv2d` with a bias, cast once."""

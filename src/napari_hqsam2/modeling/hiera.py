@@ -11,7 +11,7 @@ from torch import nn
 
 from napari_hqsam2.modeling.casting import Conv2d, Linear, lowered
 from napari_hqsam2.modeling.derived import Derived
-from napari_hqsam2.modeling.layers import MLP, Gelu, in_pieces, works_in_pieces
+from napari_hqsam2.modeling.layers import MLP, Gelu, in_pieces, works_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,14 +23,17 @@ PIECE_TOKENS = 2048
 """Where blocks work in pieces, these have about so many tokens."""
 
 
+def cut_windows(x: Tensor, size: int) -> Tensor:
+    """See (B, H, W, C) as (B, rows, columns, size, size, C), without a copy."""
+    return x.unflatten(2, (-1, size)).unflatten(1, (-1, size)).transpose(2, 3)
+
+
 def to_windows(x: Tensor, size: int) -> Tensor:
     """Cut (B, H, W, C) into (B * n, size, size, C), zero-padded at the far edges."""
     height, width = x.shape[1:3]
     if width % size or height % size:
         x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
-    x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))
-    # (B, rows, size, columns, size, C) -> (B, rows, columns, size, size, C)
-    return lowered(x.transpose(2, 3), torch.contiguous_format).flatten(0, 2)
+    return lowered(cut_windows(x, size), torch.contiguous_format).flatten(0, 2)
 
 
 def add_windows(x: Tensor, windows: Tensor) -> Tensor:
@@ -89,6 +92,10 @@ class MultiScaleAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within (B, H, W, C_in); the grid halves if queries are pooled."""
+        return self.proj(self.mixed(x))
+
+    def mixed(self, x: Tensor) -> Tensor:
+        """(B, H', W', C) of all heads, which the last projection reads."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         if self.pools:
             q = max_pool(q)
@@ -98,7 +105,7 @@ class MultiScaleAttention(nn.Module):
             for t in (q, k, v)
         )
         out = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(out.transpose(1, 2).flatten(2).unflatten(1, (height, width)))
+        return out.transpose(1, 2).flatten(2).unflatten(1, (height, width))
 
 
 class MultiScaleBlock(nn.Module):
@@ -130,13 +137,36 @@ class MultiScaleBlock(nn.Module):
         return shortcut + self.attn(normed)
 
     def _refine(self, x: Tensor) -> Tensor:
-        if not works_in_pieces(x):
+        if not works_in_place(x):
             return x + self.mlp(self.norm2(x))
         # the sum that comes in is read by nothing else
         x = x.contiguous()
         for rows in x.flatten(0, 2).split(PIECE_TOKENS):
-            rows.add_(self.mlp(self.norm2(rows)))
+            self.mlp.add_to(rows, self.norm2(rows))
         return x
+
+    def _tiles(self, x: Tensor) -> bool:
+        """Whether windows tile a grid, and the tokens stay as many and as wide."""
+        shape = self.shape
+        if shape.pools or shape.channels_in != shape.channels:
+            return False
+        return not any(length % shape.window for length in x.shape[1:3])
+
+    def _change(self, x: Tensor) -> None:
+        """Do the work of the block on (n, H, W, C) that attend within, in place."""
+        mixed = self.attn.mixed(self.norm1(x))
+        self.attn.proj.add_to(x.flatten(0, 2), mixed.flatten(0, 2))
+        self._refine(x)
+
+    def _changed(self, x: Tensor, rows: int) -> Tensor:
+        """Do the work of the block in a copy, some rows at a time."""
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for part, place in zip(x.split(rows, 1), out.split(rows, 1), strict=True):
+            windows = cut_windows(part, self.shape.window)
+            windows = windows.clone(memory_format=torch.contiguous_format)
+            self._change(windows.flatten(0, 2))
+            cut_windows(place, self.shape.window).copy_(windows)
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C_in) to (B, H', W', C)."""
@@ -146,6 +176,8 @@ class MultiScaleBlock(nn.Module):
         # rows of windows know nothing of each other
         rows = PIECE_TOKENS // x.shape[2]
         rows = max(rows - rows % window, window)
+        if works_in_place(x) and self._tiles(x):
+            return self._changed(x, rows)
         return in_pieces(lambda part: self._refine(self._attend(part)), x, rows)
 
 

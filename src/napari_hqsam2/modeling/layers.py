@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_hqsam2.modeling.casting import Casts, Linear
+from napari_hqsam2.modeling.casting import Casts, Linear, product_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +34,20 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., dims[0]) to (..., dims[-1])."""
-        *hidden, last = self.layers
-        for layer in hidden:
-            x = self.activation(layer(x))
-        x = last(x)
+        x = self.layers[-1](self._hidden(x))
         return x.sigmoid() if self.sigmoid_output else x
+
+    def add_to(self, total: Tensor, x: Tensor) -> None:
+        """Add what comes of (N, dims[0]) before a sigmoid to (N, dims[-1]), in place.
+
+        Only where `works_in_place`.
+        """
+        cast("Linear", self.layers[-1]).add_to(total, self._hidden(x))
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return x
 
 
 class Gelu(nn.Module):
@@ -87,6 +96,15 @@ def works_in_pieces(x: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
     )
+
+
+def works_in_place(x: Tensor) -> bool:
+    """Whether sums that a tensor takes part in are best made where one summand lies.
+
+    So it is where `works_in_pieces` and nothing is cast: the product adds to what is
+    there, and neither its bias nor its result is written first.
+    """
+    return works_in_pieces(x) and product_dtype(x) == x.dtype
 
 
 def in_pieces(
