@@ -337,7 +337,9 @@ def _results(
         cancel or _never,
         options.window_rule(plan.view.axes.hw, predictor),
     )
-    return _counted((step.result for step in results), plan.num_steps, progress)
+    return _counted(
+        (step.result for step in results), plan.num_steps(predictor), progress
+    )
 
 
 def _counted(

@@ -386,6 +386,8 @@ class FakeEngine:
 class FakeTracker:
     """What a session asks of the model."""
 
+    is_two_sided = True
+
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
 

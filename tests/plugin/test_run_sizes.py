@@ -8,6 +8,7 @@ from napari_hqsam2.plugin.inference import SyncInference
 from napari_hqsam2.plugin.rows import ObjectRow
 from napari_hqsam2.plugin.run_sizes import RunSize, run_size
 from napari_hqsam2.plugin.state import PluginState
+from napari_hqsam2.weights.registry import DEFAULT_MODEL
 
 
 def row(obj_id, *starts):
@@ -15,18 +16,21 @@ def row(obj_id, *starts):
 
 
 @pytest.mark.parametrize(
-    ("direction", "frames", "size"),
+    ("direction", "frames", "sizes"),
     [
-        ("both", None, RunSize(10, 13, 2)),
-        ("forward", None, RunSize(7, 7, 2)),
-        ("backward", None, RunSize(7, 7, 2)),
-        ("both", (2, 5), RunSize(3, 3, 1)),
-        ("forward", (4, 9), RunSize(3, 3, 1)),
+        ("both", None, [RunSize(10, 13, 2), RunSize(10, 15, 2)]),
+        ("forward", None, [RunSize(7, 7, 2), RunSize(7, 8, 2)]),
+        ("backward", None, [RunSize(7, 7, 2), RunSize(7, 7, 2)]),
+        ("both", (2, 5), [RunSize(3, 3, 1), RunSize(3, 3, 1)]),
+        ("forward", (4, 9), [RunSize(3, 3, 1), RunSize(3, 4, 1)]),
     ],
 )
-def test_the_work_of_a_run_is_counted(direction, frames, size):
+@pytest.mark.parametrize("is_two_sided", [False, True])
+def test_the_work_of_a_run_is_counted(direction, frames, sizes, is_two_sided):
     axes = name_axes(("t", "y", "x"), (10, 20, 30))
-    state = PluginState(axis="T", direction=direction, frames=frames)
+    model = DEFAULT_MODEL if is_two_sided else "sam2.1_hiera_tiny"
+    state = PluginState(axis="T", direction=direction, frames=frames, model=model)
+    size = sizes[is_two_sided]
     rows = [row(1, (3,)), row(2, (6,), (8,)), row(3)]
     assert run_size(axes, state, rows) == size
 

@@ -116,23 +116,32 @@ def test_an_object_added_while_tracking_joins_at_the_next_frame(
     assert seen[7] == [2]
 
 
-def test_from_own_prompts_leaves_objects_out_until_theirs(
+def test_objects_take_part_in_their_spans(
     predictor: SAM2VideoPredictor, video: Video
 ) -> None:
     session = predictor.init_state(video)
     click(predictor, session, 2, 1)
     click(predictor, session, 5, 2)
-    forward = {
-        r.frame: r.obj_ids for r in predictor.propagate(session, from_own_prompts=True)
-    }
-    assert forward == {t: (1,) if t < 5 else (1, 2) for t in range(2, 10)}
-    backward = {
-        r.frame: r.obj_ids
-        for r in predictor.propagate(
-            session, start_frame_idx=9, reverse=True, from_own_prompts=True
-        )
-    }
+    spans = {1: range(2, 8), 2: range(5, 10)}
+    forward = {r.frame: r.obj_ids for r in predictor.propagate(session, spans=spans)}
+    expected = {t: (1,) if t < 5 else (1, 2) for t in range(2, 8)}
+    assert forward == expected | {8: (2,), 9: (2,)}
+    spans = {1: range(3), 2: range(6)}
+    run = predictor.propagate(session, start_frame_idx=9, reverse=True, spans=spans)
+    backward = {r.frame: r.obj_ids for r in run}
     assert backward == {t: (2,) if t > 2 else (1, 2) for t in range(5, -1, -1)}
+
+
+def test_a_run_with_spans_may_begin_on_frame_0_in_reverse(
+    predictor: SAM2VideoPredictor, video: Video
+) -> None:
+    session = predictor.init_state(video)
+    click(predictor, session, 0, 1)
+    assert not list(predictor.propagate(session, start_frame_idx=0, reverse=True))
+    run = predictor.propagate(
+        session, start_frame_idx=0, reverse=True, spans={1: range(1)}
+    )
+    assert [(r.frame, r.obj_ids) for r in run] == [(0, (1,))]
 
 
 def test_removing_an_object_keeps_the_others(

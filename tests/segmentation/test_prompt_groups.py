@@ -12,7 +12,6 @@ from napari_hqsam2.segmentation.prompt_groups import (
     check_frames,
     check_prompts,
     group_prompts,
-    plan_span,
     resolve_frames,
 )
 
@@ -124,28 +123,6 @@ def test_prompts_outside_the_frames_are_refused():
         PromptError, match="Object 4 is prompted at T=6, outside the range T=3 to 5"
     ):
         check_frames(group, range(3, 6), "T")
-
-
-@pytest.mark.parametrize(
-    ("direction", "forward", "backward"),
-    [
-        ("forward", [2, 3, 4, 5, 6, 7], []),
-        ("backward", [], [5, 4, 3, 2, 1]),
-        ("both", [2, 3, 4, 5, 6, 7], [4, 3, 2, 1]),
-    ],
-)
-def test_span(direction, forward, backward):
-    """Object 1 is prompted on frames 2 and 6, object 2 on frame 5."""
-    (group,) = groups_of(click(1, 6), click(1, 2), click(2, 5))
-    span = plan_span(group, range(1, 8), direction)
-    assert list(span.forward) == forward
-    assert list(span.backward) == backward
-    assert span.num_steps == len(forward) + len(backward)
-
-
-def test_an_object_on_the_first_frame_has_nothing_behind_it():
-    (group,) = groups_of(click(1, 0))
-    assert list(plan_span(group, range(10), "both").backward) == []
 
 
 def test_ids_are_whole_numbers():

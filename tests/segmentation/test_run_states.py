@@ -113,7 +113,7 @@ def check_every_break(stack, axes, asked, predictor, options):
     for step in run():
         steps.append(step)
         states.append(saved(step.state()))
-    assert len(steps) == plan.num_steps
+    assert len(steps) == plan.num_steps(model)
     assert found(steps) == found(run())
     assert any(item.area for step in steps for item in step.result.masks)
     for done in range(1, len(states) + 1, 3):

@@ -259,13 +259,14 @@ class Work:
             None if state is None else RunState.from_plain(state, model.device),
         )
         with counting_bar(console, "Segmenting", "frames") as show:
-            show(summary.frames_done, plan.num_steps)
+            total = plan.num_steps(model)
+            show(summary.frames_done, total)
             for step in steps:
                 position = step.result.position
                 paint(self.labels[position], step.result.masks)
                 self.partial.note(position, step.state(), self.labels)
                 summary.frames_done += 1
-                show(summary.frames_done, plan.num_steps)
+                show(summary.frames_done, total)
 
     def write(self) -> None:
         """Write the labels, and the picture if one is wanted."""

@@ -86,7 +86,10 @@ def follow(
         say(predictor, session, prompt)
     ends = last_frames or {}
     due = 0
-    for logits in predictor.propagate(session, from_own_prompts=True):
+    spans = {
+        prompt.obj_id: range(prompt.position[0], len(frames)) for prompt in prompts
+    }
+    for logits in predictor.propagate(session, spans=spans):
         for frame in range(due, logits.frame):
             yield frame, np.zeros(frames.hw, np.int32)
         due = logits.frame + 1

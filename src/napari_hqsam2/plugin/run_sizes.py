@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_hqsam2.segmentation.courses import Course, Courses
+from napari_hqsam2.weights.registry import get
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from napari_hqsam2.plugin.axis_names import NamedAxes
     from napari_hqsam2.plugin.rows import ObjectRow
@@ -32,23 +35,6 @@ class RunSize:
     objects: int
     is_most: bool = False
     """Whether it may turn out to be less."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """Frames of a line that one part of a run visits, and its objects."""
-
-    forward: range
-    backward: range
-    objects: frozenset[int]
-
-    @property
-    def frames(self) -> set[int]:
-        return {*self.forward, *self.backward}
-
-    @property
-    def steps(self) -> int:
-        return len(self.forward) + len(self.backward)
 
 
 def run_size(
@@ -78,10 +64,12 @@ def run_size(
     frames = steps = 0
     objects: set[int] = set()
     for starts in lines.values():
-        ways = list(_ways(starts, span, state.direction, changed=state.only_changed))
-        frames += len(set[int]().union(*(way.frames for way in ways)))
-        steps += sum(way.steps for way in ways)
-        objects.update(*(way.objects for way in ways))
+        visited: set[int] = set()
+        for ways in _ways(starts, span, state):
+            visited.update(ways.told(reverse=False), ways.told(reverse=True))
+            steps += ways.num_steps
+            objects.update(ways.spans(reverse=False))
+        frames += len(visited)
     if state.then_axis is None:
         return RunSize(frames, steps, len(objects)) if steps else None
     if here is None or (*here[:index], *here[index + 1 :]) not in lines:
@@ -105,46 +93,39 @@ def _lines(
     return lines
 
 
-def _ways(
-    starts: Starts, span: range, direction: str, *, changed: bool
-) -> Iterator[_Way]:
+def _ways(starts: Starts, span: range, state: PluginState) -> Iterator[Courses]:
     """Parts of a run along a line."""
     whole = {
         obj_id: frames
         for obj_id, frames in starts.items()
-        if not changed or all(frames.values())
+        if not state.only_changed or all(frames.values())
     }
     if whole:
-        firsts = [min(frames) for frames in whole.values()]
-        yield _way(min(firsts), max(firsts), span, direction, whole)
-    parts: dict[int, dict[int, range]] = {}
+        yield Courses(
+            {
+                k: _course(state, span, min(frames), frames)
+                for k, frames in whole.items()
+            }
+        )
+    parts: dict[int, dict[int, Course]] = {}
     for obj_id in starts.keys() - whole.keys():
-        for frame, is_changed in starts[obj_id].items():
-            if is_changed:
-                between = _between(frame, starts[obj_id], span)
-                parts.setdefault(frame, {})[obj_id] = between
-    for frame, spans in parts.items():
-        first = min(each.start for each in spans.values())
-        widest = range(first, max(each.stop for each in spans.values()))
-        yield _way(frame, frame, widest, direction, spans)
+        frames = starts[obj_id]
+        for frame in (frame for frame, is_changed in frames.items() if is_changed):
+            between = _between(frame, frames, span)
+            course = _course(state, between, frame, frames)
+            parts.setdefault(frame, {})[obj_id] = course
+    yield from map(Courses, parts.values())
 
 
-def _between(frame: int, others: Mapping[int, bool], span: range) -> range:
+def _course(
+    state: PluginState, span: range, first: int, known: Iterable[int]
+) -> Course:
+    is_two_sided = get(state.model).two_sided and state.tracking == "exact"
+    return Course.of(span, first, known, state.direction, two_sided=is_two_sided)
+
+
+def _between(frame: int, others: Iterable[int], span: range) -> range:
     """Frames from the start before to the one after, both left out."""
     before = [other + 1 for other in others if other < frame]
     after = [other for other in others if other > frame]
     return range(max(before, default=span.start), min(after, default=span.stop))
-
-
-def _way(
-    first: int, last: int, span: range, direction: str, objects: Iterable[int]
-) -> _Way:
-    """From the first start forward, and from the last one backward."""
-    forward = range(first, span.stop)
-    backward = range(span.start, last + (direction == "backward"))
-    nothing = range(0)
-    return _Way(
-        nothing if direction == "backward" else forward,
-        nothing if direction == "forward" else backward,
-        frozenset(objects),
-    )

@@ -69,12 +69,10 @@ class Propagation:
     """Most frames; None for all of them."""
     is_reverse: bool
     """Towards frame 0."""
-    from_own_prompts: bool
-    """Leave objects out until their own first prompted frame is reached."""
     is_cancelled: Callable[[], bool]
     """Asked before every batch of objects."""
-    goes_on: bool = False
-    """`start` follows a frame of an earlier run."""
+    spans: Mapping[int, range] | None = None
+    """Frames, ascending, that objects take part in; those without a span are on all."""
 
     def results(self) -> Iterator[FrameLogits]:
         """Track frame by frame; ends early, between two frames, once cancelled.
@@ -133,7 +131,8 @@ class Propagation:
         session.check_frame(start)
         if self.is_reverse:
             # SAM 2 has nothing to do in reverse from frame 0
-            order = range(start, -1, -1) if start > 0 or self.goes_on else range(0)
+            is_nothing = start == 0 and self.spans is None
+            order = range(0) if is_nothing else range(start, -1, -1)
         else:
             order = range(start, session.num_frames)
         return order if self.count is None else order[: self.count]
@@ -143,18 +142,14 @@ class Propagation:
         return {
             obj_id: state
             for obj_id, state in self.session.objects.items()
-            if self._takes_part(state, frame)
+            if self._takes_part(obj_id, state, frame)
         }
 
-    def _takes_part(self, state: ObjectState, frame: int) -> bool:
+    def _takes_part(self, obj_id: int, state: ObjectState, frame: int) -> bool:
         if state.is_paused and frame not in state.bank.conditioning:
             return False
-        if not self.from_own_prompts:
-            return True
-        first = min(state.bank.conditioning, default=None)
-        if first is None:
-            return False
-        return frame <= first if self.is_reverse else frame >= first
+        span = None if self.spans is None else self.spans.get(obj_id)
+        return span is None or frame in span
 
     def _needs_features(self, frame: int) -> bool:
         """Whether a frame is to be read, as far as the prompts up to now say."""

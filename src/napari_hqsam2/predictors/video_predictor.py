@@ -28,7 +28,7 @@ from napari_hqsam2.predictors.session import NOT_TRACKED, VideoSession
 from napari_hqsam2.predictors.tracking_config import TrackingConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy.typing as npt
     from torch import Tensor
@@ -314,9 +314,8 @@ class SAM2VideoPredictor:
         start_frame_idx: int | None = None,
         max_frame_num_to_track: int | None = None,
         reverse: bool = False,
-        from_own_prompts: bool = False,
         is_cancelled: Callable[[], bool] | None = None,
-        goes_on: bool = False,
+        spans: Mapping[int, range] | None = None,
     ) -> Iterator[FrameLogits]:
         """`propagate_in_video` at the resolution of the network.
 
@@ -324,15 +323,12 @@ class SAM2VideoPredictor:
         ----------
         session, start_frame_idx, max_frame_num_to_track, reverse
             As in `propagate_in_video`.
-        from_own_prompts : bool
-            Leave each object out until its own first prompted frame is reached, instead
-            of tracking it from the first prompt of any object.
         is_cancelled : callable, optional
             Asked before every batch of objects. Once it is true the run ends, and a
             frame that is not complete leaves no trace.
-        goes_on : bool
-            `start_frame_idx` is not where the run begins, but where it goes on with
-            memories of an earlier one.
+        spans : mapping, optional
+            Frames, ascending, that each object takes part in; objects that are not
+            named take part in all. With it, a run in reverse may begin on frame 0.
 
         Yields
         ------
@@ -346,9 +342,8 @@ class SAM2VideoPredictor:
             start=start_frame_idx,
             count=max_frame_num_to_track,
             is_reverse=reverse,
-            from_own_prompts=from_own_prompts,
             is_cancelled=is_cancelled or _never,
-            goes_on=goes_on,
+            spans=spans,
         )
         yield from run.results()
 

@@ -15,6 +15,7 @@ from napari_hqsam2.ops.compose_labels import (
     positive_boxes,
 )
 from napari_hqsam2.predictors.device_errors import no_numbers
+from napari_hqsam2.predictors.image_motion import LARGEST_LOGIT
 from napari_hqsam2.segmentation.masks import ObjectMask, tight_window
 
 if TYPE_CHECKING:
@@ -111,10 +112,13 @@ class CroppedObjects:
     def restored(self, device: torch.device) -> GridObjects:
         """Objects whose logits interpolate to the same pixels as before.
 
-        Logits that were dropped were not above 0, and 0 stands for them.
+        Logits that were dropped were not above 0; the least that are mixed with others
+        stand for them.
         """
         shape = (len(self.boxes), *self.grid)
-        low_res = torch.zeros(shape, dtype=self.logits.dtype, device=device)
+        low_res = torch.full(
+            shape, -LARGEST_LOGIT, dtype=self.logits.dtype, device=device
+        )
         cells = _flat_cells(self.boxes, self.grid)
         low_res.view(-1)[cells.to(device)] = self.logits.to(device)
         return GridObjects(self.scores, low_res, self.boxes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari_hqsam2.errors import PromptError, StackError
 from napari_hqsam2.geometry import check_point, clip_box
 from napari_hqsam2.prompts import FramePrompts, boolean_mask
+from napari_hqsam2.segmentation.courses import Course, Courses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,21 +56,6 @@ class PromptGroup:
             for prompt in self.prompts
             if prompt.mask is not None and self.frame(prompt) == frame
         }
-
-
-@dataclass(frozen=True, slots=True)
-class FrameSpan:
-    """The frames each object of a group is followed through, in both directions."""
-
-    forward: range
-    """Frames of the forward pass, in its order."""
-    backward: range
-    """Frames of the backward pass, in its order: descending."""
-
-    @property
-    def num_steps(self) -> int:
-        """Number of frames that will be reported."""
-        return len(self.forward) + len(self.backward)
 
 
 def check_prompts(
@@ -193,22 +179,31 @@ def check_frames(group: PromptGroup, frames: range, axis: str) -> None:
             raise PromptError(msg)
 
 
-def plan_span(group: PromptGroup, frames: range, direction: Direction) -> FrameSpan:
-    """Frames of a group's passes.
+def plan_courses(
+    group: PromptGroup, frames: range, direction: Direction, *, two_sided: bool
+) -> Courses:
+    """Ways of a group's objects, each from its earliest prompt on.
 
-    Forward, an object is followed from its earliest prompt to the end of `frames`;
-    backward, from its earliest prompt to their start. "both" is one after the other.
+    Parameters
+    ----------
+    group
+        The prompts.
+    frames
+        Frames that may be looked at.
+    direction
+        Where objects are followed to.
+    two_sided
+        Follow objects between two of their prompts from both of them.
     """
-    firsts = group.first_frames().values()
-    forward = backward = range(0)
-    if direction != "backward":
-        forward = range(min(firsts), frames.stop)
-    if direction == "both":
-        # the prompted frame itself is part of the forward pass
-        backward = range(max(firsts) - 1, frames.start - 1, -1)
-    elif direction == "backward":
-        backward = range(max(firsts), frames.start - 1, -1)
-    return FrameSpan(forward, backward)
+    known: defaultdict[int, list[int]] = defaultdict(list)
+    for prompt in group.prompts:
+        known[prompt.obj_id].append(group.frame(prompt))
+    return Courses(
+        {
+            obj_id: Course.of(frames, min(on), on, direction, two_sided=two_sided)
+            for obj_id, on in known.items()
+        }
+    )
 
 
 def _checked(prompt: object, axes: StackAxes) -> FramePrompts:

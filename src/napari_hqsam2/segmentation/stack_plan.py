@@ -13,7 +13,7 @@ from napari_hqsam2.segmentation.prompt_groups import (
     check_frames,
     check_prompts,
     group_prompts,
-    plan_span,
+    plan_courses,
     resolve_frames,
 )
 from napari_hqsam2.segmentation.tracking import GroupRun
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.intensity import IntensityLimits
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.prompts import FramePrompts
-    from napari_hqsam2.segmentation.prompt_groups import FrameSpan, PromptGroup
+    from napari_hqsam2.segmentation.courses import Courses
+    from napari_hqsam2.segmentation.prompt_groups import PromptGroup
     from napari_hqsam2.segmentation.run_states import RunState, RunStep
     from napari_hqsam2.segmentation.stack_view import StackView
     from napari_hqsam2.segmentation.windows import WindowRule
@@ -45,13 +46,17 @@ class StackPlan:
     frames: range
     """Frames along `axis` that may be looked at."""
     groups: tuple[PromptGroup, ...]
-    spans: tuple[FrameSpan, ...]
-    """One for each group."""
+    direction: Direction
 
-    @property
-    def num_steps(self) -> int:
+    def num_steps(self, predictor: SAM2VideoPredictor) -> int:
         """Number of frames that will be reported."""
-        return sum(span.num_steps for span in self.spans)
+        return sum(courses.num_steps for courses in self._courses(predictor))
+
+    def _courses(self, predictor: SAM2VideoPredictor) -> Iterator[Courses]:
+        """Of each group, the ways of its objects."""
+        two_sided = predictor.config.moves_masks
+        for group in self.groups:
+            yield plan_courses(group, self.frames, self.direction, two_sided=two_sided)
 
     @property
     def obj_ids(self) -> tuple[int, ...]:
@@ -82,8 +87,8 @@ class StackPlan:
             self.frames.stop - 1,
             limits,
         )
-        numbered = enumerate(zip(self.groups, self.spans, strict=True))
-        for number, (group, span) in numbered:
+        ways = zip(self.groups, self._courses(predictor), strict=True)
+        for number, (group, courses) in enumerate(ways):
             if after is not None and number < after.group:
                 continue
             run = GroupRun(
@@ -92,7 +97,7 @@ class StackPlan:
                 group=group,
                 number=number,
                 frames=self.frames,
-                span=span,
+                courses=courses,
                 limits=limits,
                 hq=hq,
                 is_cancelled=is_cancelled,
@@ -129,5 +134,4 @@ def plan_stack(
     groups = group_prompts(check_prompts(prompts, view.axes), view.axes, letter)
     for group in groups:
         check_frames(group, chosen, letter)
-    spans = tuple(plan_span(group, chosen, direction) for group in groups)
-    return StackPlan(view, letter, chosen, groups, spans)
+    return StackPlan(view, letter, chosen, groups, direction)

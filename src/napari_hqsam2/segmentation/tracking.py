@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from napari_hqsam2.predictors.feature_cache import FeatureCache
 from napari_hqsam2.predictors.session import ObjectState
+from napari_hqsam2.segmentation.both_sides import BothSides
 from napari_hqsam2.segmentation.clicks import answer_clicks, to_clicks
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
-from napari_hqsam2.segmentation.frame_objects import FrameObjects, KeptObjects
+from napari_hqsam2.segmentation.frame_objects import FrameObjects
 from napari_hqsam2.segmentation.masks import FrameResult
 from napari_hqsam2.segmentation.run_states import Followed, RunState, RunStep
 from napari_hqsam2.segmentation.stack_view import FrameRange
@@ -20,7 +20,7 @@ from napari_hqsam2.segmentation.window_prompting import WindowOutput, WindowTrac
 from napari_hqsam2.segmentation.window_tracking import WindowRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.frame_source import FrameSource
@@ -31,17 +31,16 @@ if TYPE_CHECKING:
         SAM2VideoPredictor,
     )
     from napari_hqsam2.prompts import FramePrompts
-    from napari_hqsam2.segmentation.prompt_groups import FrameSpan, PromptGroup
+    from napari_hqsam2.segmentation.both_sides import Frames
+    from napari_hqsam2.segmentation.courses import Courses
+    from napari_hqsam2.segmentation.frame_objects import KeptObjects
+    from napari_hqsam2.segmentation.prompt_groups import PromptGroup
     from napari_hqsam2.segmentation.windows import WindowRule
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupRun:
-    """One group of prompts, ready to be followed.
-
-    Both directions start from the prompts alone: what the forward pass found is not
-    remembered in the backward pass, so neither depends on the other.
-    """
+    """One group of prompts, ready to be followed."""
 
     predictor: SAM2VideoPredictor
     source: FrameSource
@@ -51,7 +50,7 @@ class GroupRun:
     """Of the group in its stack."""
     frames: range
     """Frames that may be looked at; all prompts lie on them."""
-    span: FrameSpan
+    courses: Courses
     limits: IntensityLimits
     hq: HqMode
     is_cancelled: Callable[[], bool]
@@ -66,17 +65,15 @@ class GroupRun:
         else:
             forward, backward = self._whole_passes()
         kept = {} if after is None else dict(after.kept)
+        sides = BothSides(self.courses, self.predictor.device, kept)
         is_back = after is not None and after.is_reverse
-        if self.span.forward and not is_back:
-            for frame, objects in forward.frames(after):
-                if frame in self.span.backward:
-                    kept[frame] = KeptObjects.of(objects)
+        if not is_back:
+            for frame, objects in sides.forward(forward.frames(after)):
                 yield self._step(frame, objects, forward, kept)
-        if self.span.backward:
-            for frame, objects in backward.frames(after if is_back else None):
-                yield self._step(
-                    frame, self._joined(frame, objects, kept), backward, kept
-                )
+        for frame, objects in sides.backward(
+            backward.frames(after if is_back else None)
+        ):
+            yield self._step(frame, objects, backward, kept)
 
     def _step(
         self,
@@ -142,30 +139,13 @@ class GroupRun:
         clicks = to_clicks(prompt, session.hw, predictor.image_size)
         answer_clicks(predictor, session, frame, prompt.obj_id, clicks)
 
-    def _joined(
-        self, frame: int, objects: FrameObjects, kept: dict[int, KeptObjects]
-    ) -> FrameObjects:
-        """All objects of a frame: those of the forward pass, and what is new."""
-        if not self.span.forward:
-            return objects
-        firsts = self.group.first_frames()
-        # objects first prompted here were reported by the forward pass
-        objects = objects.only(lambda obj_id: firsts[obj_id] != frame)
-        if frame not in kept:
-            return objects
-        return kept.pop(frame).restored(self.predictor.device).and_also(objects)
-
-
-_Frames: TypeAlias = "Iterator[tuple[int, FrameObjects]]"
-"""Frames in the order of processing, and the objects there."""
-
 
 class _Pass(Protocol):
     """All objects of a group in one direction."""
 
     is_reverse: bool
 
-    def frames(self, after: RunState | None) -> _Frames:
+    def frames(self, after: RunState | None) -> Frames:
         """Follow the objects, from their prompts on or after a state."""
 
     def followed(self) -> dict[int, Followed]:
@@ -181,19 +161,28 @@ class _WholePass:
     """With prompts that are not remembered yet."""
     is_reverse: bool
 
-    def frames(self, after: RunState | None) -> _Frames:
-        run, backward = self.run, self.run.span.backward
-        if not self.is_reverse:
-            yield from self._propagated(after, reverse=False)
-        elif backward.start == run.frames.start and not run.span.forward:
-            # SAM 2 has nothing to do backward from frame 0; its result is also that of
-            # the first step forward.
-            if after is None:
-                yield from islice(self._propagated(None, reverse=False), 1)
-        else:
-            for frame, objects in self._propagated(after, reverse=True):
-                if frame in backward:
-                    yield frame, objects
+    def frames(self, after: RunState | None) -> Frames:
+        run, session = self.run, self.session
+        order = _left(run.courses.order(reverse=self.is_reverse), after)
+        if run.is_cancelled() or not order:
+            return
+        if after is not None:
+            run.predictor.remember(session)
+            for obj_id, followed in after.objects.items():
+                state = session.objects[obj_id]
+                state.bank.tracked.update(followed.tracked)
+                state.is_paused = followed.is_paused
+        offset = run.frames.start
+        for logits in run.predictor.propagate(
+            session,
+            start_frame_idx=order[0] - offset,
+            max_frame_num_to_track=len(order),
+            reverse=self.is_reverse,
+            spans=run.courses.shifted(offset, reverse=self.is_reverse),
+            is_cancelled=run.is_cancelled,
+        ):
+            objects = FrameObjects.whole(_objects(logits), session.hw)
+            yield logits.frame + offset, objects
 
     def followed(self) -> dict[int, Followed]:
         self.run.predictor.remember(self.session)
@@ -201,33 +190,6 @@ class _WholePass:
             obj_id: Followed(dict(state.bank.tracked), is_paused=state.is_paused)
             for obj_id, state in self.session.objects.items()
         }
-
-    def _propagated(self, after: RunState | None, *, reverse: bool) -> _Frames:
-        run, session = self.run, self.session
-        if run.is_cancelled():
-            return
-        if after is None:
-            firsts = run.group.first_frames().values()
-            start = max(firsts) if reverse else min(firsts)
-        else:
-            start = after.frame + (-1 if reverse else 1)
-            if start not in run.frames:
-                return
-            run.predictor.remember(session)
-            for obj_id, followed in after.objects.items():
-                state = session.objects[obj_id]
-                state.bank.tracked.update(followed.tracked)
-                state.is_paused = followed.is_paused
-        for logits in run.predictor.propagate(
-            session,
-            start_frame_idx=start - run.frames.start,
-            reverse=reverse,
-            from_own_prompts=True,
-            is_cancelled=run.is_cancelled,
-            goes_on=after is not None,
-        ):
-            objects = FrameObjects.whole(_objects(logits), session.hw)
-            yield logits.frame + run.frames.start, objects
 
 
 class _WindowPass:
@@ -245,24 +207,25 @@ class _WindowPass:
         self._run = run
         self._following = WindowRun(tracker, remembered, run.is_cancelled)
 
-    def frames(self, after: RunState | None) -> _Frames:
+    def frames(self, after: RunState | None) -> Frames:
         run, offset = self._run, self._run.frames.start
-        if run.is_cancelled():
+        order = _left(run.courses.order(reverse=self.is_reverse), after)
+        if run.is_cancelled() or not order:
             return
-        firsts = {k: v - offset for k, v in run.group.first_frames().items()}
-        start = (max if self.is_reverse else min)(firsts.values())
         if after is not None:
-            start = after.frame - offset + (-1 if self.is_reverse else 1)
             self._following.restore(after.objects)
-        order = (
-            range(start, -1, -1) if self.is_reverse else range(start, len(run.frames))
-        )
-        for frame, objects in self._following.results(order, firsts):
-            if not self.is_reverse or frame + offset in run.span.backward:
-                yield frame + offset, objects
+        indices = range(order.start - offset, order.stop - offset, order.step)
+        spans = run.courses.shifted(offset, reverse=self.is_reverse)
+        for frame, objects in self._following.results(indices, spans):
+            yield frame + offset, objects
 
     def followed(self) -> dict[int, Followed]:
         return self._following.followed()
+
+
+def _left(order: range, after: RunState | None) -> range:
+    """What is left of the frames of a pass."""
+    return order if after is None else order[order.index(after.frame) + 1 :]
 
 
 def _objects(logits: FrameLogits) -> GridObjects:

@@ -106,7 +106,7 @@ class WindowRun:
             each.crop, each.box = saved.crop or each.crop, saved.box
 
     def results(
-        self, frames: range, firsts: Mapping[int, int]
+        self, frames: range, spans: Mapping[int, range]
     ) -> Iterator[tuple[int, FrameObjects]]:
         """Objects on frames, in their order.
 
@@ -115,15 +115,15 @@ class WindowRun:
         frames
             Ascending or descending. Each object is prompted on the first one that it
             takes part in.
-        firsts
-            That frame, by object.
+        spans
+            Frames, ascending, that each object takes part in.
         """
         is_reverse = frames.step < 0
         for frame in frames:
             here = {
                 obj_id: followed
                 for obj_id, followed in self._objects.items()
-                if (frame <= firsts[obj_id] if is_reverse else frame >= firsts[obj_id])
+                if frame in spans[obj_id]
                 and (not followed.state.is_paused or frame in followed.prompted)
             }
             if not here:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+from napari_hqsam2.segmentation.courses import Course, Courses
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -96,7 +99,7 @@ def is_changed(anchor: Anchor, records: Records, line: Line) -> bool:
     return scores.prompts_key != anchor.prompts_key
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RunPlan:
     """One run along a line."""
 
@@ -110,6 +113,8 @@ class RunPlan:
     """Frame on which all objects start; None starts each at its first anchor."""
     spans: Mapping[int, range] | None = None
     """Frames to visit by object; None is all of `frames`."""
+    two_sided: bool = False
+    """Whether objects are followed between two anchors from both of them."""
 
     def of_objects(self, obj_ids: Collection[int]) -> RunPlan:
         """The same run with some of its objects."""
@@ -127,33 +132,38 @@ class RunPlan:
             firsts[anchor.obj_id] = first if self.start is None else self.start
         return firsts
 
+    @cached_property
+    def courses(self) -> Courses:
+        """The way of each object."""
+        known: defaultdict[int, list[int]] = defaultdict(list)
+        for anchor in self.anchors:
+            known[anchor.obj_id].append(anchor.frame)
+        spans = self.spans or {}
+        return Courses(
+            {
+                obj_id: Course.of(
+                    spans.get(obj_id, self.frames),
+                    first,
+                    known[obj_id],
+                    self.direction,
+                    two_sided=self.two_sided,
+                )
+                for obj_id, first in self.first_frames().items()
+            }
+        )
+
     def forward(self) -> range:
-        """Frames of the forward pass, in its order."""
-        if self.direction == "backward":
-            return range(0)
-        stop = max((span.stop for span in self._spans()), default=self.frames.stop)
-        return range(min(self.first_frames().values()), stop)
+        """Frames that the forward pass tells of, in its order."""
+        return self.courses.told(reverse=False)
 
     def backward(self) -> range:
-        """Frames of the backward pass, in its order: descending."""
-        if self.direction == "forward":
-            return range(0)
-        # the starting frame itself is part of the forward pass, if there is one
-        last = max(self.first_frames().values()) - (self.direction == "both")
-        start = min((span.start for span in self._spans()), default=self.frames.start)
-        return range(last, start - 1, -1)
+        """Frames that the backward pass tells of, in its order: descending."""
+        return self.courses.told(reverse=True)
 
     @property
     def num_steps(self) -> int:
         """Number of frames that will be reported, if no object is left early."""
-        return len(self.forward()) + len(self.backward())
-
-    def _spans(self) -> Iterable[range]:
-        return () if self.spans is None else self.spans.values()
-
-    def may_visit(self, obj_id: int, frame: int) -> bool:
-        """Whether a frame belongs to an object's span."""
-        return self.spans is None or frame in self.spans[obj_id]
+        return self.courses.num_steps
 
 
 def full_run(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from napari_hqsam2.segmentation.frame_objects import FrameObjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from napari_hqsam2.session.anchors import RunPlan
-
-Frames: TypeAlias = "Iterator[tuple[int, FrameObjects]]"
-"""Frames in the order of processing, and the objects there."""
+    from napari_hqsam2.segmentation.both_sides import Frames
 
 
 def side_by_side(runs: Iterable[Callable[..., Frames]], *, reverse: bool) -> Frames:
@@ -32,23 +29,27 @@ def side_by_side(runs: Iterable[Callable[..., Frames]], *, reverse: bool) -> Fra
 
 
 class Watch:
-    """Says which objects leave a run."""
+    """Says which objects leave a run: those that were lost.
 
-    def __init__(self, plan: RunPlan, stop_after_empty: int | None) -> None:
-        self._plan = plan
-        self._most = stop_after_empty
+    Parameters
+    ----------
+    most
+        Frames in a row without an object after which it leaves; None is never.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most
         self._empty: dict[int, int] = {}
 
     def restart(self) -> None:
         """Begin a pass."""
         self._empty.clear()
 
-    def left(self, following: int, objects: FrameObjects) -> list[int]:
-        """Objects of a frame that are not to be looked for on the following one."""
+    def left(self, objects: FrameObjects) -> list[int]:
+        """Objects of a frame that are not to be looked for any more."""
         leaving = []
         for obj_id, empty in objects.empty.items():
             self._empty[obj_id] = self._empty.get(obj_id, 0) + 1 if empty else 0
-            is_lost = self._most is not None and self._empty[obj_id] >= self._most
-            if is_lost or not self._plan.may_visit(obj_id, following):
+            if self._most is not None and self._empty[obj_id] >= self._most:
                 leaving.append(obj_id)
         return leaving

@@ -190,7 +190,10 @@ class SessionRuns(SessionLooks):
                     settings.overlap,
                     keeps_claims=number > 0,
                 )
-            plans = self._plans(axis, settings)
+            plans = [
+                replace(plan, two_sided=self._tracker.is_two_sided)
+                for plan in self._plans(axis, settings)
+            ]
             step = Step("propagate", "", self._store)
             if not waiting:
                 self._drop_claims(step)

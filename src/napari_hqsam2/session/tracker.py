@@ -18,13 +18,10 @@ from napari_hqsam2.build import with_settings
 from napari_hqsam2.predictors.compilation import compile_model
 from napari_hqsam2.predictors.device_errors import device_errors_told
 from napari_hqsam2.predictors.feature_cache import FeatureCache
+from napari_hqsam2.segmentation.both_sides import BothSides
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
 from napari_hqsam2.segmentation.crops import Crop
-from napari_hqsam2.segmentation.frame_objects import (
-    FrameObjects,
-    KeptObjects,
-    WindowObjects,
-)
+from napari_hqsam2.segmentation.frame_objects import FrameObjects, WindowObjects
 from napari_hqsam2.segmentation.image import IN_VIEW_SCORE
 from napari_hqsam2.segmentation.prompt_groups import check_positive
 from napari_hqsam2.segmentation.window_frames import SharedFeatures
@@ -44,12 +41,12 @@ if TYPE_CHECKING:
         SAM2VideoPredictor,
     )
     from napari_hqsam2.prompts import FramePrompts
+    from napari_hqsam2.segmentation.both_sides import Frames
     from napari_hqsam2.segmentation.masks import ObjectMask
     from napari_hqsam2.segmentation.options import StackSettings
     from napari_hqsam2.segmentation.window_prompting import WindowOutput
     from napari_hqsam2.segmentation.windows import PixelBox, WindowRule
     from napari_hqsam2.session.anchors import Anchor, RunPlan
-    from napari_hqsam2.session.passes import Frames
     from napari_hqsam2.session.records import PlacedPrompts
     from napari_hqsam2.session.stacks import Line, SessionStack
 
@@ -100,6 +97,11 @@ class Tracker:
                 one_piece=settings.one_piece or None,
             )
         return self._predictor
+
+    @property
+    def is_two_sided(self) -> bool:
+        """Whether objects are followed between two anchors from both of them."""
+        return self.predictor().config.moves_masks
 
     def use(self, model: SAM2VideoPredictor) -> None:
         """Take a model that is loaded already."""
@@ -244,7 +246,7 @@ class Tracker:
 
         Objects that are locked on a frame are left out of its masks.
         """
-        watch, hw = Watch(plan, stop_after_empty), self._stack.axes.hw
+        watch, hw = Watch(stop_after_empty), self._stack.axes.hw
         # what fails on a GPU shows at any later place
         with device_errors_told(self.predictor().device):
             for frame, objects in self._passes(plan, modes, watch, is_cancelled):
@@ -264,22 +266,14 @@ class Tracker:
         watch: Watch,
         is_cancelled: Callable[[], bool],
     ) -> Frames:
-        forward, backward = plan.forward(), plan.backward()
         run = self._runner(plan, modes, watch, is_cancelled)
-        kept: dict[int, KeptObjects] = {}
-        if forward:
-            watch.restart()
-            for frame, objects in run(reverse=False):
-                if frame in backward:
-                    kept[frame] = KeptObjects.of(objects)
-                yield frame, objects
-        if not backward or is_cancelled():
+        sides = BothSides(plan.courses, self.predictor().device)
+        watch.restart()
+        yield from sides.forward(run(reverse=False))
+        if is_cancelled():
             return
         watch.restart()
-        firsts = plan.first_frames() if forward else {}
-        for frame, objects in run(reverse=True):
-            if frame in backward:
-                yield frame, self._joined(frame, objects, kept, firsts)
+        yield from sides.backward(run(reverse=True))
 
     def _runner(
         self,
@@ -312,19 +306,6 @@ class Tracker:
         whole = self._whole(plan.line, plan.frames, hq)
         remembered = whole.remembered(plan.anchors)
         return partial(whole.follow, plan, remembered, is_cancelled, watch.left)
-
-    def _joined(
-        self,
-        frame: int,
-        objects: FrameObjects,
-        kept: dict[int, KeptObjects],
-        firsts: Mapping[int, int],
-    ) -> FrameObjects:
-        """All objects of a frame: those of the forward pass, and what is new."""
-        objects = objects.only(lambda obj_id: firsts.get(obj_id) != frame)
-        if frame not in kept:
-            return objects
-        return kept.pop(frame).restored(self.predictor().device).and_also(objects)
 
     def _rule(self) -> WindowRule | None:
         """Where objects are looked for; None is on whole frames."""

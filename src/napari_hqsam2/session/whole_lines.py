@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from napari_hqsam2.predictors.prompt_inputs import to_model_mask
@@ -119,7 +118,7 @@ class WholeLine:
         plan: RunPlan,
         remembered: Remembered,
         is_cancelled: Callable[[], bool],
-        left: Callable[[int, FrameObjects], Iterable[int]],
+        left: Callable[[FrameObjects], Iterable[int]],
         *,
         reverse: bool,
     ) -> Iterator[tuple[int, FrameObjects]]:
@@ -128,37 +127,21 @@ class WholeLine:
         `remembered` holds the results of the plan's anchors.
         """
         session = self._session(remembered)
-        # SAM 2 has nothing to do backward from frame 0; its result is also that of the
-        # first step forward.
-        if reverse and not plan.forward():
-            reverse = plan.backward().start > plan.frames.start
-            frames = self._pass(session, plan, is_cancelled, left, reverse=reverse)
-            yield from frames if reverse else islice(frames, 1)
+        order = plan.courses.order(reverse=reverse)
+        if not order:
             return
-        yield from self._pass(session, plan, is_cancelled, left, reverse=reverse)
-
-    def _pass(
-        self,
-        session: VideoSession,
-        plan: RunPlan,
-        is_cancelled: Callable[[], bool],
-        left: Callable[[int, FrameObjects], Iterable[int]],
-        *,
-        reverse: bool,
-    ) -> Iterator[tuple[int, FrameObjects]]:
-        firsts = plan.first_frames().values()
-        start = max(firsts) if reverse else min(firsts)
         for logits in self._predictor.propagate(
             session,
-            start_frame_idx=self._index(start),
+            start_frame_idx=self._index(order[0]),
+            max_frame_num_to_track=len(order),
             reverse=reverse,
-            from_own_prompts=plan.start is None,
+            spans=plan.courses.shifted(self._frames.start, reverse=reverse),
             is_cancelled=is_cancelled,
         ):
             frame = logits.frame + self._frames.start
             objects = FrameObjects.whole(_objects(logits), session.hw)
             yield frame, objects
-            for obj_id in left(frame + (-1 if reverse else 1), objects):
+            for obj_id in left(objects):
                 del session.objects[obj_id]
             if not session.objects:
                 return

@@ -102,7 +102,7 @@ class WindowLine:
         self,
         plan: RunPlan,
         is_cancelled: Callable[[], bool],
-        left: Callable[[int, FrameObjects], Iterable[int]],
+        left: Callable[[FrameObjects], Iterable[int]],
         *,
         reverse: bool,
     ) -> Iterator[tuple[int, FrameObjects]]:
@@ -115,21 +115,17 @@ class WindowLine:
         is_cancelled
             Asked before every batch of objects.
         left
-            Told the next frame and what was found on this one; says which objects are
-            followed no further.
+            Told what was found on a frame; says which objects are followed no further.
         reverse
             Towards frame 0.
         """
-        offset = self._frames.start
-        firsts = {k: v - offset for k, v in plan.first_frames().items()}
-        order = range(min(firsts.values()), len(self._frames))
-        if reverse:
-            order = range(max(firsts.values()), -1, -1)
+        offset, order = self._frames.start, plan.courses.order(reverse=reverse)
+        indices = range(order.start - offset, order.stop - offset, order.step)
+        spans = plan.courses.shifted(offset, reverse=reverse)
         run = WindowRun(self._tracker, self.remembered(plan.anchors), is_cancelled)
-        for index, objects in run.results(order, firsts):
-            frame = index + offset
-            yield frame, objects
-            for obj_id in left(frame + order.step, objects):
+        for index, objects in run.results(indices, spans):
+            yield index + offset, objects
+            for obj_id in left(objects):
                 run.leave(obj_id)
             if not run.obj_ids:
                 return

@@ -30,6 +30,9 @@ class CheckpointSpec:
     licence: str = "Apache-2.0"
     packaged: bool = False
     """Whether the weights are part of this package."""
+    two_sided: bool = False
+    """Whether objects are followed between two prompts from both of them, which its
+    configuration says too."""
 
     @property
     def config(self) -> str:
@@ -77,6 +80,7 @@ _SPECS = (
         name=DEFAULT_MODEL,
         trunk=(48, 8),
         packaged=True,
+        two_sided=True,
         sha256="1a109a4933d1e7ef077f310600d8930f48a7667d2e3925259d700a46531ef93f",
         size=14_727_748,
     ),
