@@ -13,13 +13,12 @@ from napari_hqsam2.predictors.batch_size import BatchSizes
 from napari_hqsam2.predictors.feature_loader import FeatureLoader
 from napari_hqsam2.predictors.frame_tracker import FrameTracker
 from napari_hqsam2.predictors.precision import inference
-from napari_hqsam2.predictors.prompt_inputs import to_model_mask
-from napari_hqsam2.predictors.session import FORWARD
 from napari_hqsam2.segmentation.clicks import (
     answer_clicks,
     to_clicks,
 )
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
+from napari_hqsam2.segmentation.corrections import answer_correction
 from napari_hqsam2.segmentation.frame_objects import (
     FrameObjects,
     WindowObjects,
@@ -223,16 +222,15 @@ class WindowTracker:
         if prompt.mask is not None:
             predictor.predict_mask(session, frame, obj_id, prompt.mask)
             return _Answer(session, crop)
-        if correction is not None:
+        clicks = to_clicks(prompt, session.hw, predictor.image_size)
+        if correction is None:
+            result = answer_clicks(predictor, session, frame, obj_id, clicks)
+        else:
             state = session.add_object(obj_id)
             for other, remembered in correction.memories.items():
                 state.bank.add_conditioning(other, remembered.output)
             shown = correction.mask[crop.window]
-            low_res = to_model_mask(shown, predictor.image_size // 4)[0, 0].bool()
-            state.bank.archive.put(frame, low_res.numpy())
-            state.directions[frame] = FORWARD
-        clicks = to_clicks(prompt, session.hw, predictor.image_size)
-        result = answer_clicks(predictor, session, frame, obj_id, clicks)
+            result = answer_correction(predictor, session, frame, obj_id, clicks, shown)
         box = pixel_box(result.low_res[0, 0], crop)
         return _Answer(session, crop, box)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from napari_hqsam2.predictors.prompt_inputs import to_model_mask
-from napari_hqsam2.predictors.session import FORWARD
 from napari_hqsam2.segmentation.clicks import answer_clicks, to_clicks
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
+from napari_hqsam2.segmentation.corrections import answer_correction
 from napari_hqsam2.segmentation.crops import Crop
 from napari_hqsam2.segmentation.frame_objects import FrameObjects, WindowObjects
 from napari_hqsam2.session.stacks import LineFeatures
@@ -15,7 +14,6 @@ from napari_hqsam2.session.stacks import LineFeatures
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from napari_hqsam2._types import BoolArray
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.predictors.feature_cache import FeatureCache
     from napari_hqsam2.predictors.memory_bank import FrameOutput
@@ -107,10 +105,14 @@ class WholeLine:
         for record in prompts:
             obj_id = record.obj_id
             index = self._index(self._line.frame(record.position))
-            if record.corrected is not None:
-                self._resume(session, index, obj_id, record.corrected.unpacked())
             clicks = to_clicks(record.clicks(), hw, predictor.image_size)
-            logits = answer_clicks(predictor, session, index, obj_id, clicks)
+            if record.corrected is None:
+                logits = answer_clicks(predictor, session, index, obj_id, clicks)
+            else:
+                mask = record.corrected.unpacked()
+                logits = answer_correction(
+                    predictor, session, index, obj_id, clicks, mask
+                )
             yield WindowObjects(_objects(logits), Crop(0, 0, *hw))
 
     def follow(
@@ -162,16 +164,6 @@ class WholeLine:
             state = session.add_object(obj_id)
             state.bank.add_conditioning(self._index(frame), output)
         return session
-
-    def _resume(
-        self, session: VideoSession, index: int, obj_id: int, mask: BoolArray
-    ) -> None:
-        """Make a mask the present result of a frame, which prompts will correct."""
-        side = self._predictor.image_size // 4
-        state = session.add_object(obj_id)
-        low_res = to_model_mask(mask, side)[0, 0].bool().numpy()
-        state.bank.archive.put(index, low_res)
-        state.directions[index] = FORWARD
 
 
 def _remember_prompts(predictor: SAM2VideoPredictor, session: VideoSession) -> None:
