@@ -6,6 +6,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
 
 from napari_hqsam2.build import (
     build_sam2,
@@ -16,6 +17,7 @@ from napari_hqsam2.build import (
     resolve_device,
     with_settings,
 )
+from napari_hqsam2.weights.registry import REGISTRY, get
 
 NANO = "sam2.1_hq_hiera_nano"
 
@@ -180,3 +182,9 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="CUDA is not available"):
             resolve_device("cuda")
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_the_registry_knows_who_is_followed_from_both_sides(name: str) -> None:
+    policy = instantiate(compose_config(name).tracking)
+    assert policy.moves_masks == get(name).two_sided

@@ -273,7 +273,9 @@ def iter_stack(
         In the order of processing: along `axis` from the earliest prompt on, then from
         the last of the objects' first prompts back; one run after the other where
         prompts lie at different places along other axes. Objects join at their own
-        first prompt.
+        first prompt. With the built-in model, frames between two prompts of an object
+        come twice, in any direction but "backward": after the pass back they are
+        mixed from both, and that is their result.
 
     Raises
     ------

@@ -278,13 +278,13 @@ def test_only_what_changed_runs_again(session):
     session.add_points(5, [(4, 2.0, 2.0)], positive=False)
     session.segment(4)
     steps = run(session, only_changed=True)
-    assert frames(steps) == [4, 5, 3, 2]
+    assert frames(steps) == [2, 3, 4, 5, 3, 2]
     assert {item.obj_id for step in steps for item in step.scores} == {5}
     assert run(session, only_changed=True) == []
     session.lock(5, 3)
     assert run(session, only_changed=True) == []
     session.labels[3, :3, :3] = 5
-    assert frames(run(session, only_changed=True)) == [3, 2]
+    assert frames(run(session, only_changed=True)) == [2, 3, 2]
 
 
 def test_what_a_removed_prompt_gave_runs_again(session):
@@ -299,7 +299,7 @@ def test_what_a_removed_prompt_gave_runs_again(session):
     np.testing.assert_array_equal(session.labels, before)
     session.lock(5, 3)
     session.labels[3] = 5 * SQUARE
-    assert frames(run(session, only_changed=True)) == [3, 4, 5, 2, 1]
+    assert frames(run(session, only_changed=True)) == [1, 2, 3, 4, 5, 2, 1]
     session.unlock(5, 3)
     assert frames(run(session, only_changed=True)) == [0, 1, 2, 3, 4, 5]
     np.testing.assert_array_equal(session.labels, before)
