@@ -275,7 +275,7 @@ def test_what_is_not_small_is_followed_on_the_whole_frame(trained, radius, is_wh
         assert remembered.seen.height < 512
         assert remembered.crop == (rule.whole if is_whole else remembered.seen)
     run = WindowRun(tracker, {(7, 0): remembered}, lambda: False)
-    (_, first), (_, second) = run.results(range(2), {7: 0})
+    (_, first), (_, second) = run.results(range(2), {7: range(2)})
     assert first.parts[0].crop == remembered.seen
     assert second.parts[0].crop == remembered.crop
     for objects in (first, second):

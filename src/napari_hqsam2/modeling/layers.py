@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_hqsam2.modeling.casting import Casts, Linear, product_dtype
+from napari_hqsam2.modeling.casting import Casts, Linear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ def works_in_place(x: Tensor) -> bool:
     So it is where `works_in_pieces` and nothing is cast: the product adds to what is
     there, and neither its bias nor its result is written first.
     """
-    return works_in_pieces(x) and product_dtype(x) == x.dtype
+    return works_in_pieces(x) and not torch.is_autocast_enabled(x.device.type)
 
 
 def in_pieces(

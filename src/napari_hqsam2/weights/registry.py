@@ -81,8 +81,8 @@ _SPECS = (
         trunk=(48, 8),
         packaged=True,
         two_sided=True,
-        sha256="1a109a4933d1e7ef077f310600d8930f48a7667d2e3925259d700a46531ef93f",
-        size=14_727_748,
+        sha256="8bb4c997a60b3ab15cfb5a23eb6067d73ba8b6b68b117d2713356cc893a30981",
+        size=14_727_740,
     ),
     _published(
         "tiny",
