@@ -164,6 +164,8 @@ def test_stack_files_with_clips_train_memory(run, tmp_path):
     assert result.exit_code == 0, result.output
     assert "5 labelled frames to learn from, 3 to measure on" in result.stderr
     assert "mask, on later frames" in result.stdout
+    # as the built-in model follows
+    assert "moved_1" in (tmp_path / "out" / "log.jsonl").read_text()
     keys = changed("start.safetensors", "out/weights.safetensors")
     assert any(key.startswith("memory_attention.") for key in keys)
     assert not any(key.startswith("image_encoder.") for key in keys)

@@ -41,6 +41,18 @@ def test_each_object_moves_as_its_own_image(monkeypatch: pytest.MonkeyPatch) -> 
     assert torch.equal(found.logits > 0, discs((15, 30), (40, 37)) > 0)
 
 
+def test_motion_is_seen_in_float32(micro: HqSam2, run: RunConfig) -> None:
+    config = PhaseConfig("clip", Budget(steps=1), (BatchShape(64, 1, 2),))
+    batches = make_phase(micro, config).batches(
+        Mixture(load_sources(run.data, "train")), 0
+    )
+    batch = batches[0].to(torch.device("cpu"))
+    expected = ClipMotion.of(batch, torch.Generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ClipMotion.of(batch, torch.Generator())
+    torch.testing.assert_close(found.motion, expected.motion, rtol=0, atol=0)
+
+
 def test_masks_that_go_astray_are_still_near(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moved_masks, "ASTRAY", 1.0)
     before = discs((30, 30)).expand(50, -1, -1, -1)

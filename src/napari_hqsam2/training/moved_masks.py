@@ -68,9 +68,11 @@ class ClipMotion:
     def of(cls, batch: ClipBatch, generator: torch.Generator) -> ClipMotion:
         """Look how the images of a batch move."""
         clips, length = batch.images.shape[:2]
-        pictures = to_picture(batch.images.flatten(0, 1)).unflatten(0, (clips, length))
-        now, before = pictures[:, 1:].flatten(0, 1), pictures[:, :-1].flatten(0, 1)
-        motion = image_motion(now, before).unflatten(0, (clips, length - 1))
+        with torch.autocast(batch.images.device.type, enabled=False):
+            pictures = to_picture(batch.images.flatten(0, 1))
+            pictures = pictures.unflatten(0, (clips, length))
+            now, before = pictures[:, 1:].flatten(0, 1), pictures[:, :-1].flatten(0, 1)
+            motion = image_motion(now, before).unflatten(0, (clips, length - 1))
         least, most = SHARES
         draw = float(torch.rand((), generator=generator))
         return cls(motion[batch.first.crop], least + (most - least) * draw)

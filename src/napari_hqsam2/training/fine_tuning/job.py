@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 from napari_hqsam2.build import build_sam2_video_predictor, model_name
 from napari_hqsam2.errors import TrainingError
 from napari_hqsam2.files import atomic_path
-from napari_hqsam2.training.config import Budget, Optimisation, PhaseConfig, RunConfig
+from napari_hqsam2.training.config import (
+    MOVED_MASKS,
+    Budget,
+    Optimisation,
+    PhaseConfig,
+    RunConfig,
+)
 from napari_hqsam2.training.crops import CropSettings
 from napari_hqsam2.training.data import BatchShape
 from napari_hqsam2.training.fine_tuning.measuring import measure
@@ -267,6 +273,7 @@ class _Run:
             LossWeights(presence=0.25 if job.clips else 0.0),
             single_round_steps=0,
             lengths=(CLIP_LENGTH,),
+            moved_masks=MOVED_MASKS if self.predictor.config.moves_masks else 0.0,
         )
         crops = 4 if self.size <= 512 else 2
         plan = FineTuningPlan(
