@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_hqsam2.build import build_sam2_video_predictor
 from napari_hqsam2.predictors.tracking_config import TrackingConfig
 from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 
@@ -126,9 +127,31 @@ def test_impossible_shares_are_refused(share: float) -> None:
         TrackingConfig(moved_share=share)
 
 
-def test_local_tracking_moves_no_masks() -> None:
+def test_masks_go_with_the_image_in_windows(drift: Video) -> None:
+    torch.manual_seed(0)
+    predictor = build_sam2_video_predictor(
+        "sam2.1_hq_hiera_nano",
+        device="cpu",
+        tracking="local",
+        hydra_overrides_extra=["tracking.moved_share=0.99"],
+    )
+    score_head = predictor.model.sam_mask_decoder.pred_obj_score_head
+    torch.nn.init.constant_(score_head.layers[2].bias, 5.0)
+    margin = ((0, 48), (0, 80))
+    session = predictor.init_state(np.pad(drift, ((0, 0), *margin), mode="reflect"))
+    for obj_id in PLACES:
+        predictor.predict_mask(session, 0, obj_id, np.pad(square(obj_id), margin))
+    for frame, obj_ids, logits in predictor.propagate_in_video(session):
+        for obj_id, found in zip(obj_ids, logits[:, 0, :48, :80], strict=True):
+            assert overlap(found, square(obj_id, frame)) > 0.75, (frame, obj_id)
+    for state in session.objects.values():
+        for output in state.bank.tracked.values():
+            assert output.sighting is not None
+            assert output.sighting.window is not None
+
+
+def test_only_a_share_moves_masks() -> None:
     assert TrackingConfig(moved_share=0.5).moves_masks
-    assert not TrackingConfig(moved_share=0.5, tracking="local").moves_masks
     assert not TrackingConfig().moves_masks
 
 

@@ -129,7 +129,8 @@ class BatchNetwork:
             windows=windows,
         )
         if masks is not None:
-            prediction = self._mixed(prediction, masks)
+            seen = masks if windows is None else windows.crop(masks)
+            prediction = self._mixed(prediction, seen)
         return BatchPrediction(
             prediction, windows, self._sightings(prediction.low_res, asked)
         )

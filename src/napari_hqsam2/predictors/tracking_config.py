@@ -36,7 +36,7 @@ class TrackingConfig:
     """Share of a mask that comes from the frame before, moved as the image moves in
     between. The network says the rest; the moved mask is a prompt to it, beside what it
     remembers. Where the frame before has no mask, and with 0, upstream's, memory says
-    all. Not with local tracking."""
+    all."""
     small_corrections: bool = False
     """Points that correct a mask of a stack change no more of it than they ask for, see
     `segmentation.corrections`; upstream takes what the network answers."""
@@ -52,7 +52,7 @@ class TrackingConfig:
     @property
     def moves_masks(self) -> bool:
         """Whether masks are moved from frame to frame."""
-        return self.moved_share > 0 and self.tracking == "exact"
+        return self.moved_share > 0
 
     def __post_init__(self) -> None:
         if self.fill_hole_area < 0:
