@@ -123,3 +123,18 @@ def test_a_session_corrects_so(predictor, rng, monkeypatch, crop):
     left = session.labels[0] == obj_id
     assert not left[32, 32]
     assert overlap(left, MASK) > 0.85
+
+
+@pytest.mark.parametrize("positive", [True, False])
+@pytest.mark.parametrize("depth", [3, 8])
+def test_a_point_reaches_little_farther_than_the_outline(
+    predictor, image, monkeypatch, depth, positive
+):
+    candidates(monkeypatch, (0, 0, 64))
+    place = (24, 39 + depth if positive else 40 - depth)
+    before = asked(predictor, image, PointPrompt(24, 24))
+    shown = asked(predictor, image, PointPrompt(*place, positive=positive))
+    rows, columns = np.nonzero(shown != before)
+    away = np.hypot(rows - place[0], columns - place[1])
+    cell = 4
+    assert depth - cell < away.max() < 1.25 * (depth + cell) + cell

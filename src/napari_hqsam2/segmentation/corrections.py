@@ -2,7 +2,8 @@
 
 A small network that is asked to correct a mask often answers with another one. What it
 finds at the point itself can be added to the mask, or taken away from it, and of all
-these answers the one is nearest that leaves most as it is.
+these answers the one is nearest that leaves most as it is. How far a point lies from
+the outline says how large the error is: little farther than that it changes anything.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_hqsam2._types import BoolArray
+    from napari_hqsam2._types import HW, BoolArray
     from napari_hqsam2.predictors.propagation import FrameLogits
     from napari_hqsam2.predictors.session import VideoSession
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 
 MOST_CHANGES = 4
 """Points that are looked at by themselves; those of a scribble say much the same."""
+REACH = 1.25
+"""How far from itself a point changes a mask, relative to how far the outline is."""
 
 
 def answer_correction(
@@ -99,9 +102,11 @@ def _changed(
         alone = Clicks(point, torch.full_like(clicks.labels[:, :1], POSITIVE))
         with inference(model.device):
             _, found = predict_candidates(model, features, [alone], session.hq)
+        near = _within_reach(shown, clicks, number, (mask.shape[0], mask.shape[1]))
+        limited = torch.where(near, found[0], -LARGEST_LOGIT)
         options = [
             option
-            for option in _options(shown, found[0], clicks, number)
+            for option in _options(shown, limited, clicks, number)
             if _holds(option, clicks, number) and (option > 0).any()
         ]
         if is_fitting or not options:
@@ -119,6 +124,21 @@ def _options(
         yield from torch.minimum(shown, -limited)
         return
     yield from torch.maximum(shown, limited)
+
+
+def _within_reach(shown: Tensor, clicks: Clicks, number: int, hw: HW) -> Tensor:
+    """(h, w) bool: cells of an (H, W) frame that a point may change."""
+    x, y = clicks.coords_norm[0, number].tolist()
+    rows, columns = (
+        (torch.arange(cells, device=shown.device) + 0.5) * (length / cells)
+        for cells, length in zip(shown.shape, hw, strict=True)
+    )
+    away = torch.hypot(rows[:, None] - y * hw[0], columns - x * hw[1])
+    is_positive = int(clicks.labels[0, number]) == POSITIVE
+    across = away[(shown > 0) == is_positive]
+    if not len(across):
+        return torch.ones_like(shown, dtype=torch.bool)
+    return away <= REACH * across.min()
 
 
 def _as_logits(mask: BoolArray, like: Tensor) -> Tensor:
