@@ -178,7 +178,6 @@ def segment_image(
             view.limits(),
             settings.hq_mode,
             one_piece=settings.one_piece,
-            small_corrections=predictor.config.small_corrections,
         ),
         view.frames((0,), "T"),
         checked,

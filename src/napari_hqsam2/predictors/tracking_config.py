@@ -38,9 +38,8 @@ class TrackingConfig:
     remembers. Where the frame before has no mask, and with 0, upstream's, memory says
     all."""
     small_corrections: bool = False
-    """Points that correct a mask change no more of it than they ask for, see
-    `segmentation.corrections` and `segmentation.reach`; upstream takes what the network
-    answers."""
+    """Points that correct a mask of a stack change no more of it than they ask for, see
+    `segmentation.corrections`; upstream takes what the network answers."""
     tracking: TrackingMode = "exact"
     """"local" looks for small objects, and remembers them, in windows around them: much
     faster where objects are many and small, and not quite what SAM 2 computes."""

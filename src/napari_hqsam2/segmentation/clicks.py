@@ -8,13 +8,11 @@ and 0.76 when all are asked for at once.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.geometry import box_to_sam_xyxy, data_yx_to_sam_xy
 from napari_hqsam2.predictors.prompt_inputs import new_clicks
 from napari_hqsam2.predictors.session import Clicks
-from napari_hqsam2.segmentation.reach import POSITIVE, limited_step, settle
 
 if TYPE_CHECKING:
     from napari_hqsam2._types import HW
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
     from napari_hqsam2.prompts import FramePrompts
 
+POSITIVE = 1
+"""Label of a point that lies on the object; those of box corners are larger."""
 MOST_STEPS = 3
 """Steps that add one point each; the model has learnt from three clicks at most."""
 
@@ -60,16 +60,8 @@ def answer_clicks(
     obj_id: int,
     clicks: Clicks,
 ) -> FrameLogits:
-    """What the model says to all clicks of an object on a frame.
-
-    With `TrackingConfig.small_corrections`, later ones change what lies near to them.
-    """
-    steps = in_steps(clicks)
-    answer = predictor.predict_clicks(session, frame, obj_id, steps[0])
-    for before, step in pairwise(steps):
-        seen = answer.low_res[:, 0]
-        answer = predictor.predict_clicks(session, frame, obj_id, step)
-        if predictor.config.small_corrections:
-            low_res = limited_step(answer.low_res[:, 0], seen, before, step)
-            answer = settle(session, frame, obj_id, answer, low_res[0])
-    return answer
+    """What the model says to all clicks of an object on a frame."""
+    *before, last = in_steps(clicks)
+    for step in before:
+        predictor.predict_clicks(session, frame, obj_id, step)
+    return predictor.predict_clicks(session, frame, obj_id, last)

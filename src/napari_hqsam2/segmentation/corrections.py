@@ -2,11 +2,13 @@
 
 A small network that is asked to correct a mask often answers with another one. What it
 finds at the point itself can be added to the mask, or taken away from it, and of all
-these answers the one is nearest that leaves most as it is. None of them reaches far.
+these answers the one is nearest that leaves most as it is. How far a point lies from
+the outline says how large the error is: little farther than that it changes anything.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,27 +18,23 @@ from napari_hqsam2.predictors.image_motion import LARGEST_LOGIT
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.prompt_inputs import to_model_mask
 from napari_hqsam2.predictors.session import FORWARD, Clicks
-from napari_hqsam2.segmentation.clicks import answer_clicks
+from napari_hqsam2.segmentation.clicks import POSITIVE, answer_clicks
 from napari_hqsam2.segmentation.guesses import predict_candidates
-from napari_hqsam2.segmentation.reach import (
-    MASK_REACH,
-    POSITIVE,
-    settle,
-    within_reach,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from napari_hqsam2._types import BoolArray
+    from napari_hqsam2._types import HW, BoolArray
     from napari_hqsam2.predictors.propagation import FrameLogits
     from napari_hqsam2.predictors.session import VideoSession
     from napari_hqsam2.predictors.video_predictor import SAM2VideoPredictor
 
 MOST_CHANGES = 4
 """Points that are looked at by themselves; those of a scribble say much the same."""
+REACH = 1.25
+"""How far from itself a point changes a mask, relative to how far the outline is."""
 
 
 def answer_correction(
@@ -70,7 +68,12 @@ def answer_correction(
     if not (predictor.config.small_corrections and mask.any()):
         return answer
     changed = _changed(predictor, session, frame, clicks, mask, answer.low_res[0, 0])
-    return settle(session, frame, obj_id, answer, changed)
+    pending = state.pending[frame]
+    output = replace(
+        pending.output, low_res=changed[None, None].to(session.storage_device)
+    )
+    state.pending[frame] = replace(pending, output=output)
+    return replace(answer, low_res=changed[None, None])
 
 
 def _changed(
@@ -99,8 +102,7 @@ def _changed(
         alone = Clicks(point, torch.full_like(clicks.labels[:, :1], POSITIVE))
         with inference(model.device):
             _, found = predict_candidates(model, features, [alone], session.hq)
-        asked = Clicks(point, clicks.labels[:, number : number + 1])
-        near = within_reach(shown[None], asked, MASK_REACH)
+        near = _within_reach(shown, clicks, number, (mask.shape[0], mask.shape[1]))
         limited = torch.where(near, found[0], -LARGEST_LOGIT)
         options = [
             option
@@ -122,6 +124,21 @@ def _options(
         yield from torch.minimum(shown, -limited)
         return
     yield from torch.maximum(shown, limited)
+
+
+def _within_reach(shown: Tensor, clicks: Clicks, number: int, hw: HW) -> Tensor:
+    """(h, w) bool: cells of an (H, W) frame that a point may change."""
+    x, y = clicks.coords_norm[0, number].tolist()
+    rows, columns = (
+        (torch.arange(cells, device=shown.device) + 0.5) * (length / cells)
+        for cells, length in zip(shown.shape, hw, strict=True)
+    )
+    away = torch.hypot(rows[:, None] - y * hw[0], columns - x * hw[1])
+    is_positive = int(clicks.labels[0, number]) == POSITIVE
+    across = away[(shown > 0) == is_positive]
+    if not len(across):
+        return torch.ones_like(shown, dtype=torch.bool)
+    return away <= REACH * across.min()
 
 
 def _as_logits(mask: BoolArray, like: Tensor) -> Tensor:

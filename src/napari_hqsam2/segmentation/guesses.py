@@ -9,7 +9,6 @@ votes, with its score, for those that it overlaps with.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,9 +16,7 @@ import torch
 from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.ops.compose_labels import positive_boxes
 from napari_hqsam2.predictors.image_predictor import PREVIOUS_LOGIT_LIMIT
-from napari_hqsam2.predictors.session import Clicks
 from napari_hqsam2.segmentation.clicks import in_steps
-from napari_hqsam2.segmentation.reach import limited_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from napari_hqsam2._types import HW
     from napari_hqsam2.modeling.hqsam2 import HqSam2
     from napari_hqsam2.modeling.outputs import HqMode, ImageFeatures
+    from napari_hqsam2.predictors.session import Clicks
     from napari_hqsam2.segmentation.crops import Crop
 
 VOTE_POWER = 4
@@ -64,12 +62,7 @@ class Guess:
 
 
 def predict_candidates(
-    model: HqSam2,
-    features: ImageFeatures,
-    clicks: Sequence[Clicks],
-    hq: HqMode,
-    *,
-    small_corrections: bool = False,
+    model: HqSam2, features: ImageFeatures, clicks: Sequence[Clicks], hq: HqMode
 ) -> tuple[Tensor, Tensor]:
     """Masks of N objects from their clicks and boxes on an image without memory.
 
@@ -85,8 +78,6 @@ def predict_candidates(
         Of N objects, with as many points each.
     hq
         Use of the high-quality mask.
-    small_corrections
-        Later clicks change what lies near to them.
 
     Returns
     -------
@@ -94,40 +85,30 @@ def predict_candidates(
         (N, M) predicted IoU and (N, M, 4h, 4w) logits; M is 3 after a single click,
         else 1.
     """
-    steps = [_joined(step) for step in zip(*map(in_steps, clicks), strict=True)]
-    scores, masks = _candidates(model, features, steps[0], None, hq)
-    for before, step in pairwise(steps):
+    first, *others = zip(*map(in_steps, clicks), strict=True)
+    scores, masks = _candidates(model, features, first, None, hq)
+    for step in others:
         row = torch.arange(len(masks), device=masks.device)
         seen = masks[row, scores.argmax(dim=1)]
         scores, masks = _candidates(model, features, step, seen, hq)
-        if small_corrections:
-            masks = limited_step(masks[:, 0], seen, before, step)[:, None]
     return scores, masks
-
-
-def _joined(clicks: Sequence[Clicks]) -> Clicks:
-    """Clicks of N objects, with as many points each."""
-    return Clicks(
-        torch.cat([each.coords_norm for each in clicks]),
-        torch.cat([each.labels for each in clicks]),
-    )
 
 
 def _candidates(
     model: HqSam2,
     features: ImageFeatures,
-    clicks: Clicks,
+    clicks: Sequence[Clicks],
     seen: Tensor | None,
     hq: HqMode,
 ) -> tuple[Tensor, Tensor]:
     """(N, M) predicted IoU and (N, M, 4h, 4w) logits; `seen` is to be corrected."""
-    labels = clicks.labels.to(model.device)
+    labels = torch.cat([each.labels for each in clicks]).to(model.device)
     limit = PREVIOUS_LOGIT_LIMIT
     prediction = model.predict_masks(
         model.without_memory(features.embedding),
         features.high_res,
         ModelPrompts(
-            clicks.coords_norm.to(model.device),
+            torch.cat([each.coords_norm for each in clicks]).to(model.device),
             labels,
             None if seen is None else seen[:, None].clamp(-limit, limit),
         ),

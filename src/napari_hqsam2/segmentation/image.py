@@ -107,8 +107,6 @@ class StillModel:
     """Use of the high-quality mask."""
     one_piece: bool = False
     """Keep the largest piece of each mask only."""
-    small_corrections: bool = False
-    """As of `TrackingConfig`."""
 
     def objects(
         self, frames: FrameSource, crop: Crop, prompts: Sequence[FramePrompts]
@@ -144,13 +142,7 @@ class StillModel:
         found = {}
         for batch in _batches(model, prompts, (crop.height, crop.width)):
             clicks = list(batch.values())
-            scores, masks = predict_candidates(
-                model,
-                features,
-                clicks,
-                self.hq,
-                small_corrections=self.small_corrections,
-            )
+            scores, masks = predict_candidates(model, features, clicks, self.hq)
             for row, obj_id in enumerate(batch):
                 found[obj_id] = Guess.of(crop, scores[row], masks[row])
         return found

@@ -198,13 +198,7 @@ class WindowTracker:
             shown = to_window(prompt, crop.window)
             clicks = [to_clicks(shown, session.hw, model.image_size)]
             with inference(model.device):
-                scores, masks = predict_candidates(
-                    model,
-                    features,
-                    clicks,
-                    self._hq,
-                    small_corrections=self._predictor.config.small_corrections,
-                )
+                scores, masks = predict_candidates(model, features, clicks, self._hq)
             guesses.append(Guess.of(crop, scores[0], masks[0]))
         return crops[most_agreed(guesses, self.rule.hw)]
 

@@ -144,7 +144,6 @@ def _segment(
         estimate_limits(frames),
         defaults.hq_mode,
         one_piece=defaults.one_piece,
-        small_corrections=predictor.config.small_corrections,
     )
     rule = defaults.window_rule(frames.hw, predictor)
     labels = np.zeros(frames.hw, np.int32)
