@@ -495,7 +495,7 @@ class TestImage:
     )
     @pytest.mark.parametrize("hq_mode", ["add", "only", "off"])
     def test_masks_are_those_of_sams_own_verb(self, predictor, image, prompt, hq_mode):
-        """One click takes the best of three; the next one corrects all of it."""
+        """One click takes the best of three; the next one corrects it."""
         shift = 0.5 - 0.5 * np.array([50, 40]) / 128
         single_image = SAM2ImagePredictor(predictor.model, hq=hq_mode)
         single_image.set_image(
@@ -514,9 +514,7 @@ class TestImage:
             )
             best = min(scores.argmax(), len(masks) - 1)
             chosen, low_res = masks[best], logits[best][None]
-        config = replace(predictor.config, small_corrections=False)
-        plain = SAM2VideoPredictor(predictor.model, config)
-        labels = segment_image(image, [prompt], model=plain, hq_mode=hq_mode)
+        labels = segment_image(image, [prompt], model=predictor, hq_mode=hq_mode)
         np.testing.assert_array_equal(labels == 1, chosen)
 
     def test_objects_together_are_what_they_are_alone(self, predictor, image):
