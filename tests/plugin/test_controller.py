@@ -579,6 +579,31 @@ def test_the_object_under_the_pointer_becomes_the_current_one(
     assert "no object under the pointer" in state.message.text
 
 
+def test_the_object_under_the_pointer_joins_the_current_one(
+    controller, state, drawn, fake_viewer
+):
+    controller.segment_stack()
+    before = state.labels.data.copy()
+    fake_viewer.pointer = (1, 15, 20)
+    state.object_id = 7
+    controller.objects.join_pointed()
+    assert "Choose an object first" in state.message.text
+    state.object_id = 2
+    controller.objects.join_pointed()
+    assert "This is the current object" in state.message.text
+    state.object_id = 1
+    controller.objects.join_pointed()
+    assert state.message.text == "Now object 2 is a part of object 1."
+    assert [row.obj_id for row in state.objects] == [1]
+    np.testing.assert_array_equal(state.labels.data, before > 0)
+    fake_viewer.pointer = (1, 0, 0)
+    controller.objects.join_pointed()
+    assert "no object under the pointer" in state.message.text
+    controller.review.undo()
+    np.testing.assert_array_equal(state.labels.data, before)
+    assert sorted(drawn.obj_ids) == [1, 2]
+
+
 def test_through_z_then_from_each_slice_through_t(
     controller, state, fake_viewer, fake_engine
 ):

@@ -65,6 +65,9 @@ class FakeController:
     def cut_object(self, obj_id, cut):
         self.calls.append(("cut", obj_id, cut))
 
+    def join_objects(self, obj_id, other):
+        self.calls.append(("join", obj_id, other))
+
     def delete_object(self, obj_id):
         self.calls.append(("delete", obj_id))
         rows = self.state.objects
@@ -332,6 +335,21 @@ def test_the_menu_offers_cuts_of_stacks(opened):
     for action in cuts.actions():
         action.trigger()
     assert controller.calls == [("cut", 2, how) for how in CUTS]
+
+
+def test_the_menu_offers_to_join_with_any_other(opened):
+    panel, controller = opened
+    joins, rows = panel.objects.joins, controller.state.objects
+    assert joins.menuAction() in panel.objects.actions()
+    joins.aboutToShow.emit()
+    others = [row for row in rows if row.obj_id != 2]
+    assert [a.text() for a in joins.actions()] == [
+        f"{r.name}\t{r.span}" for r in others
+    ]
+    joins.actions()[0].trigger()
+    assert controller.calls == [("join", 2, others[0].obj_id)]
+    controller.state.objects = rows[:1]
+    assert not joins.isEnabled(), "there is no other"
 
 
 def test_other_keys_go_on_to_the_viewer(opened):

@@ -157,6 +157,17 @@ class SessionMachine(RuleBasedStateMachine):
             np.testing.assert_array_equal(self.session.labels, labels)
             self.note()
 
+    @precondition(lambda self: len(self.session.obj_ids) > 1)
+    @rule(number=objects, second=objects)
+    def join(self, number, second):
+        kept = self.choose(number)
+        others = [i for i in self.session.obj_ids if i != kept]
+        gone, labels = others[second % len(others)], self.session.labels.copy()
+        self.session.join_objects(kept, gone)
+        labels[labels == gone] = kept
+        np.testing.assert_array_equal(self.session.labels, labels)
+        self.note()
+
     @rule(number=objects, most=st.integers(1, 3))
     def run(self, number, most):
         obj_id = self.choose(number)

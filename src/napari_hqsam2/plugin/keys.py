@@ -40,6 +40,7 @@ class Keys:
             "Shift-J": controller.review.previous_doubt,
             "K": controller.review.toggle_lock,
             "G": controller.objects.pick_object,
+            "Shift-G": controller.objects.join_pointed,
             "Q": controller.flip_polarity,
             "H": controller.objects.next_hq_mode,
             "W": controller.toggle_view,

@@ -137,6 +137,31 @@ class ObjectVerbs:
 
         main.edit(change, [obj_id])
 
+    def join_objects(self, obj_id: int, other: int) -> None:
+        """Let another object be a part of this one; undo makes them two again."""
+        main, names = self._main, {row.obj_id: row.name for row in self.state.objects}
+        words = [names.get(each, f"label {each}") for each in (other, obj_id)]
+
+        def change(session: Session) -> str:
+            session.join_objects(obj_id, other)
+            return f"Now {words[0]} is a part of {words[1]}."
+
+        main.edit(change, [obj_id, other])
+
+    def join_pointed(self) -> None:
+        """Let the object under the pointer be a part of the current one."""
+        state, tell = self.state, self._main.teller.tell
+        labels, current = state.labels, state.object_id
+        pointed = 0 if labels is None else self._main.viewer.label_under_pointer(labels)
+        if not pointed:
+            tell("There is no object under the pointer.")
+        elif all(row.obj_id != current for row in state.objects):
+            tell("Choose an object first (G), then point at what belongs to it.")
+        elif pointed == current:
+            tell("This is the current object; point at the one that belongs to it.")
+        else:
+            self.join_objects(current, pointed)
+
     def take_disputed(self) -> None:
         """Let objects have the pixels that their newest masks left to others."""
 

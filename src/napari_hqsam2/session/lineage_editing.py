@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 
 def divisions_of(records: Records) -> tuple[Division, ...]:
     """All divisions that the objects tell of, sorted by frame and mother."""
+    return divisions_among(item for _, _, item in records.objects.items())
+
+
+def divisions_among(items: Iterable[TrackedObject]) -> tuple[Division, ...]:
+    """Divisions that some objects tell of, sorted by frame and mother."""
     daughters: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for _, _, item in records.objects.items():
+    for item in items:
         if item.mother is not None and item.born is not None:
             daughters[item.born, item.mother].append(item.obj_id)
     return tuple(

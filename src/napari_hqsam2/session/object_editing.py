@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.modeling.outputs import HqMode
     from napari_hqsam2.session.history import Step
-    from napari_hqsam2.session.records import Position, Table
+    from napari_hqsam2.session.records import Position
 
 
 class ObjectEditing(SessionCore):
@@ -157,9 +157,7 @@ class ObjectEditing(SessionCore):
         """Give what an object is on some frames to another one, or to none."""
         for position in positions:
             step.add_patch(self._store.relabel(position, obj_id, new_id or 0))
-        records = self._records
-        tables: tuple[Table[Any], ...] = records.prompts, records.locks, records.scores
-        for table in tables:
+        for table in self._records.on_frames:
             for position, value in list(table.of(obj_id).items()):
                 if position in positions:
                     step.put(table, obj_id, position, None)

@@ -12,7 +12,7 @@ from napari_hqsam2.errors import PromptError
 from napari_hqsam2.prompts import BoxPrompt, PointPrompt
 from napari_hqsam2.segmentation.masks import ObjectMask
 from napari_hqsam2.segmentation.prompt_groups import check_prompts
-from napari_hqsam2.session.cutting import TrackCutting
+from napari_hqsam2.session.joining import ObjectJoining
 from napari_hqsam2.session.prompt_values import (
     along,
     mask_score,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_hqsam2.session.records import Position
 
 
-class PromptEditing(TrackCutting):
+class PromptEditing(ObjectJoining):
     """Prompts and locks; every call is one step of history.
 
     Coordinates are data space: (y, x) in pixel indices, pixel centres at whole numbers,

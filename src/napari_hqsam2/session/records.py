@@ -223,7 +223,12 @@ class Records:
     @property
     def of_objects(self) -> tuple[Table[Any], ...]:
         """What is known of objects, and saved."""
-        return self.objects, self.prompts, self.locks, self.scores
+        return self.objects, *self.on_frames
+
+    @property
+    def on_frames(self) -> tuple[Table[Any], ...]:
+        """What is known of an object on single frames, and saved."""
+        return self.prompts, self.locks, self.scores
 
     @property
     def obj_ids(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from napari_hqsam2.plugin.widgets.layout import quiet_label
 KEYS = (
     ("N", "new object"),
     ("G", "the object under the pointer becomes the current one"),
+    ("Shift+G", "the object under the pointer becomes a part of the current one"),
     ("Q", "next clicks on or off the object; flips points chosen with the arrow tool"),
     ("J, Shift+J", "next, previous doubtful frame"),
     ("K", "accept this frame, or take that back"),

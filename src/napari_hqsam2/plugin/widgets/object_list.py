@@ -143,8 +143,9 @@ class ObjectList(QListView):
 
     Signals: `chosen` (object that the user made current), `renamed` (object, name),
     `hiding` (object, whether to hide it), `hq_chosen` (object, how to make its masks;
-    None is as those of all), `deleted` (object) and `cut` (object, how). Keys that the
-    list has no use for go on to the viewer, so that its shortcuts work from here too.
+    None is as those of all), `deleted` (object), `cut` (object, how) and `joined`
+    (object, the one that is to be a part of it). Keys that the list has no use for go
+    on to the viewer, so that its shortcuts work from here too.
     """
 
     chosen = Signal(int)
@@ -152,6 +153,7 @@ class ObjectList(QListView):
     hiding = Signal(int, bool)
     deleted = Signal(int)
     cut = Signal(int, str)
+    joined = Signal(int, int)
     hq_chosen = Signal(int, object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -181,6 +183,10 @@ class ObjectList(QListView):
             action = QAction(words, self.cuts)
             action.triggered.connect(partial(self._cut, cut))
             self.cuts.addAction(action)
+        self.joins = QMenu("Join with", self)
+        self.joins.setStyleSheet("QMenu { menu-scrollable: 1; }")
+        self.joins.aboutToShow.connect(self._offer_joins)
+        self.joins.triggered.connect(self._join)
         self._add_actions()
 
     def show_objects(self, rows: tuple[ObjectRow, ...], current: int) -> None:
@@ -195,6 +201,7 @@ class ObjectList(QListView):
             has_locks=any(row.num_locked for row in rows),
         )
         self.setFixedHeight(ROW_HEIGHT * max(1, min(len(rows), MAX_ROWS)) + 2)
+        self.joins.setEnabled(len(rows) > 1)
         index = self._objects.index_of(current)
         if index != self.currentIndex():
             self.setCurrentIndex(index)
@@ -256,6 +263,7 @@ class ObjectList(QListView):
             self._add_action(text, slot)
         self.addAction(self.masks.menuAction())
         self.addAction(self.cuts.menuAction())
+        self.addAction(self.joins.menuAction())
         self._add_action("Delete\tDel", self._delete)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
 
@@ -304,6 +312,22 @@ class ObjectList(QListView):
     def _cut(self, cut: Cut, _: bool = False) -> None:
         if (row := self._current_row()) is not None:
             self.cut.emit(row.obj_id, cut)
+
+    def _offer_joins(self) -> None:
+        """Offer all other objects, with the frames that they are on."""
+        self.joins.clear()
+        current = self._current_row()
+        for index in range(self._objects.rowCount()):
+            row: ObjectRow = self._objects.index(index).data(ROW_ROLE)
+            if current is not None and row.obj_id != current.obj_id:
+                name = row.name.replace("&", "&&")
+                action = QAction(f"{name}\t{row.span}", self.joins)
+                action.setData(row.obj_id)
+                self.joins.addAction(action)
+
+    def _join(self, action: QAction) -> None:
+        if (row := self._current_row()) is not None:
+            self.joined.emit(row.obj_id, action.data())
 
     def _press_eye(self, event: QMouseEvent) -> bool:
         point = event.position().toPoint()

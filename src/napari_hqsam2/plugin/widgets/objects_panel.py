@@ -69,6 +69,7 @@ class ObjectsPanel(QWidget):
         self.objects.hiding.connect(controller.hide_object)
         self.objects.deleted.connect(controller.delete_object)
         self.objects.cut.connect(controller.cut_object)
+        self.objects.joined.connect(controller.join_objects)
         self.objects.hq_chosen.connect(controller.set_hq_mode)
         self.new_object.clicked.connect(lambda _: controller.new_object())
         self.find_all.clicked.connect(lambda _: controller.propose_everything())

@@ -40,6 +40,9 @@ class ObjectsPort(StatePort, Protocol):
     def cut_object(self, obj_id: int, cut: Cut) -> None:
         """Remove an object up to the frame on show, or from it on, or split it."""
 
+    def join_objects(self, obj_id: int, other: int) -> None:
+        """Let another object be a part of this one."""
+
     def take_disputed(self) -> None:
         """Let objects have the pixels that their newest masks left to others."""
 
