@@ -74,7 +74,8 @@ def propose_objects(
         does so for the built-in model, and for others where the image is larger than
         one and a half times that size.
     progress
-        Called with the crops done and the crops in all.
+        Called with the points of the grid that are done, and with all of them, those
+        of crops too.
     cancel
         Asked before every batch of points; True returns what was found so far.
     **options
@@ -94,19 +95,21 @@ def propose_objects(
     image_settings = ImageSettings(**options)
     view, place = _view(stack, axes, position, image_settings)
     predictor = predictor_for(image_settings)
-    proposer = Proposer(
-        predictor.model,
-        settings or ProposalSettings(),
-        image_settings.hq_mode,
-        cancel or _never,
-    )
+    cancel = cancel or _never
     axis = view.axes.leading[-1]
     try:
-        with reads_cancelled_by(proposer.cancel):
+        with reads_cancelled_by(cancel):
             frame = view.frames(place, axis).read(place[-1])
             shown = view.limits()
     except ReadCancelledError:
         return ()
+    proposer = Proposer(
+        predictor.model,
+        settings or ProposalSettings(),
+        image_settings.hq_mode,
+        cancel,
+        _unheard,
+    )
     look = Look(proposer, predictor.loader.encode, frame, shown)
     return _propose(look, crops, progress)
 
@@ -168,6 +171,23 @@ def to_prompts(
 
 def _never() -> bool:
     return False
+
+
+def _unheard(_: int) -> None:
+    """Nobody wants to know how much is done."""
+
+
+@dataclass(slots=True)
+class _Counter:
+    """Adds up what is done, and tells it."""
+
+    progress: Callable[[int, int], None]
+    total: int
+    done: int = 0
+
+    def add(self, number: int) -> None:
+        self.done += number
+        self.progress(self.done, self.total)
 
 
 def _view(
@@ -241,13 +261,16 @@ def _propose(
     if crops:
         parts += [part for part in crops_of(hw, side) if part not in parts]
     closely = _in_crops(proposer, side)
+    each = [proposer.settings] + [closely] * (len(parts) - 1)
+    if progress is not None:
+        total = sum(settings.points_per_side**2 for settings in each)
+        counted = replace(proposer, on_points=_Counter(progress, total).add)
+        look = replace(look, proposer=counted)
     found: list[ObjectMask] = []
-    for number, part in enumerate(parts, 1):
-        if number > 1 and proposer.cancel():
+    for number, (part, settings) in enumerate(zip(parts, each, strict=True)):
+        if number and proposer.cancel():
             break
-        found += look.at(part, closely if number > 1 else proposer.settings)
-        if progress is not None:
-            progress(number, len(parts))
+        found += look.at(part, settings)
     return tuple(found) if len(parts) == 1 else _merged(found, hw, proposer.settings)
 
 

@@ -344,6 +344,7 @@ class FakeEngine:
         self.before_frame: Callable[[int], None] | None = None
         self.finds = True
         self.found: tuple[ObjectMask, ...] = ()
+        self.parts = 4
         self.prepared: list[tuple[int, ...]] = []
         self.modes: dict[int, str] = {}
         self.num_loaded = 0
@@ -370,7 +371,12 @@ class FakeEngine:
         waiting.report("Loading the model")
         return not waiting.is_cancelled()
 
-    def propose(self, *_: Any) -> tuple[ObjectMask, ...]:
+    def propose(self, *given: Any) -> tuple[ObjectMask, ...]:
+        *_, progress, is_cancelled = given
+        for number in range(1, self.parts + 1):
+            if is_cancelled():
+                return ()
+            progress(number, self.parts)
         return self.found
 
     def whereabouts(self) -> str:

@@ -904,7 +904,12 @@ def test_everything_on_a_frame_is_one_step(
     )
     told = []
     state.events.message.connect(lambda message: told.append(message.text))
+    parts = []
+    state.events.run.connect(lambda run: parts.append((run.phase, run.done, run.total)))
+    before = state.num_measured
     controller.objects.propose_everything()
+    assert parts[1:-1] == [("running", number, 4) for number in (1, 2, 3, 4)]
+    assert state.num_measured == before, "parts of a frame are no frames"
     assert [row.obj_id for row in state.objects] == [1, 2, 3, 4]
     assert [row.confidence for row in state.objects[2:]] == pytest.approx(
         [0.9, 0.25], rel=1e-3
@@ -919,6 +924,20 @@ def test_everything_on_a_frame_is_one_step(
     controller.review.redo()
     controller.segment_stack()
     assert (state.labels.data[:, 10:13, 10:13] == 3).all()
+
+
+def test_what_was_cancelled_does_not_seem_to_go_on(controller, state, drawn):
+    phases = []
+
+    def follow(run):
+        phases.append((run.phase, run.done))
+        if (run.phase, run.done) == ("running", 2):
+            controller.cancel()
+
+    state.events.run.connect(follow)
+    controller.objects.propose_everything()
+    assert phases[-2:] == [("cancelling", 2), ("idle", 0)]
+    assert [row.obj_id for row in state.objects] == [1, 2]
 
 
 def test_copied_script_does_the_same(controller, state, drawn, fake_viewer):

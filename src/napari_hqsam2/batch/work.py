@@ -210,7 +210,7 @@ class Work:
         position: tuple[int, ...],
     ) -> list[FramePrompts]:
         job, axes = self.job, self.stack.axes
-        with counting_bar(console, "Looking for objects", "crops") as progress:
+        with counting_bar(console, "Looking for objects", "points") as progress:
             found = propose_objects(
                 self.stack.array,
                 axes=axes.letters,

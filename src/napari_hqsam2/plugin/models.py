@@ -56,6 +56,7 @@ class Engine(Protocol):
         axes: str,
         session: Session,
         position: tuple[int, ...],
+        progress: Callable[[int, int], None],
         is_cancelled: IsCancelled,
     ) -> tuple[ObjectMask, ...]:
         """All objects of a frame, as `propose_objects` finds them."""
@@ -138,6 +139,7 @@ class ModelEngine:
         axes: str,
         session: Session,
         position: tuple[int, ...],
+        progress: Callable[[int, int], None],
         is_cancelled: IsCancelled,
     ) -> tuple[ObjectMask, ...]:
         """All objects of a frame; the session has its model."""
@@ -148,6 +150,7 @@ class ModelEngine:
             data,
             axes=axes,
             position=position,
+            progress=progress,
             cancel=is_cancelled,
             model=self._loaded.predictor if self._loaded else settings.model,
             contrast_limits=settings.contrast_limits,

@@ -86,9 +86,14 @@ class RunStarter:
             main.teller.refuse(str(error))
             return
         first = main.layers.unused_id()
-        work = partial(main.desk.run_tasks.find_all, position=position, first_id=first)
-        where = item.subject.axes.where(position)
-        main.runs.launch(Run(item, f"on {where}"), work, self._tell_found)
+        run = Run(item, f"on {item.subject.axes.where(position)}")
+        work = partial(
+            main.desk.run_tasks.find_all,
+            position=position,
+            first_id=first,
+            on_part=partial(main.runs.on_part, run),
+        )
+        main.runs.launch(run, work, self._tell_found)
 
     def _check_before_labels_are_made(self) -> None:
         state, snapshot = self._main.state, self._main.desk.snapshot()

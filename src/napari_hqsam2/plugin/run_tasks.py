@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_hqsam2.plugin.orders import RunOutcome
@@ -126,9 +127,17 @@ class RunTasks:
         )
 
     def find_all(
-        self, order: Order, position: Position, first_id: int, ticket: Ticket
+        self,
+        order: Order,
+        position: Position,
+        first_id: int,
+        on_part: Callable[[int, int], None],
+        ticket: Ticket,
     ) -> RunOutcome:
-        """Make an object of everything that the model finds on a frame."""
+        """Make an object of everything that the model finds on a frame.
+
+        Parts of it that were looked through are told, of how many.
+        """
         session, subject = self._sessions.of(order), order.subject
         with session.one_step("find all"):
             self._sessions.configure(order)
@@ -142,6 +151,7 @@ class RunTasks:
                 subject.axes.stack.letters,
                 session,
                 position,
+                partial(ticket.tell, on_part),
                 ticket.is_cancelled,
             )
             if ticket.is_cancelled():

@@ -84,6 +84,8 @@ class Run:
     """When the first frame was in the labels, in seconds of `monotonic`."""
     stopped_by: str = ""
     """Why the run was stopped from outside, or empty."""
+    in_parts: bool = False
+    """Whether `done` and `total` count parts of one frame instead of frames."""
 
     def ended(self, kept: str) -> str:
         """Why it was stopped from outside, and what is kept."""
@@ -185,11 +187,22 @@ class Runs:
             return
         if not run.done:
             self._teller.tell(f"Following {run.words} …")
-            run.first_at = monotonic()
-        run.done, run.total = step.done, step.total
-        self._set_phase("cancelling" if run.stopped_by else "running")
+        self._advance(run, step.done, step.total)
         if report is not None:
             self._desk.display.take_report(run.item, report)
+
+    def on_part(self, run: Run, done: int, total: int) -> None:
+        """Show that a part of the frame was looked through."""
+        if run is self._run:
+            run.in_parts = True
+            self._advance(run, done, total)
+
+    def _advance(self, run: Run, done: int, total: int) -> None:
+        if not run.done:
+            run.first_at = monotonic()
+        run.done, run.total = done, total
+        is_ending = run.ticket is not None and run.ticket.is_cancelled()
+        self._set_phase("cancelling" if is_ending else "running")
 
     def _on_done(
         self,
@@ -200,7 +213,8 @@ class Runs:
         if run is not self._run:
             return
         self._finish()
-        if run.first_at and run.done >= LEAST_MEASURED and outcome.objects:
+        is_measured = run.done >= LEAST_MEASURED and not run.in_parts
+        if is_measured and outcome.objects:
             seconds = (monotonic() - run.first_at) / (run.done - 1)
             cost = RunCost(len(outcome.objects), seconds, outcome.peak_bytes)
             self._book.note(run.cost_key, cost)
@@ -237,7 +251,8 @@ class Runs:
         elif isinstance(error, ReadCancelledError):
             self._teller.tell(str(error))
         else:
-            kept = f"({_kept(run.done, 'finished frame')}.)" if run.done else ""
+            has_frames = run.done and not run.in_parts
+            kept = f"({_kept(run.done, 'finished frame')}.)" if has_frames else ""
             self._teller.refuse_error(error, kept)
 
     def _finish(self) -> None:

@@ -154,12 +154,15 @@ class Proposer:
         Use of the high-quality mask.
     cancel
         Asked before every batch; True ends the search with what was found.
+    on_points
+        Told after every batch how many more points of the grid are done.
     """
 
     model: HqSam2
     settings: ProposalSettings
     hq: HqMode
     cancel: Callable[[], bool]
+    on_points: Callable[[int], None]
 
     def propose(
         self, features: ImageFeatures, hw: HW, inner_sides: Sequence[bool]
@@ -196,18 +199,17 @@ class Proposer:
         waiting = grid_points(self.settings.points_per_side)
         most = BatchSizes(self.model).most((grid // 4) ** 2, tokens=0)
         while len(waiting) and not self.cancel():
+            left = len(waiting)
+            points, waiting = waiting[:most], waiting[most:]
+            candidates, rows = self._ask(features, points, hw, inner_sides)
+            if len(rows):
+                best = _first_of_each(rows, candidates.confidence)
+                covered = (candidates.low_res[best] > 0).any(dim=0)
+                free &= ~covered.cpu().numpy()
+                yield candidates
             column, row = (waiting * grid).astype(int).T
             waiting = waiting[free[row, column]]
-            points, waiting = waiting[:most], waiting[most:]
-            if not len(points):
-                return
-            candidates, rows = self._ask(features, points, hw, inner_sides)
-            if not len(rows):
-                continue
-            best = _first_of_each(rows, candidates.confidence)
-            covered = (candidates.low_res[best] > 0).any(dim=0)
-            free &= ~covered.cpu().numpy()
-            yield candidates
+            self.on_points(left - len(waiting))
 
     def _ask(
         self,
