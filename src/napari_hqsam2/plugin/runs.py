@@ -81,11 +81,18 @@ class Run:
     cost_key: str = ""
     """Settings that decide how long it takes, as they were when it began."""
     first_at: float = 0.0
-    """When the first frame was in the labels, in seconds of `monotonic`."""
+    """When `done` was first told, in seconds of `monotonic`."""
+    first_done: int = 0
+    """What it was then."""
     stopped_by: str = ""
     """Why the run was stopped from outside, or empty."""
     in_parts: bool = False
     """Whether `done` and `total` count parts of one frame instead of frames."""
+
+    @property
+    def pace(self) -> float:
+        """Seconds for each that was done since the first was told."""
+        return (monotonic() - self.first_at) / (self.done - self.first_done)
 
     def ended(self, kept: str) -> str:
         """Why it was stopped from outside, and what is kept."""
@@ -199,7 +206,7 @@ class Runs:
 
     def _advance(self, run: Run, done: int, total: int) -> None:
         if not run.done:
-            run.first_at = monotonic()
+            run.first_at, run.first_done = monotonic(), done
         run.done, run.total = done, total
         is_ending = run.ticket is not None and run.ticket.is_cancelled()
         self._set_phase("cancelling" if is_ending else "running")
@@ -213,10 +220,10 @@ class Runs:
         if run is not self._run:
             return
         self._finish()
-        is_measured = run.done >= LEAST_MEASURED and not run.in_parts
+        counted = run.done - run.first_done + 1
+        is_measured = counted >= LEAST_MEASURED and not run.in_parts
         if is_measured and outcome.objects:
-            seconds = (monotonic() - run.first_at) / (run.done - 1)
-            cost = RunCost(len(outcome.objects), seconds, outcome.peak_bytes)
+            cost = RunCost(len(outcome.objects), run.pace, outcome.peak_bytes)
             self._book.note(run.cost_key, cost)
             self._state.num_measured += 1
         if outcome.num_frames:
@@ -264,9 +271,8 @@ class Runs:
         if run is None:
             return
         left = None
-        if run.done > 1:
-            pace = (monotonic() - run.first_at) / (run.done - 1)
-            left = pace * (run.total - run.done)
+        if run.done > run.first_done:
+            left = run.pace * (run.total - run.done)
         self._state.run = RunStatus(phase, run.done, run.total, left)
 
     def _provenance(self, run: Run, outcome: RunOutcome) -> dict[str, str]:
