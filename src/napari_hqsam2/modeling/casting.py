@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 
-def product_dtype(x: Tensor) -> torch.dtype:
-    """The dtype in which products with a tensor are computed."""
-    kind = x.device.type
+def product_dtype(x: Tensor, dtype: torch.dtype | None = None) -> torch.dtype:
+    """The dtype in which products with a tensor are computed, if it has `dtype`."""
+    dtype, kind = dtype or x.dtype, x.device.type
     # autocast leaves double precision alone
-    if x.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
-        return x.dtype
+    if dtype == torch.float64 or not torch.is_autocast_enabled(kind):
+        return dtype
     return torch.get_autocast_dtype(kind)
 
 
@@ -49,9 +49,9 @@ def lowered_sum(x: Tensor, y: Tensor) -> Tensor:
     lowers = torch.is_autocast_enabled(x.device.type)
     if not lowers or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return x + y
-    shape = torch.broadcast_shapes(x.shape, y.shape)
-    exact = x.new_empty((), dtype=torch.promote_types(x.dtype, y.dtype))
-    return torch.add(x, y, out=x.new_empty(shape, dtype=product_dtype(exact)))
+    dtype = product_dtype(x, torch.promote_types(x.dtype, y.dtype))
+    # an empty tensor takes the shape of what is written to it
+    return torch.add(x, y, out=x.new_empty(0, dtype=dtype))
 
 
 class Casts:
@@ -78,13 +78,15 @@ class Casts:
         key : hashable
             What is computed, if that differs from call to call.
         """
-        compute = compute or (lambda: sources)
         dtype = product_dtype(sources[0])
         if dtype == sources[0].dtype or torch.is_grad_enabled():
-            return compute()
-        return self._kept.get(
-            sources, (key, dtype), lambda: tuple(made.to(dtype) for made in compute())
-        )
+            return sources if compute is None else compute()
+
+        def cast_all() -> tuple[Tensor, ...]:
+            made = sources if compute is None else compute()
+            return tuple(part.to(dtype) for part in made)
+
+        return self._kept.get(sources, (key, dtype), cast_all)
 
 
 class _KeepsCasts(nn.Module):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import torch
 
@@ -18,12 +17,12 @@ CAPACITY = 4
 """Tables of so many sizes are kept."""
 
 
-@dataclass(frozen=True)
-class _Source:
+class _Source(NamedTuple):
     """A tensor as it was."""
 
     alias: Tensor
     """Holds the tensor's storage, so that no other tensor can take its place."""
+    pointer: int
     version: int
     content: Tensor | None
     """A copy, for memory that is compared in no time."""
@@ -31,16 +30,8 @@ class _Source:
     @classmethod
     def of(cls, tensor: Tensor) -> _Source:
         content = tensor.detach().clone() if tensor.device.type == "cpu" else None
-        return cls(tensor.detach(), tensor._version, content)  # noqa: SLF001
-
-    def is_still(self, tensor: Tensor) -> bool:
-        """Whether a tensor is the one that was seen, unchanged."""
-        return (
-            self.alias.data_ptr() == tensor.data_ptr()
-            and self.version == tensor._version  # noqa: SLF001
-            # versions do not count what is written through ``.data``
-            and (self.content is None or torch.equal(self.content, tensor))
-        )
+        version = tensor._version  # noqa: SLF001
+        return cls(tensor.detach(), tensor.data_ptr(), version, content)
 
 
 class Derived(Generic[T]):
@@ -76,11 +67,18 @@ class Derived(Generic[T]):
         object
             Complete, whatever stream goes on with it; not to be written to.
         """
-        if self._must_compute(sources):
+        wants_gradients = torch.is_grad_enabled() and any(
+            source.requires_grad for source in sources
+        )
+        # compilers cannot follow what comes after
+        if wants_gradients or torch.compiler.is_compiling():
             return _in_full(compute, sources[0])
         kept = self._kept.get(size)
         if kept is not None and _are_still(kept[0], sources):
             return kept[1]
+        # inference tensors count no versions
+        if any(source.is_inference() for source in sources):
+            return _in_full(compute, sources[0])
         with torch.inference_mode(mode=False), torch.no_grad():
             seen = [_Source.of(source) for source in sources]
             table = _in_full(compute, sources[0])
@@ -90,20 +88,21 @@ class Derived(Generic[T]):
         self._kept = dict([*others[1 - CAPACITY :], (size, (seen, table))])
         return table
 
-    @staticmethod
-    def _must_compute(sources: Sequence[Tensor]) -> bool:
-        # compilers cannot follow what comes after
-        if torch.compiler.is_compiling():
-            return True
-        wants_gradients = torch.is_grad_enabled() and any(
-            source.requires_grad for source in sources
-        )
-        # inference tensors count no versions
-        return wants_gradients or any(source.is_inference() for source in sources)
-
 
 def _are_still(seen: list[_Source], sources: Sequence[Tensor]) -> bool:
-    return all(old.is_still(tensor) for old, tensor in zip(seen, sources, strict=True))
+    """Whether tensors are those that were seen, unchanged.
+
+    In one loop and no other call: a frame asks this some hundred times.
+    """
+    for old, tensor in zip(seen, sources, strict=True):
+        _, pointer, version, content = old
+        if tensor.is_inference() or pointer != tensor.data_ptr():
+            return False
+        # versions do not count what is written through ``.data``
+        is_same = content is None or torch.equal(content, tensor)
+        if not is_same or version != tensor._version:  # noqa: SLF001
+            return False
+    return True
 
 
 def _in_full(compute: Callable[[], T], source: Tensor) -> T:

@@ -55,9 +55,14 @@ class FpnNeck(nn.Module):
         last = len(maps) - 1
         out: list[Tensor] = []
         for level in range(last, -1, -1):
-            lateral = self.convs[last - level].get_submodule("conv")
-            convs = [cast("nn.Conv2d", lateral), *heads[level : level + 1]]
-            sources = tuple(part for conv in convs for part in conv.parameters())
+            lateral = cast("nn.Sequential", self.convs[last - level])
+            convs = [cast("nn.Conv2d", lateral.conv), *heads[level : level + 1]]
+            sources = tuple(
+                part
+                for conv in convs
+                for part in (conv.weight, conv.bias)
+                if part is not None
+            )
             weight, bias = self._casts.get(sources, partial(_as_one, convs), level)
             x = F.linear(maps[level].permute(0, 2, 3, 1), weight, bias)
             x = x.permute(0, 3, 1, 2)

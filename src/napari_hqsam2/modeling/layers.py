@@ -12,7 +12,7 @@ from torch import nn
 from napari_hqsam2.modeling.casting import Casts, Linear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor
 
@@ -34,18 +34,26 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., dims[0]) to (..., dims[-1])."""
-        x = self.layers[-1](self._hidden(x))
+        *hidden, last = self.layers
+        x = last(self._hidden(x, hidden))
         return x.sigmoid() if self.sigmoid_output else x
+
+    def factors(self) -> list[Tensor]:
+        """Weight and bias of each layer, in turn."""
+        layers = cast("list[Linear]", list(self.layers))
+        return [part for layer in layers for part in (layer.weight, layer.bias)]
 
     def add_to(self, total: Tensor, x: Tensor) -> None:
         """Add what comes of (N, dims[0]) before a sigmoid to (N, dims[-1]), in place.
 
         Only where `works_in_place`.
         """
-        cast("Linear", self.layers[-1]).add_to(total, self._hidden(x))
+        *hidden, last = self.layers
+        cast("Linear", last).add_to(total, self._hidden(x, hidden))
 
-    def _hidden(self, x: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
+    def _hidden(self, x: Tensor, layers: Iterable[nn.Module]) -> Tensor:
+        # a slice of a ModuleList would be a new module, each time
+        for layer in layers:
             x = self.activation(layer(x))
         return x
 

@@ -241,9 +241,10 @@ class MaskDecoder(nn.Module):
 
     def mask_weights(self, tokens: Tensor, masks: slice) -> Tensor:
         """(N, M, C / 8) weights of some of SAM's masks, from (N, L, C) tokens."""
-        stack = [cast("MLP", mlp) for mlp in self.output_hypernetworks_mlps[masks]]
+        # a slice of a ModuleList would be a new module, each time
+        stack = cast("list[MLP]", list(self.output_hypernetworks_mlps))[masks]
         x = tokens[:, FIRST_MASK:HQ][:, masks].transpose(0, 1)
-        sources = tuple(part for mlp in stack for part in mlp.parameters())
+        sources = tuple(part for mlp in stack for part in mlp.factors())
         factors = self._stacks.get(sources, lambda: _stacked(stack), len(stack))
         for index in range(0, len(factors), 2):
             weight, bias = factors[index : index + 2]

@@ -77,24 +77,27 @@ class MemoryAttentionLayer(nn.Module):
         y = lowered(self.norm1(x))
         attention = self.self_attn
         y = attention.attend(attention.queries(y, rope), attention.keys(y, rope), y)
-        x = x + self.dropout(y)
+        x = x + self._dropped(y)
         return x, self.cross_attn_image.queries(self.norm2(x), rope)
 
     def look_back(self, x: Tensor, queries: Tensor, memory: MemoryTokens) -> Tensor:
         """Add what memories say about (N or 1, L, C) tokens; (N, L, C)."""
         attention = self.cross_attn_image
         keys = attention.keys(memory.keys, memory.rope, memory.plain)
-        x = x + self.dropout(attention.attend(queries, keys, memory.values))
+        x = x + self._dropped(attention.attend(queries, keys, memory.values))
         if works_in_pieces(x) and not self.training:
             x = x.contiguous()
             for rows in x.flatten(0, 1).split(TOKENS):
                 rows.add_(self._mlp(rows))
             return x
-        return x + self.dropout(self._mlp(x))
+        return x + self._dropped(self._mlp(x))
 
     def _mlp(self, x: Tensor) -> Tensor:
         hidden = F.relu(self.linear1(self.norm3(x)), inplace=True)
-        return self.linear2(self.dropout(hidden))
+        return self.linear2(self._dropped(hidden))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return self.dropout(x) if self.training else x
 
 
 class MemoryAttention(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from napari_hqsam2.predictors.device_errors import check_works, is_no_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import nn
 
@@ -89,6 +89,20 @@ class BatchSizes:
         free = self._share * free_bytes(self._model.device)
         fitting = int(free // bytes_per_object(self._model, cells, tokens))
         return max(1, min(self._largest, fitting))
+
+    def batches(
+        self, items: Sequence[Item], cells: int, tokens: int
+    ) -> Iterator[Sequence[Item]]:
+        """Cut objects that look and read alike into batches, each when it is asked for.
+
+        A single one is worked on whatever memory is free, so that nobody asks.
+        """
+        start = 0
+        while start < len(items):
+            is_last = start + 1 == len(items)
+            size = 1 if is_last else self.most(cells, tokens)
+            yield items[start : start + size]
+            start += size
 
     def run(
         self, work: Callable[[Sequence[Item]], list[Result]], batch: Sequence[Item]

@@ -155,9 +155,7 @@ class FrameTracker:
     ) -> list[FrameOutput]:
         device = self.model.device
         outputs: list[FrameOutput] = []
-        while len(outputs) < len(items):
-            size = sizes.most(cells, tokens=0)
-            batch = items[len(outputs) : len(outputs) + size]
+        for batch in sizes.batches(items, cells, tokens=0):
             run = partial(self._batch, work, batch, sizes)
             outputs += with_room(session.features, device, run)
         return outputs
@@ -369,14 +367,10 @@ class _FrameRun:
             readings = again
         return True
 
-    def _batches(self, readings: Sequence[Reading]) -> Iterator[list[Reading]]:
+    def _batches(self, readings: Sequence[Reading]) -> Iterator[Sequence[Reading]]:
         for kind, group in group_readings(readings).items():
             cells, tokens = kind.extent(self._view.grid, self._network.pointer_tokens)
-            start = 0
-            while start < len(group):
-                size = self._sizes.most(cells, tokens)
-                yield group[start : start + size]
-                start += size
+            yield from self._sizes.batches(group, cells, tokens)
 
     def _track(self, batch: Sequence[Reading], *, may_widen: bool) -> list[Reading]:
         """Track a batch; what is to be done anew."""
