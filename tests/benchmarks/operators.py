@@ -3,8 +3,9 @@
 ``python -m tests.benchmarks.operators`` runs the verbs of the models on tensors without
 data that say they are on a GPU, in bfloat16 as there, and counts what autograd hands
 on. It needs no GPU, and says nothing about time: only how often one is sent to
-work, which is what small operators cost. Views are not counted, attention is one
-operator. sam2 follows one object at a time, so that its counts are multiplied.
+work, which is what small operators cost, and how many functions the interpreter calls
+meanwhile, which costs the host. Views are not counted as operators, attention is one.
+sam2 follows one object at a time, so that its counts are multiplied.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import sys
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,7 @@ from napari_hqsam2.modeling.outputs import ModelPrompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
 
     from tests.benchmarks.models import Trunk
 
@@ -44,6 +46,17 @@ UNCOUNTED = {"detach", "_unsafe_view", "_reshape_alias", "alias", "lift_fresh"}
 ALLOCATING = {"empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided"}
 
 
+STAND_INS = (
+    "torch/_subclasses",
+    "torch/_library",
+    "torch/_compile",
+    "torch/_dynamo",
+    "torch/utils/_stats",
+    "weakref",
+)
+"""Files with what tensors without data do instead of computing."""
+
+
 class Counting(TorchDispatchMode):
     """Counts operators that compute or copy, by name."""
 
@@ -51,6 +64,8 @@ class Counting(TorchDispatchMode):
         super().__init__()
         self.operators: Counter[str] = Counter()
         self.bytes = 0
+        self.calls = 0
+        """Functions of Python and of C that the interpreter calls."""
 
     def add(self, name: str, *tensors: Tensor) -> None:
         """Count one operator that reads or writes these."""
@@ -67,6 +82,35 @@ class Counting(TorchDispatchMode):
         if written and not func.is_view and name not in UNCOUNTED | ALLOCATING:
             self.add(name, *_tensors((args, kwargs)), *written)
         return result
+
+
+class _Calls:
+    """Counts calls of functions, but for those of tensors that have no data."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._depth = 0
+        """Of calls below the first that stands in for what a GPU does."""
+
+    def __enter__(self) -> Self:
+        sys.setprofile(self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.setprofile(None)
+
+    def _note(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "return":
+            self._depth = max(self._depth - 1, 0)
+        elif event == "call" and (self._depth or _stands_in(frame)):
+            self._depth += 1
+        elif event in {"call", "c_call"} and not self._depth:
+            self.number += 1
+
+
+def _stands_in(frame: FrameType) -> bool:
+    name = frame.f_code.co_filename
+    return any(part in name for part in STAND_INS)
 
 
 class _WholeAttention(TorchFunctionMode):
@@ -130,6 +174,9 @@ def count(step: Callable[[], Any], *, lasting: bool) -> tuple[Counting, Any]:
             step()
         with counting, _WholeAttention(counting):
             result = step()
+        with _Calls() as calls:
+            step()
+    counting.calls = calls.number
     return counting, result
 
 
@@ -231,13 +278,16 @@ def _rows(trunk: Trunk, objects: int) -> Iterator[str]:
     theirs = reference_counts(trunk) if reference.is_installed() else {}
     for name, counting in ours.items():
         times = 1 if name == "encode" else objects
-        other = "-"
-        if name in theirs:
-            number = sum(theirs[name].operators.values()) * times
-            other = f"{number:,} ({theirs[name].bytes * times / 1e9:.2f} GB)"
-        own = f"{counting.operators.total():,} ({counting.bytes / 1e9:.2f} GB)"
-        yield f"| {trunk}, {objects} | {name} | {other} | {own} |"
+        other = _told(theirs[name], times) if name in theirs else "- | -"
+        yield f"| {trunk}, {objects} | {name} | {other} | {_told(counting)} |"
         yield from (f"  {n:5} {what}" for what, n in counting.operators.most_common())
+
+
+def _told(counting: Counting, times: int = 1) -> str:
+    """Two columns: operators and bytes, and calls."""
+    operators = counting.operators.total() * times
+    size = counting.bytes * times / 1e9
+    return f"{operators:,} ({size:.2f} GB) | {counting.calls * times:,}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -249,8 +299,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--objects", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--names", action="store_true", help="also by operator")
     options = parser.parse_args(arguments)
-    sys.stdout.write("| model, objects | step | sam2 1.1.0 | ours |\n")
-    sys.stdout.write("| --- | --- | --- | --- |\n")
+    sys.stdout.write("| model, objects | step | sam2 1.1.0 | calls | ours | calls |\n")
+    sys.stdout.write("| --- | --- | --- | --- | --- | --- |\n")
     # tables that modules keep belong to one mode
     with FakeTensorMode(allow_non_fake_inputs=True):
         for trunk in options.trunks:

@@ -55,8 +55,8 @@ class Attention(nn.Module):
         projected once. Keys may have batch 1 alone, as may values.
         """
         k, v = torch.broadcast_tensors(k, v)
-        count, length = max(len(q), len(k)), q.shape[1]
-        if len(k) == 1:
+        count, length = max(q.shape[0], k.shape[0]), q.shape[1]
+        if k.shape[0] == 1:
             # all look at the same, so they are one long sequence
             q = q.reshape(1, -1, q.shape[-1])
         few = self.q_proj.out_features // self.num_heads
@@ -70,7 +70,7 @@ class Attention(nn.Module):
         return out.reshape(count, length, -1)
 
     def _project_all(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        count = max(len(q), len(k))
+        count = max(q.shape[0], k.shape[0])
         parts = (self.q_proj(q), self.k_proj(k), self.v_proj(v))
         return self._attend(*(self._heads(x.expand(count, -1, -1)) for x in parts))
 

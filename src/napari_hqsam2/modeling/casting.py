@@ -81,12 +81,17 @@ class Casts:
         dtype = product_dtype(sources[0])
         if dtype == sources[0].dtype or torch.is_grad_enabled():
             return sources if compute is None else compute()
+        size = (key, dtype)
+        if not torch.compiler.is_compiling():
+            kept = self._kept.recall(sources, size)
+            if kept is not None:
+                return kept
 
         def cast_all() -> tuple[Tensor, ...]:
             made = sources if compute is None else compute()
             return tuple(part.to(dtype) for part in made)
 
-        return self._kept.get(sources, (key, dtype), cast_all)
+        return self._kept.get(sources, size, cast_all)
 
 
 class _KeepsCasts(nn.Module):

@@ -20,8 +20,9 @@ CAPACITY = 4
 class _Source(NamedTuple):
     """A tensor as it was."""
 
+    tensor: Tensor
     alias: Tensor
-    """Holds the tensor's storage, so that no other tensor can take its place."""
+    """Holds the tensor's storage, so that no other one can take its place."""
     pointer: int
     version: int
     content: Tensor | None
@@ -31,7 +32,7 @@ class _Source(NamedTuple):
     def of(cls, tensor: Tensor) -> _Source:
         content = tensor.detach().clone() if tensor.device.type == "cpu" else None
         version = tensor._version  # noqa: SLF001
-        return cls(tensor.detach(), tensor.data_ptr(), version, content)
+        return cls(tensor, tensor.detach(), tensor.data_ptr(), version, content)
 
 
 class Derived(Generic[T]):
@@ -47,6 +48,29 @@ class Derived(Generic[T]):
     def __reduce__(self) -> tuple[type[Derived[T]], tuple[()]]:
         """Copy and pickle as empty."""
         return Derived, ()
+
+    def recall(self, sources: Sequence[Tensor], size: Hashable) -> T | None:
+        """What an earlier `get` gave, unless one of its sources has changed since.
+
+        For inference, not while something is compiled. A frame asks this some hundred
+        times.
+        """
+        kept = self._kept.get(size)
+        if kept is None:
+            return None
+        seen, table = kept
+        for (tensor, _, pointer, version, content), now in zip(
+            seen, sources, strict=True
+        ):
+            if (
+                tensor is not now
+                or pointer != now.data_ptr()
+                or version != now._version  # noqa: SLF001
+                # versions do not count what is written through ``.data``
+                or (content is not None and not torch.equal(content, now))
+            ):
+                return None
+        return table
 
     def get(
         self, sources: Sequence[Tensor], size: Hashable, compute: Callable[[], T]
@@ -73,9 +97,9 @@ class Derived(Generic[T]):
         # compilers cannot follow what comes after
         if wants_gradients or torch.compiler.is_compiling():
             return _in_full(compute, sources[0])
-        kept = self._kept.get(size)
-        if kept is not None and _are_still(kept[0], sources):
-            return kept[1]
+        kept = self.recall(sources, size)
+        if kept is not None:
+            return kept
         # inference tensors count no versions
         if any(source.is_inference() for source in sources):
             return _in_full(compute, sources[0])
@@ -87,22 +111,6 @@ class Derived(Generic[T]):
         others = [entry for entry in self._kept.items() if entry[0] != size]
         self._kept = dict([*others[1 - CAPACITY :], (size, (seen, table))])
         return table
-
-
-def _are_still(seen: list[_Source], sources: Sequence[Tensor]) -> bool:
-    """Whether tensors are those that were seen, unchanged.
-
-    In one loop and no other call: a frame asks this some hundred times.
-    """
-    for old, tensor in zip(seen, sources, strict=True):
-        _, pointer, version, content = old
-        if tensor.is_inference() or pointer != tensor.data_ptr():
-            return False
-        # versions do not count what is written through ``.data``
-        is_same = content is None or torch.equal(content, tensor)
-        if not is_same or version != tensor._version:  # noqa: SLF001
-            return False
-    return True
 
 
 def _in_full(compute: Callable[[], T], source: Tensor) -> T:

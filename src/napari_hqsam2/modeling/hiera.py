@@ -96,14 +96,16 @@ class MultiScaleAttention(nn.Module):
 
     def mixed(self, x: Tensor) -> Tensor:
         """(B, H', W', C) of all heads, which the last projection reads."""
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        height, width = x.shape[1:3]
+        qkv = self.qkv(x)
+        # (n, H, W, 3 C) -> (3, n, heads, H * W, C / heads)
+        parts = qkv.flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind()
         if self.pools:
-            q = max_pool(q)
-        height, width = q.shape[1:3]
-        q, k, v = (
-            t.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for t in (q, k, v)
-        )
+            pooled = max_pool(qkv[..., : qkv.shape[-1] // 3])
+            height, width = pooled.shape[1:3]
+            pooled = pooled.flatten(1, 2).unflatten(-1, (self.num_heads, -1))
+            q = pooled.transpose(1, 2)
         out = F.scaled_dot_product_attention(q, k, v)
         return out.transpose(1, 2).flatten(2).unflatten(1, (height, width))
 

@@ -68,7 +68,7 @@ class DecoderInput:
     @property
     def count(self) -> int:
         """Number of prompts, N."""
-        return max(len(self.image), len(self.sparse), len(self.dense))
+        return max(x.shape[0] for x in (self.image, self.sparse, self.dense))
 
     def __getitem__(self, rows: slice) -> DecoderInput:
         """Some prompts."""

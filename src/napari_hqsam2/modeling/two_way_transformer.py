@@ -99,7 +99,7 @@ class Looked:
 
 def rows_of(tensor: Tensor, rows: slice) -> Tensor:
     """Rows of (N, ...), or all of (1, ...) that all prompts share."""
-    return tensor if len(tensor) == 1 else tensor[rows]
+    return tensor if tensor.shape[0] == 1 else tensor[rows]
 
 
 class TwoWayTransformer(nn.Module):
