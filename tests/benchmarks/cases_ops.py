@@ -12,6 +12,7 @@ from tests.benchmarks.cases_compose import blob_logits
 from tests.benchmarks.measurement import Case, Measurement, Plan, Settings
 from tests.benchmarks.timing import compare, side
 
+from napari_hqsam2.modeling.chunked_attention import attend_in_chunks
 from napari_hqsam2.ops.connected_components import connected_components
 from napari_hqsam2.ops.prepare_mask import prepare_mask
 from napari_hqsam2.ops.rotate import rotate_pairs
@@ -25,6 +26,10 @@ MEMORIES = 7
 """Spatial memories that a frame reads."""
 HEAD = 256
 """D, channels of an attention head of the official models."""
+MEMORY = 64
+"""Cm, channels of a memory."""
+SPREADS = (1, 20)
+"""Standard deviations of attention scores: shares of one size, and far from that."""
 
 
 def ops(settings: Settings) -> list[Measurement]:
@@ -34,11 +39,14 @@ def ops(settings: Settings) -> list[Measurement]:
         quick=Plan(512, 8, repeats=5),
         smoke=Plan(128, 2, repeats=1),
     )
-    return [
+    rows = [
         *_components(plan, settings.device),
         _prepare(plan, settings.device),
         _rotate(plan, settings.device),
     ]
+    if settings.device.type == "cpu":
+        rows += [_attend(plan, spread) for spread in SPREADS]
+    return rows
 
 
 def _compared(
@@ -145,6 +153,33 @@ def _rotate(plan: Plan, device: torch.device) -> Measurement:
         ("rotate_pairs", lambda: rotate_pairs(x, cos, sin)),
         plan,
         device,
+    )
+
+
+def _attend(plan: Plan, spread: float) -> Measurement:
+    """One object looks at its memories in one layer; a GPU takes torch's attention."""
+    cells = (plan.size // 16) ** 2
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    queries, keys = drawn(1, cells, HEAD) * spread, drawn(1, MEMORIES * cells, HEAD)
+    values, project = drawn(1, MEMORIES * cells, MEMORY), drawn(HEAD, MEMORY)
+
+    def obvious() -> Tensor:
+        wide = F.linear(values, project)
+        return F.scaled_dot_product_attention(queries, keys, wide)
+
+    return _compared(
+        f"memory attention, {cells} x {MEMORIES * cells} tokens, scores of {spread}",
+        ("project, then torch's attention, as sam2", obvious),
+        (
+            "attend_in_chunks, then project",
+            lambda: F.linear(attend_in_chunks(queries, keys, values), project),
+        ),
+        plan,
+        queries.device,
     )
 
 

@@ -52,6 +52,7 @@ def _small_pieces() -> Iterator[None]:
     """Chunks and groups that small grids fill more than once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunked_attention, "ROWS", 5)
+        patch.setattr(chunked_attention, "KEYS", 7)
         patch.setattr(memory_attention, "TOKENS", 11)
         yield
 
