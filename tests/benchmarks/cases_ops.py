@@ -12,7 +12,7 @@ from tests.benchmarks.cases_compose import blob_logits
 from tests.benchmarks.measurement import Case, Measurement, Plan, Settings
 from tests.benchmarks.timing import compare, side
 
-from napari_hqsam2.modeling.chunked_attention import attend_in_chunks
+from napari_hqsam2.modeling.chunked_attention import ROWS, attend_in_chunks
 from napari_hqsam2.ops.connected_components import connected_components
 from napari_hqsam2.ops.prepare_mask import prepare_mask
 from napari_hqsam2.ops.rotate import rotate_pairs
@@ -45,7 +45,7 @@ def ops(settings: Settings) -> list[Measurement]:
         _rotate(plan, settings.device),
     ]
     if settings.device.type == "cpu":
-        rows += [_attend(plan, spread) for spread in SPREADS]
+        rows += [row for spread in SPREADS for row in _attend(plan, spread)]
     return rows
 
 
@@ -156,7 +156,7 @@ def _rotate(plan: Plan, device: torch.device) -> Measurement:
     )
 
 
-def _attend(plan: Plan, spread: float) -> Measurement:
+def _attend(plan: Plan, spread: int) -> list[Measurement]:
     """One object looks at its memories in one layer; a GPU takes torch's attention."""
     cells = (plan.size // 16) ** 2
     generator = torch.Generator().manual_seed(0)
@@ -171,16 +171,23 @@ def _attend(plan: Plan, spread: float) -> Measurement:
         wide = F.linear(values, project)
         return F.scaled_dot_product_attention(queries, keys, wide)
 
-    return _compared(
-        f"memory attention, {cells} x {MEMORIES * cells} tokens, scores of {spread}",
+    def ours() -> Tensor:
+        return F.linear(attend_in_chunks(queries, keys, values), project)
+
+    title = f"memory attention, {cells} x {MEMORIES * cells} tokens, scores of {spread}"
+    baselines = (
         ("project, then torch's attention, as sam2", obvious),
-        (
-            "attend_in_chunks, then project",
-            lambda: F.linear(attend_in_chunks(queries, keys, values), project),
-        ),
-        plan,
-        queries.device,
+        ("softmax of whole rows", lambda: _by_rows(queries, keys, values) @ project.T),
     )
+    name = "attend_in_chunks, then project"
+    device = queries.device
+    return [_compared(title, one, (name, ours), plan, device) for one in baselines]
+
+
+def _by_rows(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Mix values for some queries at a time."""
+    rows = (queries * HEAD**-0.5).split(ROWS, dim=1)
+    return torch.cat([(row @ keys.mT).softmax(dim=-1) @ values for row in rows], dim=1)
 
 
 CASES = (Case("ops", "each operation against the obvious torch code", ops),)
