@@ -940,6 +940,20 @@ def test_what_was_cancelled_does_not_seem_to_go_on(controller, state, drawn):
     assert [row.obj_id for row in state.objects] == [1, 2]
 
 
+def test_parts_that_were_looked_through_are_no_frames_that_are_kept(
+    controller, state, drawn, fake_engine, monkeypatch
+):
+    def fail(*given):
+        given[-2](3, 4)
+        raise PromptError("The frame is gone.")
+
+    monkeypatch.setattr(fake_engine, "propose", fail)
+    with pytest.raises(PromptError):
+        controller.objects.propose_everything()
+    assert state.message.text == "The frame is gone."
+    assert not state.run.is_busy
+
+
 def test_copied_script_does_the_same(controller, state, drawn, fake_viewer):
     controller.review.copy_as_python()
     assert "session.segment((1,), (1, 2))" in fake_viewer.clipboard

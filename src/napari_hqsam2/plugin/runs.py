@@ -90,6 +90,11 @@ class Run:
     """Whether `done` and `total` count parts of one frame instead of frames."""
 
     @property
+    def num_frames(self) -> int:
+        """Frames that are done."""
+        return 0 if self.in_parts else self.done
+
+    @property
     def pace(self) -> float:
         """Seconds for each that was done since the first was told."""
         return (monotonic() - self.first_at) / (self.done - self.first_done)
@@ -220,8 +225,7 @@ class Runs:
         if run is not self._run:
             return
         self._finish()
-        counted = run.done - run.first_done + 1
-        is_measured = counted >= LEAST_MEASURED and not run.in_parts
+        is_measured = run.num_frames - run.first_done + 1 >= LEAST_MEASURED
         if is_measured and outcome.objects:
             cost = RunCost(len(outcome.objects), run.pace, outcome.peak_bytes)
             self._book.note(run.cost_key, cost)
@@ -254,12 +258,12 @@ class Runs:
         self._finish()
         self._desk.look(run.item)
         if run.stopped_by:
-            self._teller.refuse(run.ended(f"{_kept(run.done, 'frame')}."))
+            self._teller.refuse(run.ended(f"{_kept(run.num_frames, 'frame')}."))
         elif isinstance(error, ReadCancelledError):
             self._teller.tell(str(error))
         else:
-            has_frames = run.done and not run.in_parts
-            kept = f"({_kept(run.done, 'finished frame')}.)" if has_frames else ""
+            done = run.num_frames
+            kept = f"({_kept(done, 'finished frame')}.)" if done else ""
             self._teller.refuse_error(error, kept)
 
     def _finish(self) -> None:
