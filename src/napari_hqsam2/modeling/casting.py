@@ -82,6 +82,7 @@ class Casts:
         if dtype == sources[0].dtype or torch.is_grad_enabled():
             return sources if compute is None else compute()
         size = (key, dtype)
+        # without what `get` asks first: this is done for each layer of each frame
         if not torch.compiler.is_compiling():
             kept = self._kept.recall(sources, size)
             if kept is not None:

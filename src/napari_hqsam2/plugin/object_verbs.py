@@ -57,14 +57,19 @@ class ObjectVerbs:
 
     def pick_object(self) -> None:
         """Let new prompts belong to the object under the pointer."""
-        main, labels = self._main, self.state.labels
-        obj_id = 0 if labels is None else main.viewer.label_under_pointer(labels)
+        obj_id = self._pointed()
         if obj_id:
             self.select_object(obj_id)
             name = next((r.name for r in self.state.objects if r.obj_id == obj_id), "")
-            main.teller.tell(f"Now {name or f'label {obj_id}'}.")
-        else:
+            self._main.teller.tell(f"Now {name or f'label {obj_id}'}.")
+
+    def _pointed(self) -> int:
+        """Label under the pointer; 0, and it is told, if there is none."""
+        main, labels = self._main, self.state.labels
+        obj_id = 0 if labels is None else main.viewer.label_under_pointer(labels)
+        if not obj_id:
             main.teller.tell("There is no object under the pointer.")
+        return obj_id
 
     def rename_object(self, obj_id: int, name: str) -> None:
         """Give an object a name."""
@@ -151,11 +156,10 @@ class ObjectVerbs:
     def join_pointed(self) -> None:
         """Let the object under the pointer be a part of the current one."""
         state, tell = self.state, self._main.teller.tell
-        labels, current = state.labels, state.object_id
-        pointed = 0 if labels is None else self._main.viewer.label_under_pointer(labels)
+        pointed, current = self._pointed(), state.object_id
         if not pointed:
-            tell("There is no object under the pointer.")
-        elif all(row.obj_id != current for row in state.objects):
+            return
+        if all(row.obj_id != current for row in state.objects):
             tell("Choose an object first (G), then point at what belongs to it.")
         elif pointed == current:
             tell("This is the current object; point at the one that belongs to it.")
