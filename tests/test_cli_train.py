@@ -32,7 +32,11 @@ SMALL = (
     "model.memory_attention.depth=1",
 )
 FROZEN = ("image_encoder.", "sam_prompt_encoder.", "memory_", "sam_mask_decoder.conv_s")
-HQ = ("sam_mask_decoder.hf_", "sam_mask_decoder.embedding_maskfeature")
+HQ = (
+    "sam_mask_decoder.hf_",
+    "sam_mask_decoder.embedding_maskfeature",
+    "mask_refiner.",
+)
 MODEL = "sam2.1_hq_hiera_nano"
 
 
@@ -90,7 +94,7 @@ def test_trains_decoder_and_hq_and_writes_weights_and_scores(run, tmp_path):
     for word in ("1 click", "3 clicks", "box", "out/weights.safetensors (3 steps"):
         assert word in result.stdout
     keys = changed("start.safetensors", "out/weights.safetensors")
-    assert any(key.startswith(HQ) for key in keys)
+    assert all(any(key.startswith(part) for key in keys) for part in HQ)
     assert any(key.startswith("sam_mask_decoder.transformer") for key in keys)
     assert not any(key.startswith((*FROZEN, "no_", "obj_ptr")) for key in keys)
     assert not any("obj_score" in key for key in keys)
@@ -138,7 +142,7 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(run, monkeypatch):
     [
         ("hq", HQ, "sam_mask_decoder.transformer"),
         ("decoder", "sam_mask_decoder.", "sam_mask_decoder.hf_"),
-        ("all", ("image_encoder.", "sam_", "no_mem_embed"), "memory_"),
+        ("all", ("image_encoder.", "sam_", "no_mem_embed", "mask_"), "memory_"),
     ],
 )
 def test_only_what_was_chosen_learns(run, option, inside, outside):

@@ -49,6 +49,10 @@ def model() -> HqSam2:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
+    # what is out of view says nothing
+    torch.nn.init.constant_(
+        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias, 1
+    )
     return model
 
 
@@ -82,20 +86,28 @@ def everything(model: HqSam2, count: int) -> list[Tensor]:
         )
         coords = drawn(count, 2, 2).sigmoid()
         labels = torch.ones(count, 2, dtype=torch.int32)
-        logits = drawn(count, 1, 4 * GRID, 4 * GRID)
+        prompts = ModelPrompts(coords, labels, drawn(count, 1, 4 * GRID, 4 * GRID))
         clicked = model.predict_masks(
             model.without_memory(features.embedding),
             features.high_res,
-            ModelPrompts(coords, labels, logits),
+            prompts,
             multimask=False,
         )
+        refined = model.refine_masks(clicked.masks, features.picture, prompts, "add")
         memory = model.encode_memory(
             features.embedding, found.low_res, found.object_score, binarize=False
         )
         masks = (drawn(count, 1, SIZE, SIZE) > 0).float()
         adopted = model.adopt_masks(features, masks)
-    pixels = (features.embedding, *features.high_res, fused, clicked.masks, memory)
-    return [*pixels, found.low_res, found.pointer, found.iou_score, adopted.pointer]
+    pixels = (features.embedding, *features.high_res, fused, clicked.masks, refined)
+    return [
+        *pixels,
+        memory,
+        found.low_res,
+        found.pointer,
+        found.iou_score,
+        adopted.pointer,
+    ]
 
 
 @pytest.mark.usefixtures("_as_on_a_gpu")

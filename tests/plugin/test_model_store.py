@@ -55,7 +55,7 @@ def test_each_kind_of_model_has_words(store, state, cache):
     assert state.weights.words == "3 MB here, not checked yet"
     assert (state.weights.action, state.weights.freed) == ("remove", "103 MB")
     state.model = "sam2.1_hq_hiera_nano"
-    assert state.weights.words == "Built in, 15 MB, verified"
+    assert state.weights.words == "Built in, 16 MB, verified"
     assert state.weights.action == ""
     state.model = "sam2.1_hq_hiera_large"
     assert state.weights.words == "Still to download"

@@ -393,7 +393,7 @@ def test_the_model_row_downloads_and_removes(opened, qtbot, tmp_path, monkeypatc
         qtbot.waitUntil(lambda: row.words.text() == words, timeout=10_000)
 
     click(qtbot, widget.settings)
-    wait_for("Built in, 15 MB, verified")
+    wait_for("Built in, 16 MB, verified")
     assert not row.button.isVisible()
     choose(widget.model.model, "sam2.1_hiera_tiny")
     wait_for("156 MB to download")

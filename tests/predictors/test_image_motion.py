@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_hqsam2.predictors.image_motion import (
+from napari_hqsam2.modeling.image_motion import (
     PICTURE_SIDE,
     image_motion,
     moved,

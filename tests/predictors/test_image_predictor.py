@@ -127,7 +127,12 @@ def test_prompts_may_be_views_that_run_backwards(
     np.testing.assert_array_equal(masks, expected)
 
 
-def test_hq_modes(images: SAM2ImagePredictor, video: npt.NDArray[np.uint8]) -> None:
+def test_hq_modes(
+    images: SAM2ImagePredictor,
+    video: npt.NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(images.model._modules, "mask_refiner", None)
     images.set_image(video[0])
     box = {"box": [5, 5, 50, 40], "multimask_output": False, "return_logits": True}
     added, *_ = images.predict(**box)

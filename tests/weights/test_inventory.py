@@ -155,7 +155,7 @@ def test_a_damaged_list_counts_as_empty(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize(
     ("size", "words"),
-    [(0, "0 MB"), (14_727_724, "15 MB"), (898_083_611, "898 MB"), (1.8e9, "1.8 GB")],
+    [(0, "0 MB"), (15_508_254, "16 MB"), (898_083_611, "898 MB"), (1.8e9, "1.8 GB")],
 )
 def test_sizes_have_words(size: int, words: str) -> None:
     assert size_words(size) == words

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from napari_hqsam2.errors import CheckpointError
 from napari_hqsam2.weights import file_format, records, state_dict
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
 KEY = "no_obj_embed_spatial"
 
@@ -353,6 +354,34 @@ def test_weights_of_another_model_are_named(model: nn.Module, checkpoint: Path) 
     assert " and 69 more." in message
     assert "patch_embed.proj.weight (96, 3, 7, 7) instead of (144, 3, 7, 7)" in message
     assert_equal_states(other.state_dict(), before)
+
+
+class Refined(nn.Module):
+    """A model with a part that its weights may lack."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.always = nn.Linear(2, 2)
+        self.mask_refiner: nn.Module | None = nn.Sequential(nn.Linear(2, 3))
+
+
+def test_weights_may_lack_the_optional_part_but_not_some_of_it(tmp_path: Path) -> None:
+    path, saved = tmp_path / "weights.pt", Refined().state_dict()
+    torch.save(saved, path)
+    whole = Refined()
+    load_weights(whole, path)
+    assert_equal_states(whole.state_dict(), saved)
+    torch.save({k: v for k, v in saved.items() if k.startswith("always")}, path)
+    without = Refined()
+    load_weights(without, path)
+    assert without.mask_refiner is None
+    assert_equal_states(
+        without.state_dict(), {k: saved[k] for k in ("always.weight", "always.bias")}
+    )
+    torch.save({k: v for k, v in saved.items() if not k.endswith("0.bias")}, path)
+    with pytest.raises(CheckpointError, match=r"Missing in the file: mask_refiner"):
+        load_weights(whole, path)
+    assert_equal_states(whole.state_dict(), saved)
 
 
 def test_keys_that_only_the_file_has_are_refused(

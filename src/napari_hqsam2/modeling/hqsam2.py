@@ -12,6 +12,7 @@ from torch import nn
 
 from napari_hqsam2.modeling.casting import Conv2d, Linear, product_dtype
 from napari_hqsam2.modeling.derived import Derived
+from napari_hqsam2.modeling.image_motion import to_picture
 from napari_hqsam2.modeling.layers import MLP
 from napari_hqsam2.modeling.mask_decoder import FIRST_MASK, DecoderInput, MaskRequest
 from napari_hqsam2.modeling.memory_attention import MemoryTokens
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from napari_hqsam2.modeling.image_encoder import ImageEncoder
     from napari_hqsam2.modeling.mask_decoder import MaskDecoder
+    from napari_hqsam2.modeling.mask_refiner import MaskRefiner
     from napari_hqsam2.modeling.memory_attention import MemoryAttention
     from napari_hqsam2.modeling.memory_encoder import MemoryEncoder
     from napari_hqsam2.modeling.memory_tokens import PointerMemory, SpatialMemory
@@ -80,6 +82,8 @@ class HqSam2(nn.Module):
         S, side in pixels of the square input.
     num_memories : int
         Temporal slots: one for conditioning frames, the others for tracked ones.
+    mask_refiner : MaskRefiner, optional
+        Draws masks anew from the pixels around them; the official models have none.
 
     Notes
     -----
@@ -87,7 +91,7 @@ class HqSam2(nn.Module):
     what it is given; all state of a video lives in `predictors.session.VideoSession`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument per part
         self,
         image_encoder: ImageEncoder,
         prompt_encoder: PromptEncoder,
@@ -97,6 +101,8 @@ class HqSam2(nn.Module):
         channels: int,
         image_size: int,
         num_memories: int = 7,
+        *,
+        mask_refiner: MaskRefiner | None = None,
     ) -> None:
         super().__init__()
         self.image_size = image_size
@@ -107,6 +113,7 @@ class HqSam2(nn.Module):
         self.sam_mask_decoder = mask_decoder
         self.memory_attention = memory_attention
         self.memory_encoder = memory_encoder
+        self.mask_refiner = mask_refiner
         self.maskmem_tpos_enc = _token(num_memories, 1, 1, memory_channels)
         self._codes: Derived[Tensor] = Derived()
         self.no_mem_embed = _token(1, 1, channels)
@@ -133,7 +140,11 @@ class HqSam2(nn.Module):
         s0, s1, embedding = self.image_encoder(
             image, (decoder.conv_s0, decoder.conv_s1)
         )
-        return ImageFeatures(embedding, (s0, s1))
+        picture = None
+        if self.mask_refiner is not None:
+            with torch.autocast(image.device.type, enabled=False):
+                picture = to_picture(image)
+        return ImageFeatures(embedding, (s0, s1), picture)
 
     def without_memory(self, embedding: Tensor) -> Tensor:
         """(B, C, h, w) embedding for the decoder where nothing is remembered."""
@@ -227,6 +238,37 @@ class HqSam2(nn.Module):
     def _pointer(self, token: Tensor, is_in_view: Tensor) -> Tensor:
         """(N, C) object pointers from (N, C) mask tokens and (N, 1) presence."""
         return torch.where(is_in_view, self.obj_ptr_proj(token), self.no_obj_ptr)
+
+    def refine_masks(
+        self,
+        masks: Tensor,
+        picture: Tensor | None,
+        prompts: ModelPrompts,
+        hq: HqMode,
+    ) -> Tensor:
+        """Draw answers to points anew from the pixels around them, if the model can.
+
+        Parameters
+        ----------
+        masks : Tensor
+            (N, M, 4h, 4w) logits of the whole image.
+        picture : Tensor or None
+            (1 or N, 1, P, P) `ImageFeatures.picture`.
+        prompts : ModelPrompts
+            What was said of the objects. Without a point masks stay as they are: what
+            is found in a box has better outlines than a refiner draws.
+        hq : {"add", "only", "off"}
+            Without high quality, masks stay as they are.
+
+        Returns
+        -------
+        Tensor
+            As `masks`.
+        """
+        if self.mask_refiner is None or picture is None or hq == "off":
+            return masks
+        refined: Tensor = self.mask_refiner(masks, picture, prompts)
+        return refined.to(masks.dtype)
 
     def adopt_masks(self, features: ImageFeatures, masks: Tensor) -> ObjectPrediction:
         """Take (N, 1, S, S) masks of zeros and ones as they are.

@@ -30,7 +30,8 @@ class ImageFeatures:
     """(B, C / 8, 4h, 4w) and (B, C / 4, 2h, 2w) features, already projected for the
     decoder."""
     picture: Tensor | None = None
-    """(B, 1, P, P) in which motion is seen; None unless masks are to move with it."""
+    """(B, 1, P, P) in which motion and outlines are seen; None if nothing looks at
+    them."""
 
     def __getitem__(self, index: int | slice | Tensor) -> ImageFeatures:
         """Features of some images of the batch; an integer keeps the batch axis."""

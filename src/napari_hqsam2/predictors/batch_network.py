@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_hqsam2.modeling.hqsam2 import OUT_OF_VIEW_LOGIT
-from napari_hqsam2.modeling.outputs import ModelPrompts, ObjectPrediction
-from napari_hqsam2.ops.compose_labels import positive_boxes
-from napari_hqsam2.predictors.image_motion import (
+from napari_hqsam2.modeling.image_motion import (
     LARGEST_LOGIT,
     moved,
     resized_motion,
 )
+from napari_hqsam2.modeling.outputs import ModelPrompts, ObjectPrediction
+from napari_hqsam2.ops.compose_labels import positive_boxes
 from napari_hqsam2.predictors.local_windows import CellBox, Sighting, window_around
 from napari_hqsam2.predictors.memory_bank import (
     LOW_RES_PER_CELL,

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from napari_hqsam2.errors import DeviceMemoryError
+from napari_hqsam2.modeling.image_motion import image_motion, to_picture
 from napari_hqsam2.modeling.outputs import ImageFeatures
 from napari_hqsam2.predictors.compilation import is_compiled
 from napari_hqsam2.predictors.device_errors import check_works, with_room
 from napari_hqsam2.predictors.frame_source import read_seen
-from napari_hqsam2.predictors.image_motion import image_motion, to_picture
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.prefetch import Prefetcher, one_thread
 from napari_hqsam2.predictors.transforms import to_video_image
@@ -105,10 +105,7 @@ class FeatureLoader:
     ) -> ImageFeatures:
         """Features of an image, with what a session sees its motion in."""
         features = self.encode(image, single=single)
-        if not session.moves_masks:
-            return features
-        with torch.autocast(image.device.type, enabled=False):
-            return replace(features, picture=to_picture(image))
+        return _pictured(features, image) if session.moves_masks else features
 
     def prefetcher(
         self,
@@ -189,7 +186,8 @@ class FeatureLoader:
         if features is None:
             features = self._computed(image, single=single)
             store.put(key, features)
-        return features
+        has_refiner = self._model.mask_refiner is not None
+        return _pictured(features, image) if has_refiner else features
 
     def _computed(self, image: Tensor, *, single: bool) -> ImageFeatures:
         with self._encoding, inference(self._model.device, single=single):
@@ -198,3 +196,11 @@ class FeatureLoader:
                 # whoever gets the features, or the encoder's tables, gets them complete
                 torch.cuda.current_stream(image.device).record_event().synchronize()
         return features
+
+
+def _pictured(features: ImageFeatures, image: Tensor) -> ImageFeatures:
+    """Features with the picture that motion and outlines are seen in."""
+    if features.picture is not None:
+        return features
+    with torch.autocast(image.device.type, enabled=False):
+        return replace(features, picture=to_picture(image))

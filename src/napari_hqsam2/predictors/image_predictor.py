@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -239,13 +240,17 @@ class SAM2ImagePredictor:
     ) -> MaskPrediction:
         features = self._require_features()[len(self._sizes) - 1]
         with inference(self.device):
-            return self.model.predict_masks(
+            prediction = self.model.predict_masks(
                 self.model.without_memory(features.embedding),
                 features.high_res,
                 prompts,
                 multimask=multimask,
                 hq=hq,
             )
+            masks = self.model.refine_masks(
+                prediction.masks, features.picture, prompts, hq
+            )
+            return replace(prediction, masks=masks)
 
     def _corrected(self, logits: Tensor) -> Tensor:
         """(N, M, h, w) logits without small holes and specks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -55,17 +55,22 @@ class ObjectTracker:
             else:
                 embedding = features.embedding
                 fused = self._fuse(session, obj_id, frame, embedding, single=single)
-            return self.model.predict_objects(
+            prompts = ModelPrompts(
+                clicks.coords_norm, clicks.labels, self._previous_logits(state, frame)
+            )
+            prediction = self.model.predict_objects(
                 fused,
                 features.high_res,
-                ModelPrompts(
-                    clicks.coords_norm,
-                    clicks.labels,
-                    self._previous_logits(state, frame),
-                ),
+                prompts,
                 multimask=clicks.labels.shape[1] <= 1,
                 hq=session.hq,
             )
+            low_res = self.model.refine_masks(
+                prediction.low_res, features.picture, prompts, session.hq
+            )
+            is_in_view = (prediction.object_score > 0)[..., None, None]
+            low_res = torch.where(is_in_view, low_res, prediction.low_res)
+            return replace(prediction, low_res=low_res)
 
         return self._answer(session, obj_id, frame, predict)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import torch
 import torch.nn.functional as F
 
-from napari_hqsam2.predictors.image_motion import LARGEST_LOGIT
+from napari_hqsam2.modeling.image_motion import LARGEST_LOGIT
 from napari_hqsam2.segmentation.composition import GridObjects, ObjectScores
 from napari_hqsam2.segmentation.frame_objects import (
     FrameObjects,

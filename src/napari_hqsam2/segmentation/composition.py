@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
+from napari_hqsam2.modeling.image_motion import LARGEST_LOGIT
 from napari_hqsam2.ops.compose_labels import (
     compose_labels,
     pixel_boxes,
     positive_boxes,
 )
 from napari_hqsam2.predictors.device_errors import no_numbers
-from napari_hqsam2.predictors.image_motion import LARGEST_LOGIT
 from napari_hqsam2.segmentation.masks import ObjectMask, tight_window
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from napari_hqsam2.predictors.image_motion import LARGEST_LOGIT
+from napari_hqsam2.modeling.image_motion import LARGEST_LOGIT
 from napari_hqsam2.predictors.precision import inference
 from napari_hqsam2.predictors.prompt_inputs import to_model_mask
 from napari_hqsam2.predictors.session import FORWARD, Clicks

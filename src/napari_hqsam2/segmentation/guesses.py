@@ -104,20 +104,22 @@ def _candidates(
     """(N, M) predicted IoU and (N, M, 4h, 4w) logits; `seen` is to be corrected."""
     labels = torch.cat([each.labels for each in clicks]).to(model.device)
     limit = PREVIOUS_LOGIT_LIMIT
+    prompts = ModelPrompts(
+        torch.cat([each.coords_norm for each in clicks]).to(model.device),
+        labels,
+        None if seen is None else seen[:, None].clamp(-limit, limit),
+    )
     prediction = model.predict_masks(
         model.without_memory(features.embedding),
         features.high_res,
-        ModelPrompts(
-            torch.cat([each.coords_norm for each in clicks]).to(model.device),
-            labels,
-            None if seen is None else seen[:, None].clamp(-limit, limit),
-        ),
+        prompts,
         multimask=labels.shape[1] == 1,
         hq=hq,
     )
     scores = prediction.iou_scores.float()
+    masks = model.refine_masks(prediction.masks.float(), features.picture, prompts, hq)
     # with HQ alone there is one mask for all candidate scores
-    return scores, prediction.masks.float().expand(-1, scores.shape[1], -1, -1)
+    return scores, masks.expand(-1, scores.shape[1], -1, -1)
 
 
 def most_agreed(guesses: Sequence[Guess], hw: HW) -> int:

@@ -99,7 +99,7 @@ class ClipPhase(ImagePhase):
 
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Named parameters that this phase trains."""
-        frozen = ["hf_", "embedding_maskfeature"]
+        frozen = ["hf_", "embedding_maskfeature", "mask_refiner"]
         if self.freezes_encoder:
             frozen += ["image_encoder.", "conv_s0", "conv_s1"]
         trained = [

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-PhaseName = Literal["image", "clip", "hq", "iou", "fine_tuning"]
-PHASES: tuple[PhaseName, ...] = ("image", "clip", "hq", "iou")
+PhaseName = Literal["image", "clip", "hq", "refine", "iou", "fine_tuning"]
+PHASES: tuple[PhaseName, ...] = ("image", "clip", "hq", "refine", "iou")
 """Phases of the built-in model, in order."""
 
 
@@ -143,6 +143,9 @@ MOVED_MASKS = 0.75
 WINDOW_ZOOM = (0.65, 6.0)
 """Of crops whose scores are learnt: windows show objects magnified."""
 
+REFINED_ZOOM = (0.65, 3.5)
+"""Of crops whose outlines are learnt, for the same reason."""
+
 LARGE_SHARES = {"synthetic": 4.0, "synthetic_tyx": 1.5}
 """On a GPU the same real images would be seen too often."""
 
@@ -178,6 +181,11 @@ def large_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             shapes=(BatchShape(512, 8, 4),),
             still_shapes=stills,
             window_shapes=(BatchShape(512, 4, 8),),
+        )
+    if name == "refine":
+        return replace(
+            config,
+            shapes=(BatchShape(512, 16, 12),),
         )
     return replace(
         config,
@@ -226,6 +234,15 @@ def default_phase(name: PhaseName, budget: Budget) -> PhaseConfig:
             lengths=(5, 8, 6),
             moved_masks=MOVED_MASKS,
             zoom=WINDOW_ZOOM,
+        )
+    if name == "refine":
+        return PhaseConfig(
+            name,
+            budget,
+            (BatchShape(512, 2, 12),),
+            Optimisation(learning_rate=2e-3, warmup=50, weight_decay=1e-3, ema=0.998),
+            shares=DEFAULT_SHARES,
+            zoom=REFINED_ZOOM,
         )
     return PhaseConfig(
         name,

@@ -12,6 +12,7 @@ from torch import nn
 
 from napari_hqsam2.modeling.hq_mask_decoder import HqMaskDecoder
 from napari_hqsam2.modeling.hqsam2 import MASK_SCALE
+from napari_hqsam2.modeling.outputs import ModelPrompts
 from napari_hqsam2.training.clip_phase import ClipPhase, Remembered
 from napari_hqsam2.training.data import ImageBatch, area_target
 from napari_hqsam2.training.decoding import (
@@ -106,6 +107,8 @@ class Answer:
     """(N, S, S) uint8 truth; empty where an object is out of view."""
     multimask: Tensor
     """(N,) bool: whether the best candidate is shown instead of the single mask."""
+    prompts: ModelPrompts
+    """What was asked; nothing on frames that are followed."""
 
     @cached_property
     def present(self) -> Tensor:
@@ -222,18 +225,25 @@ class HqPhase(ClipPhase):
             fused = model.without_memory(features.embedding)
         prompts = first_prompts(batch.clicks_norm, batch.boxes_norm, use_box)
         decoded = decode_all(model, fused, features.high_res, prompts)
-        first = self._answer(decoded, ~use_box, batch.masks)
+        first = self._answer(decoded, ~use_box, batch.masks, prompts)
         yield first
         if float(torch.rand((), generator=generator)) < CORRECTED:
             logits = first.sam
             coords, labels = correction_clicks(logits, target[:, None], generator)
             prompts = add_clicks(prompts, coords, labels, logits)
             decoded = decode_all(model, fused, features.high_res, prompts)
-            yield self._answer(decoded, torch.zeros_like(use_box), batch.masks)
+            yield self._answer(decoded, torch.zeros_like(use_box), batch.masks, prompts)
 
-    def _answer(self, decoded: Decoded, multimask: Tensor, masks: Tensor) -> Answer:
+    def _answer(
+        self,
+        decoded: Decoded,
+        multimask: Tensor,
+        masks: Tensor,
+        prompts: ModelPrompts | None = None,
+    ) -> Answer:
         sam = chosen_mask(decoded, multimask=multimask).float().detach()
-        return Answer(decoded, sam, self._hq_mask(decoded), masks, multimask)
+        hq_mask, said = self._hq_mask(decoded), prompts or ModelPrompts()
+        return Answer(decoded, sam, hq_mask, masks, multimask, said)
 
     def _hq_mask(self, decoded: Decoded) -> Tensor:
         """(N, 1, 4h, 4w) logits of the HQ mask."""

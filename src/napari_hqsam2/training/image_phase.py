@@ -63,6 +63,8 @@ class Question:
     """(N, S / 4, S / 4) share of every cell that belongs to the object."""
     multimask: Tensor
     """(N,) whether the best candidate answers instead of the single mask."""
+    picture: Tensor | None = None
+    """(N, 1, P, P) images, if the model looks at them."""
 
     def corrected(self, prompts: ModelPrompts, kept: Tensor) -> Question:
         """Ask for some of the objects again, with more prompts."""
@@ -73,6 +75,7 @@ class Question:
             self.masks[kept],
             self.target[kept],
             torch.zeros_like(self.multimask[kept]),
+            None if self.picture is None else self.picture[kept],
         )
 
 
@@ -115,6 +118,7 @@ class ImagePhase:
             "obj_ptr",
             "mask_downsample",
             "no_mem_pos",
+            "mask_refiner",
         )
         high_quality = ("hf_", "embedding_maskfeature")
         trained = [
@@ -162,6 +166,7 @@ class ImagePhase:
             batch.masks,
             batch.target,
             ~use_box,
+            features.picture,
         )
         supervised, logits = self._decode(question)
         figures = {

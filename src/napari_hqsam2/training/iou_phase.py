@@ -1,4 +1,4 @@
-"""Fourth phase: the head that predicts IoUs learns alone, so no mask changes.
+"""Last phase: the head that predicts IoUs learns alone, so no mask changes.
 
 Which of several masks is shown, and in which window an object is looked at, hangs on
 these predictions; so does how sure the model says it is.

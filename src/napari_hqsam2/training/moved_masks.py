@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from napari_hqsam2.predictors.image_motion import (
+from napari_hqsam2.modeling.image_motion import (
     LARGEST_LOGIT,
     image_motion,
     moved,

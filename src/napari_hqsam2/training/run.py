@@ -19,6 +19,7 @@ from napari_hqsam2.training.initialisation import (
     initialise_memory,
 )
 from napari_hqsam2.training.iou_phase import IouPhase
+from napari_hqsam2.training.refine_phase import RefinePhase
 from napari_hqsam2.training.sources import Mixture, Stills, load_sources
 from napari_hqsam2.training.trainer import Trainer, load_weights_into
 
@@ -46,7 +47,13 @@ def build_model(run: RunConfig) -> HqSam2:
 
 def make_phase(model: HqSam2, config: PhaseConfig) -> Phase:
     """Phase of a name."""
-    classes = {"image": ImagePhase, "clip": ClipPhase, "hq": HqPhase, "iou": IouPhase}
+    classes = {
+        "image": ImagePhase,
+        "clip": ClipPhase,
+        "hq": HqPhase,
+        "refine": RefinePhase,
+        "iou": IouPhase,
+    }
     phase = classes[config.name](model, config)
     phase.auxiliary.to(model.device)
     return phase

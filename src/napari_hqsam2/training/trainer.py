@@ -22,6 +22,7 @@ from napari_hqsam2.training.checkpoint import (
     save_checkpoint,
 )
 from napari_hqsam2.training.steps import Steps
+from napari_hqsam2.weights.state_dict import is_optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -359,5 +360,7 @@ class Trainer:
 
 
 def load_weights_into(model: nn.Module, path: Path) -> None:
-    """Load the averaged weights that a phase wrote."""
-    model.load_state_dict(load_file(path))
+    """Load the averaged weights that a phase wrote; what is optional may be missing."""
+    state = load_file(path)
+    start = {key: v for key, v in model.state_dict().items() if is_optional(key)}
+    model.load_state_dict(start | state)

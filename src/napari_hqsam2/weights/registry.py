@@ -81,8 +81,8 @@ _SPECS = (
         trunk=(48, 8),
         packaged=True,
         two_sided=True,
-        sha256="8bb4c997a60b3ab15cfb5a23eb6067d73ba8b6b68b117d2713356cc893a30981",
-        size=14_727_740,
+        sha256="d9c5bb6a6a966f2e938bbcf5480aeef531a21f2c41038b1e37a6cb438c6cf8bd",
+        size=15_508_254,
     ),
     _published(
         "tiny",

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 SAFE_TORCH = (2, 10)
 """First release of torch whose restricted unpickler has no known hole."""
 SHOWN_KEYS = 4
+OPTIONAL_PART = "mask_refiner"
+"""Part of a model that weights may lack, as those of older releases and of the official
+models do."""
 CONVERSION = "1"
 """Version of the files that conversion writes; another one is not read."""
 
@@ -81,7 +84,8 @@ def load_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, path: str | PathLike[str]) -> None:
     """Load a checkpoint into a model; every key and shape must fit.
 
-    Parameters keep the dtype and device of the model, whatever the file holds.
+    Parameters keep the dtype and device of the model, whatever the file holds. A model
+    goes without its `OPTIONAL_PART` if the file has none.
 
     Parameters
     ----------
@@ -98,9 +102,20 @@ def load_weights(model: nn.Module, path: str | PathLike[str]) -> None:
     """
     path = Path(path).expanduser()
     state = load_checkpoint(path)
-    _check_fit(model.state_dict(), state, path)
+    own = model.state_dict()
+    goes_without = not any(map(is_optional, state))
+    if goes_without:
+        own = {key: value for key, value in own.items() if not is_optional(key)}
+    _check_fit(own, state, path)
+    if goes_without and hasattr(model, OPTIONAL_PART):
+        setattr(model, OPTIONAL_PART, None)
     model.load_state_dict(state, strict=True)
     records.pin_on_first_use(path)
+
+
+def is_optional(key: str) -> bool:
+    """Whether a parameter is of the `OPTIONAL_PART`."""
+    return key.startswith(f"{OPTIONAL_PART}.")
 
 
 def _check_fit(

@@ -23,6 +23,8 @@ from napari_hqsam2.training.fine_tuning.views import (
 )
 from napari_hqsam2.training.hq_phase import fine_target, hq_loss
 from napari_hqsam2.training.losses import Supervised, mask_iou, supervise
+from napari_hqsam2.training.refine_phase import RefineTask
+from napari_hqsam2.weights.state_dict import is_optional
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -93,7 +95,7 @@ def is_trained(name: str, trained: Trained, *, clips: bool) -> bool:
     """Whether the parameter of this name learns."""
     if name.startswith(MEMORY):
         return clips
-    if name.startswith(HIGH_QUALITY):
+    if name.startswith(HIGH_QUALITY) or is_optional(name):
         return trained.has_hq
     if trained is Trained.all:
         return True
@@ -204,7 +206,12 @@ class FineTuningPhase(ClipPhase):
             )
         parts = self.store.of(batch)
         s0, s1 = (torch.cat([part.high_res[i] for part in parts]) for i in range(2))
-        return ImageFeatures(torch.cat([part.embedding for part in parts]), (s0, s1))
+        pictures = [part.picture for part in parts if part.picture is not None]
+        return ImageFeatures(
+            torch.cat([part.embedding for part in parts]),
+            (s0, s1),
+            torch.cat(pictures) if pictures else None,
+        )
 
     def _dense(self, features: ImageFeatures, target: Tensor) -> Tensor:
         del features
@@ -234,5 +241,11 @@ class FineTuningPhase(ClipPhase):
                 fine = fine_target(question.masks)
                 losses.append(hq_loss(shown, hq_mask, question.target, fine))
             shown = shown + hq_mask.detach()
+        refiner, picture = self.model.mask_refiner, question.picture
+        if refiner is not None and picture is not None and trained.has_hq:
+            task = RefineTask(shown, picture, question.masks, question.prompts)
+            every = torch.ones_like(question.multimask)
+            loss, shown = task.run(refiner, every, None)
+            losses.append(loss)
         iou = mask_iou(shown, question.target)[:, 0]
         return Supervised(torch.stack(losses).sum(), iou, iou), shown
