@@ -111,7 +111,7 @@ class RefineTask:
     def run(
         self, refiner: MaskRefiner, counts: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """Loss of refined masks of the objects that count, and their logits.
+        """Loss of refined masks of the objects that count, and logits as in use.
 
         Parameters
         ----------
@@ -138,7 +138,10 @@ class RefineTask:
         ).mean((1, 2))
         each = each + dice(refined, target)[:, 0]
         loss = torch.where(counts, each, 0).sum() / counts.sum().clamp(min=1)
-        return loss, paste(refined.detach(), windows, low_res)
+        # as in use, what has no point stays as it was
+        pasted = paste(refined.detach(), windows, low_res)
+        has_points = said.has_points[:, None, None, None]
+        return loss, torch.where(has_points, pasted, low_res)
 
 
 def _shifted(windows: Tensor, generator: torch.Generator) -> Tensor:
